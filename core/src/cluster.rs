@@ -1,0 +1,415 @@
+//! Who is a member, who lives, what each offers, who publishes (DESIGN section 4).
+//! [`Cluster`] is the coordination part: it knows nothing of tor or descriptors beyond the records it carries.
+//!
+//! - `roster`: members, by a chain of signed admissions from the first node; `admission` adds to it.
+//! - `record`: what each node says of itself, signed and versioned.
+//! - `gossip`, with `chunk`: spreads roster entries, records and the last proven `plan`, all as `item`s with comparable stamps.
+//! - `member`: heartbeats, silence, probes, verdicts.
+//! - `lease`, with `beacon`, `rank` and `handover`: who publishes.
+//! - `disk`: what must be durable before it is acted on. `stall`: what happens when the process was stopped.
+//!
+//! Datagrams come from members only, proven by WireGuard, and reach a part through one `match` in [`Cluster`]. Every
+//! part recomputes in its `tick` what should be true now; nothing depends on which input came before.
+
+mod admission;
+mod beacon;
+mod chunk;
+mod disk;
+mod exercise;
+mod goodbye;
+mod gossip;
+mod handover;
+mod item;
+mod lease;
+mod member;
+mod plan;
+mod rank;
+mod receive;
+mod record;
+pub(crate) mod roster;
+pub(crate) mod sign;
+mod stall;
+pub mod timing;
+mod view;
+mod wire;
+
+use std::collections::BTreeMap;
+
+use rand_core::Rng as _;
+
+use self::admission::Admissions;
+use self::disk::{Disk, LeaseFile, load};
+use self::goodbye::Goodbye;
+use self::gossip::Gossip;
+use self::item::{Items, Key};
+use self::lease::{Context, Lease};
+use self::member::{Judgement, Members};
+use self::plan::Plans;
+use self::rank::Ranks;
+use self::record::Records;
+use self::roster::{Roster, RosterFile};
+use self::stall::{Stall, Stalled};
+use self::timing::{BEAT, PUSH_PEERS};
+use self::wire::{Heartbeat, Message};
+use crate::id::{ClusterId, EffectId, NodeId, WgPublicKey};
+use crate::input::EffectError;
+use crate::output::{DurableKind, Event, Outbox, Peer, TimerName};
+use crate::rng::Rng;
+use crate::time::{Mono, Now};
+
+pub use self::exercise::exercise_datagrams;
+pub use self::plan::{PlanNode, ProvenPlan, Publication};
+pub use self::receive::PeerError;
+pub use self::record::{CONTACT_MAX, HEADER_MAX, Local, NAME_MAX, NodeState, Record};
+pub use self::sign::{ClusterToken, NodeKeypair};
+pub use self::view::{Liveness, Member, Role, View};
+pub use self::wire::VERSION as PROTOCOL_VERSION;
+
+/// The token generation. Rotation, a later change, will raise it; admissions, records and beacons already carry it.
+pub(crate) const GENERATION: u32 = 0;
+
+/// Everything the coordination part is told once. All durations default to DESIGN section 9.
+pub struct ClusterConfig {
+    /// Our signing key.
+    pub keypair: NodeKeypair,
+    /// Our WireGuard key.
+    pub wg: WgPublicKey,
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The first node: root of the admission chain (may be ourselves).
+    pub genesis: NodeId,
+    /// The token of the current generation.
+    pub token: ClusterToken,
+    /// Lower is preferred as publisher, 0..=255.
+    pub priority: u8,
+    /// Share of clients, 1..=1000.
+    pub weight: u16,
+    /// At most 32 bytes, for people.
+    pub name: String,
+    /// Where peers can reach our mesh socket, in the shell's words, at most 64 bytes.
+    pub contact: Option<String>,
+}
+
+/// Who we are: the configuration without what has a part of its own.
+#[derive(Debug)]
+struct Identity {
+    keypair: NodeKeypair,
+    id: NodeId,
+    wg: WgPublicKey,
+    cluster: ClusterId,
+    priority: u8,
+    weight: u16,
+    name: String,
+    contact: Option<String>,
+}
+
+/// The coordination part. `Debug` shows the whole state but secrets: equal text means equal state.
+#[derive(Debug)]
+pub struct Cluster {
+    me: Identity,
+    token: ClusterToken,
+    rng: Rng,
+    roster: Roster,
+    records: Records,
+    plans: Plans,
+    items: Items,
+    gossip: Gossip,
+    members: Members,
+    lease: Lease,
+    admissions: Admissions,
+    disk: Disk,
+    stall: Stall,
+    publication: Publication,
+    /// [`Items::changes`] when files were last made.
+    saved_changes: Option<u64>,
+    /// Addresses from the roster file, until a record says better.
+    contacts: BTreeMap<NodeId, String>,
+    beat: u64,
+    beat_at: Mono,
+    role: Role,
+    role_since: Mono,
+    build_era: u64,
+    alone_since: Option<Mono>,
+    goodbye: Option<Goodbye>,
+}
+
+/// What ranks are computed from, borrowing no more than that.
+macro_rules! ranks {
+    ($cluster:expr) => {
+        Ranks { me: &$cluster.me, roster: &$cluster.roster, records: &$cluster.records, members: &$cluster.members }
+    };
+}
+
+/// What the lease looks at, borrowing no more than that.
+macro_rules! context {
+    ($cluster:expr) => {
+        Context {
+            ranks: ranks!($cluster),
+            items: &$cluster.items,
+            plans: &$cluster.plans,
+            publication: &$cluster.publication,
+            durable: $cluster.disk.is_settled(DurableKind::Lease),
+        }
+    };
+}
+use {context, ranks};
+
+impl Cluster {
+    /// Starts from what was saved; nothing for a first start. Files that do not decode are as good as lost: we start
+    /// without them and say so.
+    pub fn new(
+        config: ClusterConfig,
+        saved: &BTreeMap<DurableKind, Vec<u8>>,
+        mut rng: Rng,
+        now: Now,
+        out: &mut Outbox,
+    ) -> Self {
+        let ClusterConfig { keypair, wg, cluster, genesis, token, priority, weight, name, contact } = config;
+        let id = keypair.id();
+        let me = Identity { keypair, id, wg, cluster, priority, weight, name, contact };
+        let (mut items, mut plans, mut disk) = (Items::default(), Plans::default(), Disk::default());
+        for (kind, bytes) in saved {
+            disk.found(*kind, bytes);
+        }
+        let lease: LeaseFile = load(saved, DurableKind::Lease, out);
+        let file: RosterFile = load(saved, DurableKind::Roster, out);
+        let mut roster = Roster::new(cluster, genesis);
+        let refused = roster.load(&file.entries, now.wall, &mut items);
+        if refused > 0 {
+            out.event(Event::Warning(format!("{refused} entries of state/roster do not verify and are ignored")));
+        }
+        if !roster.contains(id) && id == genesis && !roster.knows(id) {
+            let own = roster::admit(&me.keypair, cluster, id, wg);
+            roster.load(&[own], now.wall, &mut items);
+        }
+        if !roster.contains(id) {
+            out.event(Event::Warning(format!(
+                "node {id} is not in the roster: it left, or never joined; join it anew"
+            )));
+        }
+        if let Some(blob) = saved.get(&DurableKind::Plan) {
+            plans.load(&me, &mut items, blob);
+        }
+        let incarnation = lease.incarnation.saturating_add(1).max(now.wall.as_secs());
+        let mut records = Records::new(&me, incarnation);
+        records.amend(&me, &mut items, |_| ());
+        let role = if roster.len() == 1 && roster.contains(id) { Role::Alone } else { Role::Follower };
+        Self {
+            lease: Lease::new(now.mono, lease.epoch, &mut rng),
+            token,
+            rng,
+            roster,
+            records,
+            plans,
+            items,
+            gossip: Gossip::default(),
+            members: Members::default(),
+            admissions: Admissions::default(),
+            disk,
+            stall: Stall::default(),
+            publication: Publication::default(),
+            saved_changes: None,
+            contacts: file.contacts,
+            beat: 0,
+            beat_at: now.mono,
+            role,
+            role_since: now.mono,
+            build_era: 0,
+            alone_since: None,
+            goodbye: None,
+            me,
+        }
+    }
+
+    /// A persist ended; false if it was none of ours.
+    pub fn handle_done(&mut self, now: Now, id: EffectId, result: &Result<(), EffectError>, out: &mut Outbox) -> bool {
+        self.disk.done(now.mono, id, result, out)
+    }
+
+    /// What this node can say of itself; no effect if unchanged.
+    pub fn set_local(&mut self, now: Now, local: Local, _out: &mut Outbox) {
+        if self.records.set_local(&self.me, &mut self.items, local) {
+            self.push_own(now.mono);
+        }
+    }
+
+    /// What publication contributes.
+    pub fn set_publication(&mut self, now: Now, publication: Publication, out: &mut Outbox) {
+        if publication == self.publication {
+            return;
+        }
+        if self.plans.publish(&self.me, &mut self.items, &publication) {
+            let targets = self.push_targets(now.mono);
+            self.gossip.push(now.mono, &self.items, Key::Plan, targets);
+        }
+        self.publication = publication;
+        self.save(out, now.mono);
+    }
+
+    /// Does whatever is due. Idempotent; early, late or twice is harmless. Detects stalls (a tick > 500 ms late).
+    pub fn tick(&mut self, now: Now, out: &mut Outbox) {
+        self.notice_stall(now.mono);
+        self.judge(now.mono, out);
+        self.keep_records(now);
+        self.keep_lease(now.mono, out);
+        self.say_goodbye(now, out);
+        if now.mono >= self.beat_at {
+            self.heartbeat(now, out);
+        }
+        let live: Vec<NodeId> = self.others().filter(|node| self.members.liveness(*node) != Liveness::Down).collect();
+        self.gossip.tick(now.mono, &self.items, &self.roster, &live, &mut self.rng, out);
+        self.save(out, now.mono);
+        self.admissions.expire(now.mono);
+        self.answer_admissions(now.mono, out);
+        self.stall.expect(self.next_timeout().map(|(at, _)| at));
+    }
+
+    /// When to be woken, and why.
+    pub fn next_timeout(&self) -> Option<(Mono, TimerName)> {
+        let timers = [
+            (self.goodbye.as_ref().and_then(Goodbye::next_timeout), TimerName::Shutdown),
+            (Some(self.beat_at), TimerName::Beat),
+            (self.lease.next_timeout(self.stall.ticked_at(), context!(self)), TimerName::Lease),
+            (self.members.next_timeout(), TimerName::Probe),
+            (self.gossip.next_timeout(), TimerName::Gossip),
+            (self.disk.next_timeout(), TimerName::Gossip),
+            (self.admissions.next_timeout(), TimerName::Gossip),
+            (self.stall.next_timeout(), TimerName::Publish),
+        ];
+        timers.into_iter().filter_map(|(at, name)| Some((at?, name))).min()
+    }
+
+    fn others(&self) -> impl Iterator<Item = NodeId> {
+        self.roster.members().keys().copied().filter(|node| *node != self.me.id)
+    }
+
+    fn notice_stall(&mut self, now: Mono) {
+        let epoch_seq = self.lease.holding().map(|_| self.lease.newest());
+        let Some(stalled) = self.stall.notice(now, epoch_seq) else { return };
+        self.build_era += 1;
+        if let Stalled::Until(grace_until) = stalled {
+            self.members.stall(now, grace_until);
+            self.lease.stall(grace_until);
+        }
+    }
+
+    fn judge(&mut self, now: Mono, out: &mut Outbox) {
+        let holder = self.lease.holder(now).map(|(node, _)| node);
+        let hearer = ranks!(self).hearers(holder).contains(&self.me.id);
+        let told = if hearer { BTreeMap::new() } else { self.lease.told(now, ranks!(self)) };
+        let last = self.lease.last_holder();
+        let judgement = Judgement { hearer, holder: last, told: &|node| told.get(&node).copied() };
+        self.members.tick(now, self.me.id, &self.roster, &judgement, &mut self.rng, out);
+    }
+
+    fn keep_records(&mut self, now: Now) {
+        self.roster.prune(now.wall, &mut self.items);
+        self.records.retain_members(&self.roster, &mut self.items);
+    }
+
+    fn keep_lease(&mut self, now: Mono, out: &mut Outbox) {
+        let is_member = self.roster.contains(self.me.id);
+        if self.roster.len() <= 1 || !is_member {
+            self.lease.rest();
+        } else {
+            self.want_lease();
+            self.lease.tick(now, context!(self), &mut self.rng, out);
+        }
+        let role = self.role();
+        if role != self.role {
+            self.alone_since = (role == Role::Alone).then_some(now);
+            self.build_era += 1;
+            self.role = role;
+            self.role_since = now;
+            out.event(Event::Role(role));
+        }
+    }
+
+    /// To the holder and the next two ranks, who judge everyone; and to one that is down, with a question, so that
+    /// both sides of a healed partition find each other even without a holder.
+    fn heartbeat(&mut self, now: Now, out: &mut Outbox) {
+        self.beat += 1;
+        self.beat_at = if now.mono.since(self.beat_at) < BEAT { self.beat_at } else { now.mono }.plus(BEAT);
+        let (epoch, seq) = self.lease.newest();
+        let own = self.records.own();
+        let beat = Message::Heartbeat(Heartbeat {
+            incarnation: own.incarnation,
+            beat: self.beat,
+            version: own.version,
+            wall_ms: now.wall.as_ms(),
+            epoch,
+            seq,
+            left_out: self.lease.is_left_out(now.mono, self.me.id),
+            wants: self.lease.wants(now.mono, context!(self)),
+        });
+        let mut targets = ranks!(self).hearers(self.lease.holder(now.mono).map(|(node, _)| node));
+        targets.retain(|node| *node != self.me.id);
+        let down = self.members.down().filter(|node| !targets.contains(node)).collect();
+        let down = pick(down, 1, &mut self.rng);
+        if self.roster.contains(self.me.id) {
+            targets.iter().chain(&down).for_each(|to| beat.send(*to, out));
+            down.into_iter().for_each(|node| self.members.call(now.mono, self.me.id, node, &mut self.rng, out));
+            self.lease.confess(out);
+        }
+    }
+
+    /// Our record is news: to the holder, the two standbys and two random peers.
+    fn push_own(&mut self, now: Mono) {
+        let targets = self.push_targets(now);
+        self.gossip.push(now, &self.items, Key::Record(self.me.id), targets);
+    }
+
+    fn push_targets(&mut self, now: Mono) -> Vec<NodeId> {
+        let mut targets = ranks!(self).hearers(self.lease.holder(now).map(|(node, _)| node));
+        let rest = self.others().filter(|node| !targets.contains(node)).collect();
+        targets.extend(pick(rest, PUSH_PEERS, &mut self.rng));
+        targets.retain(|node| *node != self.me.id);
+        targets
+    }
+
+    /// The mesh peers there should be: all other members, with the newest contact known.
+    pub fn peers(&self) -> Vec<Peer> {
+        let mut contacts = self.contacts_known();
+        let others = self.roster.members().iter().filter(|(node, _)| **node != self.me.id);
+        others.map(|(node, wg)| Peer { node: *node, wg: *wg, contact: contacts.remove(node) }).collect()
+    }
+}
+
+/// At most `count` of `nodes`, at random, in random order.
+fn pick(mut nodes: Vec<NodeId>, count: usize, rng: &mut Rng) -> Vec<NodeId> {
+    if nodes.len() <= count {
+        return nodes;
+    }
+    for at in 0..count {
+        let left = u64::try_from(nodes.len() - at).unwrap_or(1);
+        let other = at + usize::try_from(rng.next_u64() % left).unwrap_or_default();
+        nodes.swap(at, other);
+    }
+    nodes.truncate(count);
+    nodes
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::output::Output;
+
+    pub(crate) const CLUSTER: ClusterId = ClusterId([1; 32]);
+
+    /// The datagrams in `out`, decoded; drains it.
+    pub(super) fn sent(out: &mut Outbox) -> Vec<(NodeId, Message)> {
+        let outputs = core::iter::from_fn(|| out.pop());
+        let sent = outputs.filter_map(|output| {
+            let Output::SendPeer { to, bytes } = output else { return None };
+            Some((to, Message::decode(&bytes).unwrap()))
+        });
+        sent.collect()
+    }
+
+    pub(super) fn identity(n: u8) -> Identity {
+        let keypair = NodeKeypair::from_seed(&[n; 32]);
+        let id = keypair.id();
+        let (name, wg) = (format!("node{n}"), WgPublicKey([n; 32]));
+        Identity { keypair, id, wg, cluster: CLUSTER, priority: 100, weight: 100, name, contact: None }
+    }
+}

@@ -1,0 +1,268 @@
+//! Admissions from the member's side: requests wait for native publishing to be off and for the disk, then each is
+//! answered with the roster it now stands in.
+
+use std::collections::BTreeMap;
+
+use super::roster::{self, Roster, RosterFile};
+use super::timing::{ADMISSION_WAIT, ADMISSIONS_MAX, PUSH_ALL};
+use super::{Cluster, ClusterToken, Identity, Key, pick};
+use crate::id::{NodeId, WgPublicKey};
+use crate::join::{self, AdmitError, Grant};
+use crate::output::{Event, Outbox, Output, RequestId};
+use crate::time::{Mono, Now};
+
+#[derive(Debug)]
+struct Waiting {
+    request: RequestId,
+    wg: WgPublicKey,
+    until: Mono,
+}
+
+/// Requests found good and not yet answered; at most [`ADMISSIONS_MAX`].
+#[derive(Debug, Default)]
+pub(super) struct Admissions {
+    waiting: BTreeMap<NodeId, Waiting>,
+}
+
+impl Admissions {
+    /// Checks a request and queues it. A repeated one only updates where to answer.
+    ///
+    /// # Errors
+    /// Refused; state unchanged.
+    #[expect(clippy::too_many_arguments, reason = "a request is checked against all of these")]
+    pub(super) fn handle(
+        &mut self,
+        now: Mono,
+        me: &Identity,
+        token: &ClusterToken,
+        roster: &Roster,
+        request: RequestId,
+        wg: WgPublicKey,
+        bytes: &[u8],
+    ) -> Result<(), AdmitError> {
+        let node = join::check_request(bytes, token, wg, me.wg)?;
+        if !roster.contains(me.id) {
+            return Err(AdmitError::Busy); // on our way out: nobody would take our word for it
+        }
+        let members = roster.members();
+        let queued = self.waiting.iter().map(|(other, waiting)| (*other, waiting.wg));
+        let mut known = members.iter().map(|(other, wg)| (*other, *wg)).chain(queued);
+        if known.any(|(other, theirs)| (other == node) != (theirs == wg)) {
+            return Err(AdmitError::Taken);
+        }
+        if !members.contains_key(&node) {
+            if roster.knows(node) {
+                return Err(AdmitError::Tombstoned);
+            }
+            if roster.is_full() {
+                return Err(AdmitError::Full);
+            }
+        }
+        if self.waiting.len() >= ADMISSIONS_MAX && !self.waiting.contains_key(&node) {
+            return Err(AdmitError::Busy);
+        }
+        self.waiting.insert(node, Waiting { request, wg, until: now.plus(ADMISSION_WAIT) });
+        Ok(())
+    }
+
+    /// Whether anyone waits to enter the roster.
+    pub(super) fn are_waiting(&self, roster: &Roster) -> bool {
+        self.waiting.keys().any(|node| !roster.contains(*node))
+    }
+
+    /// Who waits to enter the roster.
+    pub(super) fn waiting(&self, roster: &Roster) -> Vec<(NodeId, WgPublicKey)> {
+        let waiting = self.waiting.iter().filter(|(node, _)| !roster.contains(**node));
+        waiting.map(|(node, waiting)| (*node, waiting.wg)).collect()
+    }
+
+    /// Who waits for an answer and stands in the roster.
+    pub(super) fn ready(&self, roster: &Roster) -> Vec<NodeId> {
+        self.waiting.keys().copied().filter(|node| roster.contains(*node)).collect()
+    }
+
+    /// Answers those who are `ready`; the roster must be on disk.
+    pub(super) fn answer(
+        &mut self,
+        ready: &[NodeId],
+        me: &Identity,
+        roster: &Roster,
+        file: RosterFile,
+        out: &mut Outbox,
+    ) {
+        let grant = Grant { cluster: me.cluster, genesis: roster.genesis(), by: me.id, file };
+        let datagrams = join::encode_reply(&Ok(grant));
+        for node in ready {
+            if let Some(Waiting { request, .. }) = self.waiting.remove(node) {
+                out.push(Output::AdmitReply { request, datagrams: datagrams.clone() });
+            }
+        }
+    }
+
+    /// Drops requests that have waited too long; the joiner repeats its own.
+    pub(super) fn expire(&mut self, now: Mono) {
+        self.waiting.retain(|_, waiting| now < waiting.until);
+    }
+
+    /// When the next one expires.
+    pub(super) fn next_timeout(&self) -> Option<Mono> {
+        self.waiting.values().map(|waiting| waiting.until).min()
+    }
+}
+
+/// Says why not. Whoever asks has proven in its handshake that it knows our WireGuard key.
+pub(super) fn refuse(request: RequestId, error: AdmitError, out: &mut Outbox) {
+    out.push(Output::AdmitReply { request, datagrams: join::encode_reply(&Err(error)) });
+}
+
+impl Cluster {
+    /// An admission request. Answered (`AdmitReply`) once native publishing is off (see
+    /// [`Cluster::admission_waiting`]) and the roster with the new member is durable; a refusal at once.
+    ///
+    /// # Errors
+    /// Refused; state unchanged.
+    pub fn handle_admit(
+        &mut self,
+        now: Now,
+        request: RequestId,
+        wg: WgPublicKey,
+        bytes: &[u8],
+        out: &mut Outbox,
+    ) -> Result<(), AdmitError> {
+        let handled = self.admissions.handle(now.mono, &self.me, &self.token, &self.roster, request, wg, bytes);
+        handled.inspect_err(|error| refuse(request, *error, out))
+    }
+
+    /// Whether an admission waits for native publishing to be off (DESIGN 4, Modes).
+    pub fn admission_waiting(&self) -> bool {
+        self.admissions.are_waiting(&self.roster)
+    }
+
+    /// Native publishing is off (acknowledged by every tor): waiting admissions may proceed.
+    pub fn native_is_off(&mut self, now: Now, out: &mut Outbox) {
+        for (node, wg) in self.admissions.waiting(&self.roster) {
+            let entry = roster::admit(&self.me.keypair, self.me.cluster, node, wg);
+            if self.roster.accept(&entry, now.wall, &mut self.items).is_ok() {
+                out.event(Event::Admitted(node));
+            }
+        }
+        self.save(out, now.mono);
+    }
+
+    /// Whoever stands in the roster, on disk, gets its answer, and everyone hears of it.
+    pub(super) fn answer_admissions(&mut self, now: Mono, out: &mut Outbox) {
+        let ready = if self.is_roster_durable() { self.admissions.ready(&self.roster) } else { Vec::new() };
+        if ready.is_empty() {
+            return;
+        }
+        let file = RosterFile { entries: self.items.entries().cloned().collect(), contacts: self.contacts_known() };
+        self.admissions.answer(&ready, &self.me, &self.roster, file, out);
+        for node in ready {
+            let others = self.others().filter(|other| *other != node).collect();
+            let targets = pick(others, PUSH_ALL, &mut self.rng);
+            self.gossip.push(now, &self.items, Key::Entry(node), targets);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_core::SeedableRng as _;
+
+    use super::*;
+    use crate::cluster::NodeKeypair;
+    use crate::cluster::item::Items;
+    use crate::cluster::tests::{CLUSTER, identity};
+    use crate::join::Joiner;
+    use crate::onion::key::HsId;
+    use crate::rng::Rng;
+    use crate::time::Wall;
+
+    struct Fixture {
+        me: Identity,
+        token: ClusterToken,
+        roster: Roster,
+        items: Items,
+        admissions: Admissions,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let me = identity(1);
+            let (mut roster, mut items) = (Roster::new(CLUSTER, me.id), Items::default());
+            roster.load(&[roster::admit(&me.keypair, CLUSTER, me.id, me.wg)], Wall::default(), &mut items);
+            Self { me, token: ClusterToken::new([9; 32]), roster, items, admissions: Admissions::default() }
+        }
+
+        /// `node` asks through a tunnel of key `wg`.
+        fn ask(&mut self, ms: u64, node: u8, wg: u8) -> Result<(), AdmitError> {
+            let wg = WgPublicKey([wg; 32]);
+            let keypair = NodeKeypair::from_seed(&[node; 32]);
+            let rng = &mut Rng::seed_from_u64(ms);
+            let joiner = Joiner::new(&keypair, wg, self.me.wg, &self.token, HsId([5; 32]), rng);
+            let (now, request) = (Mono::from_ms(ms), RequestId(ms));
+            self.admissions.handle(now, &self.me, &self.token, &self.roster, request, wg, &joiner.request())
+        }
+
+        fn admit(&mut self, node: u8) -> Vec<u8> {
+            let id = identity(node);
+            let entry = roster::admit(&self.me.keypair, CLUSTER, id.id, id.wg);
+            self.roster.accept(&entry, Wall::default(), &mut self.items).unwrap();
+            entry
+        }
+    }
+
+    #[test]
+    fn a_repeated_request_is_answered_where_it_came_from_last() {
+        let mut f = Fixture::new();
+        assert_eq!((f.ask(1, 2, 2), f.ask(2, 2, 2)), (Ok(()), Ok(())));
+        assert!(f.admissions.are_waiting(&f.roster));
+        f.admit(2);
+        assert!(!f.admissions.are_waiting(&f.roster));
+        let (ready, mut out) = (f.admissions.ready(&f.roster), Outbox::default());
+        f.admissions.answer(&ready, &f.me, &f.roster, RosterFile::default(), &mut out);
+        assert!(matches!(out.pop(), Some(Output::AdmitReply { request: RequestId(2), .. })));
+        assert!(out.pop().is_none());
+        assert_eq!(f.ask(3, 2, 2), Ok(()), "a member that lost its answer asks again");
+        assert_eq!(f.admissions.ready(&f.roster).len(), 1);
+    }
+
+    #[test]
+    fn taken_keys_and_those_who_left_are_refused() {
+        let mut f = Fixture::new();
+        let entry = f.admit(2);
+        assert_eq!(f.ask(0, 2, 3), Err(AdmitError::Taken), "the node with another WireGuard key");
+        assert_eq!(f.ask(0, 3, 2), Err(AdmitError::Taken), "another node with its WireGuard key");
+        assert_eq!(f.ask(0, 4, 4), Ok(()));
+        assert_eq!(f.ask(0, 5, 4), Err(AdmitError::Taken), "also of one that waits");
+        let gone = roster::leave(&identity(2).keypair, CLUSTER, &entry, Wall::default()).unwrap();
+        f.roster.accept(&gone, Wall::default(), &mut f.items).unwrap();
+        assert_eq!(f.ask(0, 2, 2), Err(AdmitError::Tombstoned));
+    }
+
+    #[test]
+    fn who_has_left_admits_nobody() {
+        let mut f = Fixture::new();
+        let own = roster::admit(&f.me.keypair, CLUSTER, f.me.id, f.me.wg);
+        let gone = roster::leave(&f.me.keypair, CLUSTER, &own, Wall::default()).unwrap();
+        f.roster.accept(&gone, Wall::default(), &mut f.items).unwrap();
+        assert_eq!(f.ask(0, 2, 2), Err(AdmitError::Busy));
+        assert!(!f.admissions.are_waiting(&f.roster));
+    }
+
+    #[test]
+    fn requests_are_bounded_and_expire() {
+        let mut f = Fixture::new();
+        let most = u8::try_from(ADMISSIONS_MAX).unwrap();
+        for n in 0..most {
+            assert_eq!(f.ask(0, 10 + n, 10 + n), Ok(()));
+        }
+        assert_eq!(f.ask(0, 100, 100), Err(AdmitError::Busy));
+        assert_eq!(f.ask(0, 10, 10), Ok(()), "a repeated one needs no room");
+        assert_eq!(f.admissions.next_timeout(), Some(Mono::from_ms(15_000)));
+        f.admissions.expire(Mono::from_ms(14_999));
+        assert_eq!(f.ask(0, 100, 100), Err(AdmitError::Busy));
+        f.admissions.expire(Mono::from_ms(15_000));
+        assert_eq!(f.ask(0, 100, 100), Ok(()));
+    }
+}

@@ -1,0 +1,144 @@
+//! The holder's beacon.
+
+use core::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::roster::Roster;
+use super::timing::ROSTER_MAX;
+use crate::id::NodeId;
+use crate::onion::period::Slot;
+
+/// "I publish." Signed, sent every beat, flooded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Beacon {
+    /// Token generation.
+    pub generation: u32,
+    /// One more than any lease before.
+    pub epoch: u64,
+    /// Strictly growing within the lease.
+    pub seq: u64,
+    /// Who publishes.
+    pub holder: NodeId,
+    /// The holder's, so that everyone ranks rivals alike.
+    pub priority: u8,
+    /// The last word: the lease is free.
+    pub released: bool,
+    /// Of the roster `heard` refers to.
+    pub roster_hash: [u8; 16],
+    /// One bit per member in order of `NodeId`: heard by the holder within the TTL.
+    pub heard: Vec<u8>,
+    /// Of the plan being published.
+    pub plan_digest: [u8; 16],
+    /// Counter floors: (time period, n).
+    pub floors: BTreeMap<Slot, (u64, u32)>,
+}
+
+/// Orders leases: later epoch first, then the better rank; generations are checked before.
+pub(super) type LeaseOrder = (u64, Reverse<(u8, NodeId)>);
+
+impl Beacon {
+    /// Compares leases; equal for beacons of one lease.
+    pub(super) fn lease(&self) -> LeaseOrder {
+        (self.epoch, Reverse((self.priority, self.holder)))
+    }
+
+    /// Whether the holder hears `node`. With another roster than ours the bits have no meaning for us, and we
+    /// give the holder the benefit until gossip has made the rosters equal.
+    pub(super) fn hears(&self, roster: &Roster, node: NodeId) -> bool {
+        if self.roster_hash != roster.hash() || node == self.holder {
+            return true;
+        }
+        self.heard_members(roster).any(|(member, heard)| member == node && heard)
+    }
+
+    /// Each member and its bit, under the roster the beacon was made for.
+    pub(super) fn heard_members(&self, roster: &Roster) -> impl Iterator<Item = (NodeId, bool)> {
+        let bit = |index: usize| self.heard.get(index / 8).is_some_and(|byte| byte & (1 << (index % 8)) != 0);
+        roster.members().keys().enumerate().map(move |(index, node)| (*node, bit(index)))
+    }
+
+    /// Lengths a decoded beacon may have.
+    pub(super) fn is_within_bounds(&self) -> bool {
+        self.heard.len() <= ROSTER_MAX.div_ceil(8)
+    }
+}
+
+/// The bitmap of [`Beacon::heard`].
+pub(super) fn bitmap(roster: &Roster, is_heard: impl Fn(NodeId) -> bool) -> Vec<u8> {
+    let mut bits = vec![0; roster.len().div_ceil(8)];
+    for (index, node) in roster.members().keys().enumerate() {
+        if let Some(byte) = bits.get_mut(index / 8)
+            && is_heard(*node)
+        {
+            *byte |= 1 << (index % 8);
+        }
+    }
+    bits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::tests::{CLUSTER, identity};
+    use crate::cluster::{GENERATION, item::Items, roster, sign, sign::Purpose, wire::Message};
+    use crate::id::WgPublicKey;
+    use crate::output::DATAGRAM_MAX;
+    use crate::time::Wall;
+
+    fn beacon(holder: NodeId, roster: &Roster, heard: Vec<u8>) -> Beacon {
+        Beacon {
+            generation: GENERATION,
+            epoch: u64::MAX,
+            seq: u64::MAX,
+            holder,
+            priority: 255,
+            released: false,
+            roster_hash: roster.hash(),
+            heard,
+            plan_digest: [255; 16],
+            floors: BTreeMap::from([(Slot::First, (u64::MAX, u32::MAX)), (Slot::Second, (u64::MAX, u32::MAX))]),
+        }
+    }
+
+    #[test]
+    fn heard_means_the_members_bit_under_the_same_roster() {
+        let ids: Vec<_> = (1..=9).map(identity).collect();
+        let mut roster = Roster::new(CLUSTER, ids[0].id);
+        let entries: Vec<_> =
+            ids.iter().map(|id| roster::admit(&ids[0].keypair, CLUSTER, id.id, WgPublicKey([1; 32]))).collect();
+        roster.load(&entries, Wall::from_secs(0), &mut Items::default());
+        let bits = bitmap(&roster, |node| node == ids[8].id || node == ids[3].id);
+        let mut beacon = beacon(ids[0].id, &roster, bits);
+        for id in &ids {
+            let expected = [ids[0].id, ids[3].id, ids[8].id].contains(&id.id);
+            assert_eq!(beacon.hears(&roster, id.id), expected);
+        }
+        assert!(!beacon.hears(&roster, identity(10).id));
+        beacon.roster_hash = [0; 16];
+        assert!(beacon.hears(&roster, ids[1].id));
+    }
+
+    #[test]
+    fn the_largest_beacon_fits_an_answer_and_one_byte_more_is_refused() {
+        let me = identity(1);
+        let roster = Roster::new(CLUSTER, me.id);
+        let mut beacon = beacon(me.id, &roster, vec![255; ROSTER_MAX / 8]);
+        let blob = sign::seal(&me.keypair, Purpose::Beacon, CLUSTER, &beacon);
+        assert!(beacon.is_within_bounds());
+        assert!(Message::Answer { age_ms: u64::MAX, beacon: blob }.encode().len() <= DATAGRAM_MAX);
+        beacon.heard.push(0);
+        assert!(!beacon.is_within_bounds());
+    }
+
+    #[test]
+    fn later_epochs_win_then_better_ranks() {
+        let roster = Roster::new(CLUSTER, identity(1).id);
+        let base = Beacon { epoch: 5, priority: 10, ..beacon(NodeId([5; 32]), &roster, Vec::new()) };
+        assert!(Beacon { epoch: 6, priority: 20, ..base.clone() }.lease() > base.lease());
+        assert!(Beacon { priority: 9, ..base.clone() }.lease() > base.lease());
+        assert!(Beacon { holder: NodeId([4; 32]), ..base.clone() }.lease() > base.lease());
+        assert_eq!(Beacon { seq: 1, ..base.clone() }.lease(), base.lease());
+    }
+}

@@ -1,0 +1,197 @@
+//! The last proven plan and the counter floors: what a new publisher starts from.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::item::{Items, Key, Stamp};
+use super::record::are_points_within_bounds;
+use super::roster::Roster;
+use super::sign::{self, Purpose, Unverified};
+use super::timing::{EPOCH_JUMP_MAX, ITEM_MAX};
+use super::{Identity, PeerError};
+use crate::hsdesc::IntroPoint;
+use crate::id::NodeId;
+use crate::onion::period::Slot;
+
+/// The last plan every HSDir confirmed: nodes with record order and the points listed. Gossiped and persisted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct ProvenPlan {
+    /// Epoch it was proven under.
+    pub epoch: u64,
+    /// Bumped per plan within the epoch.
+    pub serial: u64,
+    /// Per node: the record's (incarnation, version) and the points.
+    pub nodes: BTreeMap<NodeId, PlanNode>,
+}
+
+/// One node's part of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanNode {
+    /// Record order.
+    pub incarnation: u64,
+    /// Record order.
+    pub version: u64,
+    /// Its points in the plan.
+    pub points: Vec<IntroPoint>,
+}
+
+/// What publication contributes to beacons and gossip.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Publication {
+    /// Digest of the current plan.
+    pub plan_digest: [u8; 16],
+    /// Highest `n` (seconds, DESIGN 2.9) accepted per slot with the time period number it belongs to.
+    pub floors: BTreeMap<Slot, (u64, u32)>,
+    /// The newest proven plan, if we proved one.
+    pub proven: Option<ProvenPlan>,
+    /// Most uploads failed three times: release if another is eligible.
+    pub failing: bool,
+}
+
+/// A plan and who proved it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Signed {
+    by: NodeId,
+    plan: ProvenPlan,
+}
+
+/// The newest plan and floors known.
+#[derive(Debug, Default)]
+pub(super) struct Plans {
+    proven: Option<ProvenPlan>,
+    floors: BTreeMap<Slot, (u64, u32)>,
+}
+
+impl Plans {
+    pub(super) fn proven(&self) -> Option<&ProvenPlan> {
+        self.proven.as_ref()
+    }
+
+    pub(super) fn floors(&self) -> &BTreeMap<Slot, (u64, u32)> {
+        &self.floors
+    }
+
+    /// From our own disk: whoever proved it may have left since.
+    pub(super) fn load(&mut self, me: &Identity, items: &mut Items, blob: &[u8]) {
+        let Some(signed) = Unverified::<Signed>::decode(blob) else { return };
+        let by = signed.claim().by;
+        if let Some(Signed { plan, .. }) = signed.verify(by, Purpose::Plan, me.cluster) {
+            items.put(Key::Plan, Stamp::new(plan.epoch, plan.serial, blob), blob.to_vec());
+            self.proven = Some(plan);
+        }
+    }
+
+    /// A plan from gossip, kept if newer.
+    ///
+    /// # Errors
+    /// State unchanged: not by a member, malformed, out of bounds, badly signed or not newer.
+    pub(super) fn accept(
+        &mut self,
+        me: &Identity,
+        roster: &Roster,
+        epoch_max: u64,
+        items: &mut Items,
+        blob: &[u8],
+    ) -> Result<(), PeerError> {
+        let signed = Unverified::<Signed>::decode(blob).ok_or(PeerError::Malformed)?;
+        let Signed { by, plan } = signed.claim();
+        let by = *by;
+        if !roster.knows(by) {
+            return Err(PeerError::NotAMember);
+        }
+        if plan.epoch > epoch_max.saturating_add(EPOCH_JUMP_MAX) {
+            return Err(PeerError::EpochJump);
+        }
+        if !plan.nodes.values().all(|node| are_points_within_bounds(&node.points)) {
+            return Err(PeerError::Malformed);
+        }
+        let stamp = Stamp::new(plan.epoch, plan.serial, blob);
+        if items.stamp(Key::Plan).is_some_and(|held| held >= stamp) {
+            return Err(PeerError::Stale);
+        }
+        let signed = signed.verify(by, Purpose::Plan, me.cluster).ok_or(PeerError::BadSignature)?;
+        items.put(Key::Plan, stamp, blob.to_vec());
+        self.proven = Some(signed.plan);
+        Ok(())
+    }
+
+    /// Takes what our own publication has achieved. True if a newer plan was proven and is to be pushed.
+    pub(super) fn publish(&mut self, me: &Identity, items: &mut Items, publication: &Publication) -> bool {
+        self.raise_floors(&publication.floors);
+        let Some(plan) = &publication.proven else { return false };
+        let held = items.stamp(Key::Plan).map(Stamp::order);
+        if held.is_some_and(|order| order >= (plan.epoch, plan.serial)) {
+            return false;
+        }
+        let blob = sign::seal(&me.keypair, Purpose::Plan, me.cluster, &Signed { by: me.id, plan: plan.clone() });
+        if blob.len() > ITEM_MAX {
+            return false;
+        }
+        items.put(Key::Plan, Stamp::new(plan.epoch, plan.serial, &blob), blob);
+        self.proven = Some(plan.clone());
+        true
+    }
+
+    /// Floors only rise: (time period, n) per slot.
+    pub(super) fn raise_floors(&mut self, floors: &BTreeMap<Slot, (u64, u32)>) {
+        for (slot, floor) in floors {
+            let held = self.floors.entry(*slot).or_default();
+            *held = (*held).max(*floor);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::roster;
+    use crate::cluster::tests::{CLUSTER, identity};
+    use crate::id::WgPublicKey;
+    use crate::time::Wall;
+
+    fn plan(epoch: u64, serial: u64) -> Publication {
+        let proven = Some(ProvenPlan { epoch, serial, nodes: BTreeMap::new() });
+        Publication { proven, ..Publication::default() }
+    }
+
+    #[test]
+    fn the_newest_proven_plan_wins_and_survives_on_disk() {
+        let me = identity(1);
+        let (mut roster, mut items) = (Roster::new(CLUSTER, me.id), Items::default());
+        let entry = roster::admit(&me.keypair, CLUSTER, me.id, WgPublicKey([1; 32]));
+        roster.load(&[entry], Wall::from_secs(0), &mut items);
+        let mut plans = Plans::default();
+        assert!(plans.publish(&me, &mut items, &plan(3, 1)));
+        assert!(!plans.publish(&me, &mut items, &plan(3, 1)), "once");
+        let blob = items.blob(Key::Plan).unwrap().1.to_vec();
+
+        let (mut other, mut theirs) = (Plans::default(), Items::default());
+        assert_eq!(other.accept(&me, &roster, 3, &mut theirs, &blob), Ok(()));
+        assert_eq!(other.accept(&me, &roster, 3, &mut theirs, &blob), Err(PeerError::Stale));
+        let mut loaded = Plans::default();
+        loaded.load(&me, &mut Items::default(), &blob);
+        assert_eq!((loaded.proven(), other.proven()), (plans.proven(), plans.proven()));
+    }
+
+    #[test]
+    fn a_plan_of_an_impossible_epoch_is_dropped() {
+        let me = identity(1);
+        let (mut roster, mut items) = (Roster::new(CLUSTER, me.id), Items::default());
+        let entry = roster::admit(&me.keypair, CLUSTER, me.id, WgPublicKey([1; 32]));
+        roster.load(&[entry], Wall::from_secs(0), &mut items);
+        Plans::default().publish(&me, &mut items, &plan(EPOCH_JUMP_MAX + 1, 1));
+        let blob = items.blob(Key::Plan).unwrap().1.to_vec();
+        let accept = |seen| Plans::default().accept(&me, &roster, seen, &mut Items::default(), &blob);
+        assert_eq!((accept(0), accept(1)), (Err(PeerError::EpochJump), Ok(())));
+    }
+
+    #[test]
+    fn floors_only_rise_within_and_across_periods() {
+        let mut plans = Plans::default();
+        for floor in [(7, 50), (7, 40), (6, 90)] {
+            plans.raise_floors(&BTreeMap::from([(Slot::First, floor)]));
+        }
+        assert_eq!(plans.floors().get(&Slot::First), Some(&(7, 50)));
+    }
+}

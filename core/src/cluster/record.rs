@@ -1,0 +1,396 @@
+//! Records: what each node says of itself, signed and versioned, and our own among them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::item::{Items, Key, Stamp};
+use super::roster::Roster;
+use super::sign::{self, Purpose, Unverified};
+use super::timing::{DUPLICATE_CONFLICTS, DUPLICATE_WINDOW, ITEM_MAX};
+use super::{GENERATION, Identity, PeerError, wire};
+use crate::hsdesc::{InnerHeader, IntroPoint, NUM_INTRO_POINT_MAX};
+use crate::id::NodeId;
+use crate::output::{Event, Outbox};
+use crate::time::Mono;
+
+/// What this node can say about itself; recomputed by `Node` after every input, pushed when it changes.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Local {
+    /// Points of all our tors that have a circuit behind them.
+    pub points: Vec<IntroPoint>,
+    /// Inner lines of our tor's descriptor.
+    pub header: InnerHeader,
+    /// Tor bootstrapped and its service has points.
+    pub tor_ready: bool,
+    /// The target answers.
+    pub target_up: bool,
+    /// May publish: tor ready, live consensus, ring known, clock sane, not draining.
+    pub eligible: bool,
+}
+
+/// `Active`, or on the way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NodeState {
+    /// Serves.
+    Active,
+    /// Serves open sessions only.
+    Draining,
+    /// Shutting down or leaving.
+    Leaving,
+}
+
+/// A node's own record, verified. Order is (incarnation, version).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Owner.
+    pub node: NodeId,
+    /// max(persisted + 1, unix seconds at start).
+    pub incarnation: u64,
+    /// Bumped at every change.
+    pub version: u64,
+    /// Token generation.
+    pub generation: u32,
+    /// See [`ClusterConfig`](super::ClusterConfig).
+    pub priority: u8,
+    /// See [`ClusterConfig`](super::ClusterConfig).
+    pub weight: u16,
+    /// See [`NodeState`].
+    pub state: NodeState,
+    /// See [`Local`].
+    pub tor_ready: bool,
+    /// See [`Local`].
+    pub target_up: bool,
+    /// See [`Local`].
+    pub eligible: bool,
+    /// For people.
+    pub name: String,
+    /// Mesh contact.
+    pub contact: Option<String>,
+    /// `rustbalance/0.1.0`.
+    pub software: String,
+    /// Wire protocol version.
+    pub protocol: u8,
+    /// Inner lines.
+    pub header: InnerHeader,
+    /// At most 20.
+    pub points: Vec<IntroPoint>,
+}
+
+/// Longest node name, bytes.
+pub const NAME_MAX: usize = 32;
+/// Longest contact, bytes.
+pub const CONTACT_MAX: usize = 64;
+/// Header lines of a record together, bytes. C tor's are below 300.
+pub const HEADER_MAX: usize = 4096;
+/// Longest software name, bytes.
+const SOFTWARE_MAX: usize = 64;
+/// Link specifiers of one point, bytes.
+const LINK_SPECIFIERS_MAX: usize = 255;
+
+const _: () = assert!(
+    NUM_INTRO_POINT_MAX * (LINK_SPECIFIERS_MAX + 2 + 96) + HEADER_MAX + 1024 <= ITEM_MAX,
+    "the largest record is an item"
+);
+
+/// All records of members, ours included.
+#[derive(Debug)]
+pub(super) struct Records {
+    own: Record,
+    others: BTreeMap<NodeId, Record>,
+    /// When others showed a record of ours that we did not write, within [`DUPLICATE_WINDOW`].
+    conflicts: Vec<Mono>,
+}
+
+impl Records {
+    /// Our record as it stands before tor has said anything.
+    pub(super) fn new(me: &Identity, incarnation: u64) -> Self {
+        let own = Record {
+            node: me.id,
+            incarnation,
+            version: 0,
+            generation: GENERATION,
+            priority: me.priority,
+            weight: me.weight,
+            state: NodeState::Active,
+            tor_ready: false,
+            target_up: false,
+            eligible: false,
+            name: truncated(&me.name.replace(char::is_control, ""), NAME_MAX),
+            contact: me
+                .contact
+                .clone()
+                .filter(|contact| contact.len() <= CONTACT_MAX && !contact.contains(char::is_control)),
+            software: concat!("rustbalance/", env!("CARGO_PKG_VERSION")).to_owned(),
+            protocol: wire::VERSION,
+            header: InnerHeader::default(),
+            points: Vec::new(),
+        };
+        Self { own, others: BTreeMap::new(), conflicts: Vec::new() }
+    }
+
+    /// Our own.
+    pub(super) fn own(&self) -> &Record {
+        &self.own
+    }
+
+    /// A member's newest record.
+    pub(super) fn get(&self, node: NodeId) -> Option<&Record> {
+        if node == self.own.node { Some(&self.own) } else { self.others.get(&node) }
+    }
+
+    /// Changes our record; signs and stores a new version if `change` made a difference. True if so.
+    pub(super) fn amend(&mut self, me: &Identity, items: &mut Items, change: impl FnOnce(&mut Record)) -> bool {
+        let mut next = self.own.clone();
+        change(&mut next);
+        if next == self.own && self.own.version > 0 {
+            return false;
+        }
+        self.write(me, items, next);
+        true
+    }
+
+    /// Makes `next` our record's next version.
+    fn write(&mut self, me: &Identity, items: &mut Items, next: Record) {
+        let next = Record { version: next.version + 1, ..next };
+        let blob = sign::seal(&me.keypair, Purpose::Record, me.cluster, &next);
+        items.put(Key::Record(me.id), Stamp::new(next.incarnation, next.version, &blob), blob);
+        self.own = next;
+    }
+
+    /// Takes what the tors and the target say of this node.
+    pub(super) fn set_local(&mut self, me: &Identity, items: &mut Items, local: Local) -> bool {
+        self.amend(me, items, |record| {
+            record.points = local.points;
+            record.points.retain(|point| point.link_specifiers.len() <= LINK_SPECIFIERS_MAX);
+            record.points.truncate(NUM_INTRO_POINT_MAX);
+            let mut room = HEADER_MAX;
+            record.header = local.header;
+            record.header.0.retain(|line| {
+                let fits = line.len() < room;
+                room = if fits { room - line.len() - 1 } else { 0 };
+                fits
+            });
+            record.tor_ready = local.tor_ready;
+            record.target_up = local.target_up;
+            record.eligible = local.eligible && record.state == NodeState::Active;
+        })
+    }
+
+    /// Verifies a record from gossip and keeps it if it is newer. `Ok(false)`: it was about us, and ours is bumped.
+    ///
+    /// # Errors
+    /// State unchanged: not a member's, malformed, out of bounds, badly signed or not newer.
+    pub(super) fn accept(
+        &mut self,
+        now: Mono,
+        me: &Identity,
+        roster: &Roster,
+        items: &mut Items,
+        blob: &[u8],
+        out: &mut Outbox,
+    ) -> Result<bool, PeerError> {
+        let record = Unverified::<Record>::decode(blob).ok_or(PeerError::Malformed)?;
+        let (node, order) = (record.claim().node, (record.claim().incarnation, record.claim().version));
+        if !roster.contains(node) {
+            return Err(PeerError::NotAMember);
+        }
+        if !is_within_bounds(record.claim()) {
+            return Err(PeerError::Malformed);
+        }
+        let (key, stamp) = (Key::Record(node), Stamp::new(order.0, order.1, blob));
+        if items
+            .stamp(key)
+            .is_some_and(|held| held >= stamp && (node != me.id || held.order() != order || held == stamp))
+        {
+            return Err(PeerError::Stale);
+        }
+        let record = record.verify(node, Purpose::Record, me.cluster).ok_or(PeerError::BadSignature)?;
+        if node == me.id {
+            self.outbid(now, me, items, &record, out);
+            return Ok(false);
+        }
+        items.put(key, stamp, blob.to_vec());
+        self.others.insert(node, record);
+        Ok(true)
+    }
+
+    /// Somebody holds a record of ours that we did not write: from before a lost disk, or by a twin. Ours must win.
+    fn outbid(&mut self, now: Mono, me: &Identity, items: &mut Items, theirs: &Record, out: &mut Outbox) {
+        let (incarnation, version) = (theirs.incarnation, theirs.version).max((self.own.incarnation, self.own.version));
+        self.write(me, items, Record { incarnation, version, ..self.own.clone() });
+        self.conflicts.retain(|at| now.since(*at) < DUPLICATE_WINDOW);
+        self.conflicts.push(now);
+        if self.conflicts.len() >= DUPLICATE_CONFLICTS {
+            self.conflicts.clear();
+            out.event(Event::Warning(format!(
+                "duplicate identity: another node runs with the keys of {}; stop one of them and join it anew",
+                me.id
+            )));
+        }
+    }
+
+    /// Forgets records of nodes that are no members any more.
+    pub(super) fn retain_members(&mut self, roster: &Roster, items: &mut Items) {
+        let gone: Vec<NodeId> = self.others.keys().copied().filter(|node| !roster.contains(*node)).collect();
+        for node in gone {
+            self.others.remove(&node);
+            items.remove(Key::Record(node));
+        }
+    }
+}
+
+/// Texts are shown on operators' terminals, so control characters are out of bounds, too.
+fn is_within_bounds(record: &Record) -> bool {
+    let fits = |text: &str, max| text.len() <= max && !text.chars().any(char::is_control);
+    fits(&record.name, NAME_MAX)
+        && record.contact.as_ref().is_none_or(|contact| fits(contact, CONTACT_MAX))
+        && fits(&record.software, SOFTWARE_MAX)
+        && record.version < u64::MAX
+        && record.incarnation < u64::MAX
+        && (1..=1000).contains(&record.weight)
+        && record.header.0.iter().map(|line| line.len() + 1).sum::<usize>() <= HEADER_MAX
+        && are_points_within_bounds(&record.points)
+}
+
+/// At most 20 points, each with at most 255 bytes of link specifiers.
+pub(super) fn are_points_within_bounds(points: &[IntroPoint]) -> bool {
+    points.len() <= NUM_INTRO_POINT_MAX && points.iter().all(|point| point.link_specifiers.len() <= LINK_SPECIFIERS_MAX)
+}
+
+/// The longest prefix of whole characters within `max` bytes.
+fn truncated(text: &str, max: usize) -> String {
+    text.char_indices().take_while(|(at, c)| at + c.len_utf8() <= max).map(|(_, c)| c).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::roster;
+    use crate::cluster::tests::{CLUSTER, identity};
+    use crate::id::WgPublicKey;
+    use crate::time::Wall;
+
+    struct Fixture {
+        me: Identity,
+        other: Identity,
+        roster: Roster,
+        items: Items,
+        records: Records,
+        out: Outbox,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let (me, other) = (identity(1), identity(2));
+            let (mut roster, mut items) = (Roster::new(CLUSTER, me.id), Items::default());
+            let entry = |node| roster::admit(&me.keypair, CLUSTER, node, WgPublicKey([9; 32]));
+            roster.load(&[entry(me.id), entry(other.id)], Wall::from_secs(0), &mut items);
+            let mut records = Records::new(&me, 100);
+            records.amend(&me, &mut items, |_| ());
+            Self { me, other, roster, items, records, out: Outbox::default() }
+        }
+
+        fn accept(&mut self, at: u64, blob: &[u8]) -> Result<bool, PeerError> {
+            let now = Mono::from_ms(at);
+            self.records.accept(now, &self.me, &self.roster, &mut self.items, blob, &mut self.out)
+        }
+
+        fn record(&self, who: &Identity, incarnation: u64, version: u64, name: &str) -> Vec<u8> {
+            let mut record = Records::new(who, incarnation).own;
+            record.version = version;
+            record.name = name.to_owned();
+            sign::seal(&who.keypair, Purpose::Record, CLUSTER, &record)
+        }
+    }
+
+    #[test]
+    fn newer_wins_by_incarnation_then_version_and_a_replay_is_stale() {
+        let mut f = Fixture::new();
+        let record = |f: &Fixture, incarnation, version| f.record(&f.other, incarnation, version, "b");
+        let (old, new, newest) = (record(&f, 5, 9), record(&f, 6, 1), record(&f, 6, 2));
+        assert_eq!(f.accept(0, &new), Ok(true));
+        assert_eq!(f.accept(0, &old), Err(PeerError::Stale));
+        assert_eq!(f.accept(0, &newest), Ok(true));
+        assert_eq!(f.accept(0, &newest), Err(PeerError::Stale));
+        assert_eq!(f.records.get(f.other.id).map(|r| r.version), Some(2));
+    }
+
+    #[test]
+    fn at_equal_order_every_node_keeps_the_same_bytes() {
+        let (mut one, mut two) = (Fixture::new(), Fixture::new());
+        let (a, b) = (one.record(&one.other, 5, 1, "a"), one.record(&one.other, 5, 1, "b"));
+        let _ = (one.accept(0, &a), one.accept(0, &b), two.accept(0, &b), two.accept(0, &a));
+        assert_eq!(one.records.get(one.other.id), two.records.get(two.other.id));
+    }
+
+    #[test]
+    fn a_record_of_ours_from_before_a_lost_disk_is_outbid() {
+        let mut f = Fixture::new();
+        let old = f.record(&f.me, 900, 7, "me");
+        assert_eq!(f.accept(0, &old), Ok(false));
+        assert_eq!((f.records.own().incarnation, f.records.own().version), (900, 8));
+        assert_eq!(f.accept(0, &old), Err(PeerError::Stale));
+    }
+
+    #[test]
+    fn three_conflicts_a_minute_are_a_duplicate_identity() {
+        let mut f = Fixture::new();
+        for version in [10, 20] {
+            let twin = f.record(&f.me, 900, version, "twin");
+            assert_eq!(f.accept(0, &twin), Ok(false));
+        }
+        assert!(f.out.pop().is_none());
+        let twin = f.record(&f.me, 900, 30, "twin");
+        assert_eq!(f.accept(59_999, &twin), Ok(false));
+        assert!(matches!(f.out.pop(), Some(crate::Output::Event(Event::Warning(text))) if text.contains("duplicate")));
+    }
+
+    #[test]
+    fn conflicts_a_minute_apart_are_forgiven() {
+        let mut f = Fixture::new();
+        for (at, version) in [(0, 10), (0, 20), (60_000, 30)] {
+            let twin = f.record(&f.me, 900, version, "twin");
+            assert_eq!(f.accept(at, &twin), Ok(false));
+        }
+        assert!(f.out.pop().is_none());
+    }
+
+    #[test]
+    fn strangers_forgeries_and_oversize_are_refused() {
+        let mut f = Fixture::new();
+        let stranger = f.record(&identity(3), 1, 1, "x");
+        assert_eq!(f.accept(0, &stranger), Err(PeerError::NotAMember));
+        let mut record = Records::new(&f.other, 1).own;
+        let forged = sign::seal(&f.me.keypair, Purpose::Record, CLUSTER, &record);
+        assert_eq!(f.accept(0, &forged), Err(PeerError::BadSignature));
+        for name in ["x".repeat(NAME_MAX + 1), "\x1b[2Jb".to_owned()] {
+            record.name = name;
+            let bad = sign::seal(&f.other.keypair, Purpose::Record, CLUSTER, &record);
+            assert_eq!(f.accept(0, &bad), Err(PeerError::Malformed), "{:?}", record.name);
+        }
+    }
+
+    #[test]
+    fn our_own_texts_are_ones_that_others_accept() {
+        let mut me = identity(1);
+        me.name = format!("a\x1b[2J\n{}", "é".repeat(NAME_MAX));
+        me.contact = Some("host\n:1".to_owned());
+        assert!(is_within_bounds(&Records::new(&me, 1).own));
+    }
+
+    #[test]
+    fn our_own_record_stays_within_the_bounds_others_check() {
+        let mut f = Fixture::new();
+        let point =
+            |n| IntroPoint { link_specifiers: vec![1; n], onion_key: [1; 32], auth_key: [2; 32], enc_key: [3; 32] };
+        let points = [vec![point(256)], vec![point(255); 25]].concat();
+        let header = InnerHeader(vec!["x".repeat(1500); 4]);
+        f.records.set_local(&f.me, &mut f.items, Local { points, header, ..Local::default() });
+        assert!(is_within_bounds(f.records.own()));
+        assert_eq!(f.records.own().points.len(), NUM_INTRO_POINT_MAX);
+        assert_eq!(f.records.own().header.0.len(), 2);
+        assert!(f.items.blob(Key::Record(f.me.id)).is_some_and(|(_, blob)| blob.len() <= ITEM_MAX));
+        assert_eq!(truncated("aéé", 4), "aé");
+    }
+}

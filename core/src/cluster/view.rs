@@ -1,0 +1,128 @@
+//! What publication and status see.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Cluster, ProvenPlan, Record};
+use crate::id::NodeId;
+use crate::onion::period::Slot;
+use crate::time::{Mono, Now};
+
+/// What we believe of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Liveness {
+    /// Heard within the TTL.
+    Live,
+    /// Silent, being probed, or never heard since we started.
+    Unknown,
+    /// Probes failed.
+    Down,
+}
+
+/// This node's role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// Roster of one: tor publishes natively.
+    Alone,
+    /// Not publishing.
+    Follower,
+    /// Publishing under this epoch; the claim is durable.
+    Holder {
+        /// The lease's epoch.
+        epoch: u64,
+    },
+}
+
+/// One member as publication and status see it.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Who.
+    pub node: NodeId,
+    /// Liveness; ourselves are always `Live`.
+    pub liveness: Liveness,
+    /// Since when.
+    pub since: Mono,
+    /// Newest record, if any.
+    pub record: Option<Record>,
+    /// A heartbeat named a newer record than we hold.
+    pub record_behind: bool,
+}
+
+/// What publication needs to know, recomputed after every input.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Ourselves.
+    pub me: NodeId,
+    /// Our role.
+    pub role: Role,
+    /// When the current role began.
+    pub role_since: Mono,
+    /// Current lease as we know it.
+    pub holder: Option<(NodeId, u64)>,
+    /// All members of the roster, ourselves included, in order of `NodeId`.
+    pub members: Vec<Member>,
+    /// When the roster last became one; `None` while larger or always one.
+    pub alone_since: Option<Mono>,
+    /// The newest proven plan known (ours, gossiped or from disk).
+    pub proven: Option<ProvenPlan>,
+    /// Highest floors seen in beacons.
+    pub floors: BTreeMap<Slot, (u64, u32)>,
+    /// After a stall: publish nothing now.
+    pub hold_uploads: bool,
+    /// Increments when descriptors built before must be discarded (stall, epoch change).
+    pub build_era: u64,
+    /// We see (live, ourselves included) at least half of the roster.
+    pub sees_majority: bool,
+    /// A rival claim or beacon was seen in the last 30 s: at most one upload per slot per 30 s, winner again after 30 s.
+    pub rival_until: Option<Mono>,
+    /// Median of live members' clocks minus ours, milliseconds, from heartbeats.
+    pub clock_offset_ms: i64,
+}
+
+impl Cluster {
+    /// The current view.
+    pub fn view(&self, now: Now) -> View {
+        let members: Vec<Member> = self.roster.members().keys().map(|node| self.member(*node)).collect();
+        let live = members.iter().filter(|member| member.liveness == Liveness::Live).count();
+        View {
+            me: self.me.id,
+            role: self.role(),
+            role_since: self.role_since,
+            holder: self.lease.holder(now.mono),
+            sees_majority: live * 2 >= members.len(),
+            members,
+            alone_since: self.alone_since,
+            proven: self.plans.proven().cloned(),
+            floors: self.plans.floors().clone(),
+            hold_uploads: self.stall.holds_uploads(now.mono),
+            build_era: self.build_era,
+            rival_until: self.lease.rival_until(now.mono),
+            clock_offset_ms: self.members.clock_offset_ms(now.mono),
+        }
+    }
+
+    /// Our role: `Alone` exactly while the roster is ourselves, `Holder` only with the claim on disk.
+    pub(super) fn role(&self) -> Role {
+        match self.lease.holding() {
+            _ if self.roster.len() == 1 && self.roster.contains(self.me.id) => Role::Alone,
+            Some(epoch) => Role::Holder { epoch },
+            None => Role::Follower,
+        }
+    }
+
+    fn member(&self, node: NodeId) -> Member {
+        let record = self.records.get(node).cloned();
+        if node == self.me.id {
+            return Member { node, liveness: Liveness::Live, since: Mono::default(), record, record_behind: false };
+        }
+        let held = record.as_ref().map_or((0, 0), |record| (record.incarnation, record.version));
+        Member {
+            node,
+            liveness: self.members.liveness(node),
+            since: self.members.since(node),
+            record_behind: self.members.named_order(node).is_some_and(|named| named > held),
+            record,
+        }
+    }
+}

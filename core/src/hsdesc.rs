@@ -1,0 +1,226 @@
+//! v3 onion service descriptors: outer, middle and inner layer, in C tor's own layout
+//! (rend-spec `[HS-DESC]`). Encode and parse stand side by side in each layer's file.
+//!
+//! What a tor client refuses is refused here, what it accepts is accepted. The exceptions are all about text that no
+//! tor writes:
+//! - refused here, accepted by tor: text that is not UTF-8; the obsolete prefix `opt`; an `-----END` in the middle of
+//!   a line; a signature whose scalar is not reduced modulo the group order; a point (it alone is left out) with more
+//!   than 255 bytes of link specifiers;
+//! - accepted here, refused by tor: a broken `legacy-key` of a point and a malformed expiration in `pow-params v1`
+//!   (both are dropped unread), header lines after the first point (not looked at).
+//!
+//! Whether an HSDir already stores a newer revision is beyond a parser.
+
+mod client;
+mod crypt;
+mod error;
+mod inner;
+mod intro;
+mod middle;
+mod netdoc;
+mod outer;
+mod signing;
+
+use std::collections::BTreeSet;
+
+use rand_core::CryptoRng;
+
+use crate::onion::key::{HsBlindId, HsBlindIdKeypair, HsId, Subcredential};
+use crate::onion::period::TimePeriod;
+use crate::onion::revision::RevisionCounter;
+use crate::time::Wall;
+use client::{Authorisation, cookie_for, random};
+use crypt::{Cookie, CryptError, LayerCipher};
+pub use error::{BuildError, DescriptorError, Layer};
+use inner::Inner;
+pub use intro::{IntroPoint, LINK_SPECIFIERS_LENGTH_MAX};
+use middle::Middle;
+pub use netdoc::SyntaxFault;
+use outer::UnverifiedOuter;
+pub use signing::SigningKeys;
+
+/// Introduction points a client accepts (DESIGN 2.13).
+pub const NUM_INTRO_POINT_MAX: usize = 20;
+/// Largest descriptor an HSDir takes, bytes.
+pub const DESCRIPTOR_SIZE_MAX: usize = 49_999;
+
+/// The inner layer's lines before the first introduction point, in order, as tor wrote them
+/// (`create2-formats`, `flow-control`, `single-onion-service`, ...). `pow-params` never stands here.
+#[derive(Clone, Debug, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct InnerHeader(pub Vec<String>);
+
+/// Everything a descriptor is made of.
+pub struct Content<'a> {
+    /// The period's blinded key.
+    pub blind: &'a HsBlindIdKeypair,
+    /// `N_hs_subcred` of that period.
+    pub subcredential: Subcredential,
+    /// Revision counter.
+    pub revision: RevisionCounter,
+    /// Lines before the points.
+    pub header: &'a InnerHeader,
+    /// 1..=20 points, no relay twice, their keys sound ([`IntroPoint::has_sound_keys`]): who takes a point in checks
+    /// that once.
+    pub points: &'a [IntroPoint],
+    /// Authorised clients' x25519 keys; empty means open to all.
+    pub clients: &'a [[u8; 32]],
+    /// For certificates.
+    pub now: Wall,
+}
+
+/// Builds, encrypts and signs.
+///
+/// # Errors
+/// See [`BuildError`]; `keys` keeps at most the certificates made so far, which stay valid.
+pub fn build(keys: &mut SigningKeys, content: &Content<'_>, rng: &mut impl CryptoRng) -> Result<String, BuildError> {
+    check(keys, content)?;
+    let points = keys.certify(content.points, content.now)?;
+    let inner = inner::encode(content.header, points.iter().copied());
+
+    let blind = content.blind.public();
+    let layers = Layers { blind, subcredential: content.subcredential, revision: content.revision };
+    let authorisation = Authorisation::new(content.clients, content.subcredential, rng);
+    let middle = Middle {
+        ephemeral_key: authorisation.ephemeral_key,
+        clients: authorisation.lines,
+        encrypted: layers.inner(authorisation.cookie.as_ref()).encrypt(random(rng), inner.as_bytes()),
+    };
+    let superencrypted = layers.middle().encrypt(random(rng), &middle.encode());
+    let text = outer::encode(keys.cert(), content.revision, &superencrypted, |signed| keys.sign(signed));
+    if text.len() > DESCRIPTOR_SIZE_MAX {
+        return Err(BuildError::TooLarge(text.len()));
+    }
+    Ok(text)
+}
+
+/// A descriptor, verified and decrypted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Descriptor {
+    /// Its revision counter.
+    pub revision: RevisionCounter,
+    /// Which of the periods offered to [`open`] it is for.
+    pub period: TimePeriod,
+    /// Lines before the points, without `pow-params`.
+    pub header: InnerHeader,
+    /// The points, in order; those with broken or expired certificates are left out as tor does.
+    pub points: Vec<IntroPoint>,
+    /// Points left out.
+    pub points_refused: usize,
+}
+
+/// Reads only the plaintext revision counter: the cheap change detector (DESIGN 2.5).
+pub fn peek_revision(text: &[u8]) -> Option<RevisionCounter> {
+    let digits = text
+        .split(|&byte| byte == b'\n')
+        .take_while(|line| *line != b"superencrypted")
+        .find_map(|line| line.strip_prefix(b"revision-counter "))?;
+    core::str::from_utf8(digits).ok()?.trim_ascii().parse().ok().map(RevisionCounter)
+}
+
+/// Parses, verifies and decrypts `text` as a descriptor of `id` for one of `periods`.
+/// `client` is an x25519 secret when client authorisation is on.
+///
+/// # Errors
+/// See [`DescriptorError`]. A client that is not authorised gets [`DescriptorError::Mac`] of the inner layer.
+pub fn open(
+    text: &[u8],
+    id: HsId,
+    periods: &[TimePeriod],
+    client: Option<&[u8; 32]>,
+    now: Wall,
+) -> Result<Descriptor, DescriptorError> {
+    let text = until_nul(text);
+    if text.len() > DESCRIPTOR_SIZE_MAX {
+        return Err(DescriptorError::TooLarge(text.len()));
+    }
+    let text = core::str::from_utf8(text).map_err(|_| DescriptorError::NotUtf8(Layer::Outer))?;
+    let outer = UnverifiedOuter::parse(text)?;
+    let blind = outer.blind()?;
+    let period =
+        *periods.iter().find(|period| id.blind(**period) == Some(blind)).ok_or(DescriptorError::OtherIdentity)?;
+    let outer = outer.verify(blind, now)?;
+
+    let subcredential = id.subcredential(blind);
+    let layers = Layers { blind, subcredential, revision: outer.revision };
+    let middle = decrypt(&layers.middle(), &outer.superencrypted, Layer::Middle)?;
+    let middle = Middle::parse(&middle)?;
+    let cookie = client.and_then(|secret| cookie_for(&middle, secret, subcredential));
+    let inner = decrypt(&layers.inner(cookie.as_ref()), &middle.encrypted, Layer::Inner)?;
+    let Inner { header, points, points_refused } = Inner::parse(&inner, &outer.signing_key, now)?;
+    Ok(Descriptor { revision: outer.revision, period, header, points, points_refused })
+}
+
+/// What the encryption of both layers depends on.
+struct Layers {
+    blind: HsBlindId,
+    subcredential: Subcredential,
+    revision: RevisionCounter,
+}
+
+impl Layers {
+    fn middle(&self) -> LayerCipher<'static> {
+        self.cipher("hsdir-superencrypted-data", None)
+    }
+
+    fn inner<'a>(&self, cookie: Option<&'a Cookie>) -> LayerCipher<'a> {
+        self.cipher("hsdir-encrypted-data", cookie)
+    }
+
+    fn cipher<'a>(&self, string_constant: &'static str, cookie: Option<&'a Cookie>) -> LayerCipher<'a> {
+        let Self { blind, subcredential, revision } = *self;
+        LayerCipher { string_constant, blind, cookie, subcredential, revision }
+    }
+}
+
+/// The text of an encrypted layer without its padding.
+fn decrypt(cipher: &LayerCipher<'_>, blob: &[u8], layer: Layer) -> Result<String, DescriptorError> {
+    let mut plaintext = cipher.decrypt(blob).map_err(|error| match error {
+        CryptError::TooShort => DescriptorError::TooShort(layer),
+        CryptError::Mac => DescriptorError::Mac(layer),
+    })?;
+    plaintext.truncate(until_nul(&plaintext).len());
+    String::from_utf8(plaintext).map_err(|_| DescriptorError::NotUtf8(layer))
+}
+
+/// Like tor we read up to the first NUL, in every layer.
+fn until_nul(bytes: &[u8]) -> &[u8] {
+    bytes.split(|&byte| byte == 0).next().unwrap_or_default()
+}
+
+/// Everything that can be wrong before any key is used.
+fn check(keys: &SigningKeys, content: &Content<'_>) -> Result<(), BuildError> {
+    if keys.blind() != content.blind.public() {
+        return Err(BuildError::OtherPeriod);
+    }
+    if content.points.is_empty() {
+        return Err(BuildError::NoPoints);
+    }
+    if content.points.len() > NUM_INTRO_POINT_MAX {
+        return Err(BuildError::TooManyPoints(content.points.len()));
+    }
+    let relays = content.points.iter().map(|point| point.relay().ok_or(BuildError::NoRelay));
+    if relays.collect::<Result<BTreeSet<_>, _>>()?.len() < content.points.len() {
+        return Err(BuildError::RelayTwice);
+    }
+    if !content.clients.iter().all(|client| intro::is_sound_x25519(*client)) {
+        return Err(BuildError::BadKey);
+    }
+    if inner::header_is_sound(content.header) { Ok(()) } else { Err(BuildError::BadHeader) }
+}
+
+/// Feeds `bytes` to every parser of this module, past the signatures and MACs that would stop a fuzzer.
+#[doc(hidden)]
+pub fn exercise_parsers(bytes: &[u8]) {
+    let now = Wall::from_secs(0);
+    let _ = (peek_revision(bytes), open(bytes, HsId([0; 32]), &[], None, now));
+    let text = String::from_utf8_lossy(bytes);
+    let _ = UnverifiedOuter::parse(&text).map(|outer| outer.blind());
+    let _ = Middle::parse(&text);
+    let _ = Inner::parse(&text, &ed25519_dalek::VerifyingKey::default(), now);
+    let _ = crate::onion::cert::UnverifiedCert::parse(bytes);
+    let point = IntroPoint { link_specifiers: bytes.to_vec(), onion_key: [0; 32], auth_key: [0; 32], enc_key: [0; 32] };
+    let _ = point.relay();
+}
+
+#[cfg(test)]
+mod tests;

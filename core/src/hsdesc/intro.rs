@@ -1,0 +1,208 @@
+//! An introduction point: what a node reports and what a descriptor lists.
+
+use base64::Engine as _;
+use curve25519_dalek::{EdwardsPoint, MontgomeryPoint, edwards::CompressedEdwardsY};
+use ed25519_dalek::VerifyingKey;
+
+use super::netdoc::{self, BASE64_PADDED, Section, decode_base64, decode_base64_vec};
+use super::outer::CERT_LABEL;
+use crate::id::RelayFingerprint;
+use crate::onion::cert::{CertType, UnverifiedCert};
+use crate::onion::signature;
+use crate::time::Wall;
+
+/// The longest [`IntroPoint::link_specifiers`], bytes. Tor itself writes at most 84.
+pub const LINK_SPECIFIERS_LENGTH_MAX: usize = 255;
+
+const LEGACY_IDENTITY: u8 = 2;
+
+/// Keys and link specifiers of one introduction point; about 190 bytes on the wire.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize, serde::Deserialize)]
+pub struct IntroPoint {
+    /// Link specifiers as in the descriptor: NSPEC, then type, length, body each. At most 255 bytes.
+    pub link_specifiers: Vec<u8>,
+    /// `KP_ntor` of the relay.
+    pub onion_key: [u8; 32],
+    /// `KP_hs_ipt_sid`, ed25519.
+    pub auth_key: [u8; 32],
+    /// `KP_hss_ntor`, x25519.
+    pub enc_key: [u8; 32],
+}
+
+impl IntroPoint {
+    /// The relay, from its legacy identity link specifier; `None` makes the point unusable.
+    ///
+    /// There must be exactly one such specifier, it must not be zero, and all specifiers must parse.
+    pub fn relay(&self) -> Option<RelayFingerprint> {
+        let specifiers = parse_link_specifiers(&self.link_specifiers)?;
+        let mut identities = specifiers.iter().filter(|(kind, _)| *kind == LEGACY_IDENTITY);
+        let (Some((_, identity)), None) = (identities.next(), identities.next()) else { return None };
+        let identity = <[u8; 20]>::try_from(*identity).ok()?;
+        (identity != [0; 20]).then_some(RelayFingerprint(identity))
+    }
+
+    /// Whether all three keys are curve points and none is of low order (zero among them).
+    pub fn has_sound_keys(&self) -> bool {
+        let auth_key = CompressedEdwardsY(self.auth_key).decompress();
+        auth_key.is_some_and(|point| !point.is_small_order())
+            && [self.onion_key, self.enc_key].into_iter().all(is_sound_x25519)
+    }
+
+    /// `KP_hss_ntor` as an ed25519 point, which its certificate certifies; `None` if it is none or of low order.
+    pub(super) fn enc_key_as_ed25519(&self) -> Option<EdwardsPoint> {
+        sound_x25519(self.enc_key)
+    }
+
+    /// The descriptor's lines, with both certificates.
+    pub(super) fn encode(&self, auth_cert: &[u8], enc_cert: &[u8]) -> String {
+        let [link_specifiers, onion_key, enc_key] =
+            [&self.link_specifiers[..], &self.onion_key, &self.enc_key].map(|field| BASE64_PADDED.encode(field));
+        let mut text = format!("introduction-point {link_specifiers}\nonion-key ntor {onion_key}\nauth-key\n");
+        netdoc::push_object(&mut text, CERT_LABEL, auth_cert);
+        text.extend(["enc-key ntor ", &enc_key, "\nenc-key-cert\n"]);
+        netdoc::push_object(&mut text, CERT_LABEL, enc_cert);
+        text
+    }
+}
+
+/// A well-formed point whose certificates have not been looked at yet.
+pub(super) struct UnverifiedPoint<'a> {
+    link_specifiers: Vec<u8>,
+    onion_key: [u8; 32],
+    enc_key: [u8; 32],
+    auth_cert: UnverifiedCert<'a>,
+    enc_cert: UnverifiedCert<'a>,
+}
+
+impl<'a> UnverifiedPoint<'a> {
+    /// Reads one point's lines; `None` if anything about it is broken.
+    pub fn parse(section: Section<'a, '_>) -> Option<Self> {
+        let [link_specifiers] = section.one("introduction-point").ok()?.args().ok()?;
+        let link_specifiers = decode_base64_vec(link_specifiers)?;
+        parse_link_specifiers(&link_specifiers)?;
+        let auth_cert = section.one("auth-key").ok()?.lone_object(CERT_LABEL).ok()?;
+        let enc_cert = section.one("enc-key-cert").ok()?.object(CERT_LABEL).ok()?;
+        let mut onion_key = None;
+        for item in section.all("onion-key") {
+            let [kind, base64] = item.leading_args().ok()?;
+            if kind == "ntor" {
+                onion_key = Some(decode_base64(base64)?);
+            }
+        }
+        let ["ntor", base64] = section.one("enc-key").ok()?.leading_args().ok()? else { return None };
+        Some(Self {
+            link_specifiers,
+            onion_key: onion_key?,
+            enc_key: decode_base64(base64)?,
+            auth_cert: UnverifiedCert::parse(auth_cert).ok()?,
+            enc_cert: UnverifiedCert::parse(enc_cert).ok()?,
+        })
+    }
+
+    /// Checks all certificates of `points` together; `None` for each point with a bad or expired one.
+    pub fn verify_all(points: Vec<Self>, signer: &VerifyingKey, now: Wall) -> Vec<Option<IntroPoint>> {
+        let signed: Vec<_> =
+            points.iter().flat_map(|point| [point.auth_cert.signed(), point.enc_cert.signed()]).collect();
+        let good = signature::verify_all(signer, &signed);
+        let (good, _) = good.as_chunks();
+        points.into_iter().zip(good).map(|(point, good)| point.verified(&signer.to_bytes(), now, *good)).collect()
+    }
+
+    fn verified(self, signer: &[u8; 32], now: Wall, [auth_is_signed, enc_is_signed]: [bool; 2]) -> Option<IntroPoint> {
+        let Self { link_specifiers, onion_key, enc_key, auth_cert, enc_cert } = self;
+        let auth = auth_cert.verify_with(CertType::IntroAuth, signer, now, || auth_is_signed).ok()?;
+        // Like tor we do not compare this certificate's key with `enc-key`.
+        enc_cert.verify_with(CertType::IntroEnc, signer, now, || enc_is_signed).ok()?;
+        Some(IntroPoint { link_specifiers, onion_key, auth_key: auth.key, enc_key })
+    }
+}
+
+pub(super) fn is_sound_x25519(key: [u8; 32]) -> bool {
+    sound_x25519(key).is_some()
+}
+
+/// The point with sign bit 0, unless it is none or of low order.
+fn sound_x25519(key: [u8; 32]) -> Option<EdwardsPoint> {
+    MontgomeryPoint(key).to_edwards(0).filter(|point| !point.is_small_order())
+}
+
+/// Type and body of each specifier; `None` if one of a known type has the wrong length or bytes are left over.
+fn parse_link_specifiers(bytes: &[u8]) -> Option<Vec<(u8, &[u8])>> {
+    if bytes.len() > LINK_SPECIFIERS_LENGTH_MAX {
+        return None;
+    }
+    let (&count, mut rest) = bytes.split_first()?;
+    let mut specifiers = Vec::new();
+    for _ in 0..count {
+        let (&[kind, length], tail) = rest.split_first_chunk()?;
+        let (body, tail) = tail.split_at_checked(usize::from(length))?;
+        let is_well_formed = match kind {
+            0 => body.len() == 4 + 2,
+            1 => body.len() == 16 + 2,
+            LEGACY_IDENTITY => body.len() == 20,
+            3 => body.len() == 32,
+            _ => true,
+        };
+        if !is_well_formed {
+            return None;
+        }
+        specifiers.push((kind, body));
+        rest = tail;
+    }
+    rest.is_empty().then_some(specifiers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ed25519_dalek::SigningKey;
+
+    fn point(link_specifiers: Vec<u8>) -> IntroPoint {
+        let mut base_point = [0; 32];
+        base_point[0] = 9;
+        let auth_key = SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes();
+        IntroPoint { link_specifiers, onion_key: base_point, auth_key, enc_key: base_point }
+    }
+
+    fn specifiers(list: &[(u8, &[u8])]) -> Vec<u8> {
+        let mut bytes = vec![list.len() as u8];
+        for (kind, body) in list {
+            bytes.extend([*kind, body.len() as u8]);
+            bytes.extend(*body);
+        }
+        bytes
+    }
+
+    #[test]
+    fn the_relay_is_the_one_legacy_identity() {
+        let (address, identity) = ([127, 0, 0, 1, 1, 187], [0xAB; 20]);
+        let relay = |list: &[(u8, &[u8])]| point(specifiers(list)).relay();
+        assert_eq!(relay(&[(0, &address), (2, &identity), (77, &[])]), Some(RelayFingerprint(identity)));
+        assert_eq!(relay(&[(0, &address)]), None);
+        assert_eq!(relay(&[(2, &identity), (2, &identity)]), None);
+        assert_eq!(relay(&[(2, &[0; 20])]), None);
+        assert_eq!(relay(&[(2, &identity), (0, &address[..5])]), None);
+    }
+
+    #[test]
+    fn link_specifiers_fill_their_bytes_exactly() {
+        let good = specifiers(&[(0, &[1; 6]), (1, &[1; 18]), (2, &[1; 20]), (3, &[1; 32])]);
+        assert!(point(good.clone()).relay().is_some());
+        for length in 0..good.len() {
+            assert_eq!(point(good[..length].to_vec()).relay(), None, "{length}");
+        }
+        assert_eq!(point([good, vec![0]].concat()).relay(), None);
+        assert_eq!(point(specifiers(&[(2, &[1; 20]), (9, &[0; 231])])).relay(), None, "longer than the limit");
+    }
+
+    #[test]
+    fn zero_and_low_order_keys_are_unsound() {
+        let good = point(vec![0]);
+        assert!(good.has_sound_keys());
+        assert!(!IntroPoint { auth_key: [0; 32], ..good.clone() }.has_sound_keys());
+        assert!(!IntroPoint { onion_key: [0; 32], ..good.clone() }.has_sound_keys());
+        let mut one = [0; 32];
+        one[0] = 1;
+        assert!(!IntroPoint { enc_key: one, ..good }.has_sound_keys());
+    }
+}

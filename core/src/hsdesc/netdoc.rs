@@ -1,0 +1,351 @@
+//! Line syntax of tor's documents (dir-spec `[metaformat]`): keyword lines, some followed by a base64 object.
+
+use core::fmt;
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose};
+
+/// Characters of base64 per line of an object.
+const OBJECT_LINE_LENGTH: usize = 64;
+
+/// Base64 with padding, as tor writes keys and link specifiers.
+pub(super) const BASE64_PADDED: GeneralPurpose = general_purpose::STANDARD;
+/// Base64 without padding, as tor writes signatures and `auth-client` arguments.
+pub(super) const BASE64_UNPADDED: GeneralPurpose = general_purpose::STANDARD_NO_PAD;
+/// Reads both, and like tor ignores the bits left over.
+const BASE64_TOLERANT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// What is wrong with a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyntaxFault {
+    /// This line is missing; reported for the document's last line.
+    Missing(&'static str),
+    /// This line stands there more often than it may.
+    Repeated(&'static str),
+    /// This line must be the first one.
+    NotFirst(&'static str),
+    /// This line must be the last one.
+    NotLast(&'static str),
+    /// Too few or too many arguments.
+    Arguments,
+    /// An object where none belongs.
+    UnexpectedObject,
+    /// No object, or one with another label than this.
+    NoObject(&'static str),
+    /// A broken `-----BEGIN` line, or an `-----END` line that does not match it.
+    ObjectLabel,
+    /// No `-----END` line.
+    UnterminatedObject,
+    /// Characters outside base64.
+    Base64,
+}
+
+impl fmt::Display for SyntaxFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(keyword) => write!(f, "the line \"{keyword}\" is missing"),
+            Self::Repeated(keyword) => write!(f, "the line \"{keyword}\" stands there too often"),
+            Self::NotFirst(keyword) => write!(f, "the first line is not \"{keyword}\""),
+            Self::NotLast(keyword) => write!(f, "the last line is not \"{keyword}\""),
+            Self::Arguments => f.write_str("the line has too few or too many arguments"),
+            Self::UnexpectedObject => f.write_str("an object follows where none belongs"),
+            Self::NoObject(label) => write!(f, "no object {label} follows"),
+            Self::ObjectLabel => f.write_str("an object's BEGIN and END lines are broken or do not match"),
+            Self::UnterminatedObject => f.write_str("an object has no END line"),
+            Self::Base64 => f.write_str("not base64"),
+        }
+    }
+}
+
+/// A fault and its line, 1-based.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SyntaxError {
+    /// 1-based.
+    pub line: usize,
+    /// What is wrong there.
+    pub fault: SyntaxFault,
+}
+
+/// One keyword line with its object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item<'a> {
+    /// The first word.
+    pub keyword: &'a str,
+    /// 1-based.
+    pub line: usize,
+    /// Where it begins in the document, bytes.
+    pub start: usize,
+    /// All its lines as they stand there, without white space at the end.
+    pub text: &'a str,
+    arguments: &'a str,
+    object: Option<Object<'a>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Object<'a> {
+    label: &'a str,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Item<'a> {
+    /// Exactly `N` arguments and no object.
+    pub fn args<const N: usize>(&self) -> Result<[&'a str; N], SyntaxError> {
+        let args = self.first_args()?;
+        if self.all_args().count() > N { Err(self.error(SyntaxFault::Arguments)) } else { Ok(args) }
+    }
+
+    /// The first `N` arguments; more may follow, but no object.
+    pub fn first_args<const N: usize>(&self) -> Result<[&'a str; N], SyntaxError> {
+        if self.object.is_some() {
+            return Err(self.error(SyntaxFault::UnexpectedObject));
+        }
+        self.leading_args()
+    }
+
+    /// The first `N` arguments, whatever else follows.
+    pub fn leading_args<const N: usize>(&self) -> Result<[&'a str; N], SyntaxError> {
+        let mut args = [""; N];
+        let mut found = self.all_args();
+        for arg in &mut args {
+            *arg = found.next().ok_or(self.error(SyntaxFault::Arguments))?;
+        }
+        Ok(args)
+    }
+
+    /// Every argument.
+    pub fn all_args(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.arguments.split_ascii_whitespace()
+    }
+
+    /// The bytes of its object, which must be labelled `label`; no arguments.
+    pub fn lone_object(&self, label: &'static str) -> Result<&[u8], SyntaxError> {
+        if self.all_args().next().is_some() { Err(self.error(SyntaxFault::Arguments)) } else { self.object(label) }
+    }
+
+    /// The bytes of its object, which must be labelled `label`; any arguments.
+    pub fn object(&self, label: &'static str) -> Result<&[u8], SyntaxError> {
+        match &self.object {
+            Some(object) if object.label == label => Ok(&object.bytes),
+            Some(_) | None => Err(self.error(SyntaxFault::NoObject(label))),
+        }
+    }
+
+    fn error(&self, fault: SyntaxFault) -> SyntaxError {
+        SyntaxError { line: self.line, fault }
+    }
+}
+
+/// Takes a document apart. Blank lines are skipped, the last line needs no newline.
+pub fn parse(text: &str) -> Result<Vec<Item<'_>>, SyntaxError> {
+    let mut lines = Lines { text, at: 0, number: 0 };
+    let mut items = Vec::new();
+    while let Some((start, whole_line)) = lines.next() {
+        let (line, number) = (whole_line.trim_ascii(), lines.number);
+        if line.is_empty() {
+            continue;
+        }
+        let (keyword, arguments) = line.split_once([' ', '\t']).unwrap_or((line, ""));
+        let object = read_object(&mut lines)?;
+        let text = text.get(start..lines.at).unwrap_or_default().trim_ascii_end();
+        items.push(Item { keyword, line: number, start, text, arguments, object });
+    }
+    Ok(items)
+}
+
+/// Some consecutive items of a document.
+#[derive(Clone, Copy)]
+pub struct Section<'d, 'a>(pub &'d [Item<'a>]);
+
+impl<'d, 'a> Section<'d, 'a> {
+    /// The first item, which must be the only one with `keyword`.
+    pub fn first(&self, keyword: &'static str) -> Result<&'d Item<'a>, SyntaxError> {
+        let item = self.one(keyword)?;
+        let is_first = self.0.first().is_some_and(|first| first.line == item.line);
+        if is_first { Ok(item) } else { Err(item.error(SyntaxFault::NotFirst(keyword))) }
+    }
+
+    /// The last item, which must be the only one with `keyword`.
+    pub fn last(&self, keyword: &'static str) -> Result<&'d Item<'a>, SyntaxError> {
+        let item = self.one(keyword)?;
+        let is_last = self.0.last().is_some_and(|last| last.line == item.line);
+        if is_last { Ok(item) } else { Err(item.error(SyntaxFault::NotLast(keyword))) }
+    }
+
+    /// The only item with `keyword`.
+    pub fn one(&self, keyword: &'static str) -> Result<&'d Item<'a>, SyntaxError> {
+        self.at_most_one(keyword)?.ok_or_else(|| self.missing(keyword))
+    }
+
+    /// The only item with `keyword`, if there is one.
+    pub fn at_most_one(&self, keyword: &'static str) -> Result<Option<&'d Item<'a>>, SyntaxError> {
+        let mut found = self.all(keyword);
+        let item = found.next();
+        match found.next() {
+            Some(second) => Err(second.error(SyntaxFault::Repeated(keyword))),
+            None => Ok(item),
+        }
+    }
+
+    /// At least one item with `keyword`.
+    pub fn some(&self, keyword: &'static str) -> Result<impl Iterator<Item = &'d Item<'a>>, SyntaxError> {
+        let mut found = self.all(keyword).peekable();
+        if found.peek().is_none() { Err(self.missing(keyword)) } else { Ok(found) }
+    }
+
+    /// Every item with `keyword`.
+    pub fn all(&self, keyword: &'static str) -> impl Iterator<Item = &'d Item<'a>> + use<'d, 'a> {
+        self.0.iter().filter(move |item| item.keyword == keyword)
+    }
+
+    fn missing(&self, keyword: &'static str) -> SyntaxError {
+        SyntaxError { line: self.0.last().map_or(1, |item| item.line), fault: SyntaxFault::Missing(keyword) }
+    }
+}
+
+/// Decodes base64 with or without padding into exactly `N` bytes.
+pub(super) fn decode_base64<const N: usize>(text: &str) -> Option<[u8; N]> {
+    decode_base64_vec(text)?.try_into().ok()
+}
+
+/// Decodes base64 with or without padding.
+pub(super) fn decode_base64_vec(text: &str) -> Option<Vec<u8>> {
+    BASE64_TOLERANT.decode(text).ok()
+}
+
+/// Appends an object with its BEGIN and END lines.
+pub(super) fn push_object(out: &mut String, label: &str, bytes: &[u8]) {
+    let base64 = BASE64_PADDED.encode(bytes);
+    out.extend(["-----BEGIN ", label, "-----\n"]);
+    let mut rest = base64.as_str();
+    while let Some((line, tail)) = rest.split_at_checked(OBJECT_LINE_LENGTH) {
+        out.extend([line, "\n"]);
+        rest = tail;
+    }
+    if !rest.is_empty() {
+        out.extend([rest, "\n"]);
+    }
+    out.extend(["-----END ", label, "-----\n"]);
+}
+
+/// Walks a text line by line.
+struct Lines<'a> {
+    text: &'a str,
+    /// Start of the next line, bytes.
+    at: usize,
+    /// Number of the line returned last, 1-based.
+    number: usize,
+}
+
+impl<'a> Lines<'a> {
+    /// The next line with its start, without its newline.
+    fn next(&mut self) -> Option<(usize, &'a str)> {
+        let start = self.at;
+        let line = self.peek()?;
+        self.at = (start + line.len() + 1).min(self.text.len());
+        self.number += 1;
+        Some((start, line))
+    }
+
+    fn peek(&self) -> Option<&'a str> {
+        let rest = self.text.get(self.at..).filter(|rest| !rest.is_empty())?;
+        Some(rest.split_once('\n').map_or(rest, |(line, _)| line))
+    }
+}
+
+/// The object that begins at the next line that is not blank, if one does.
+fn read_object<'a>(lines: &mut Lines<'a>) -> Result<Option<Object<'a>>, SyntaxError> {
+    while lines.peek().is_some_and(|line| line.trim_ascii().is_empty()) {
+        lines.next();
+    }
+    let Some(begin) = lines.peek().and_then(|line| line.strip_prefix("-----BEGIN ")) else { return Ok(None) };
+    lines.next();
+    let first = lines.number;
+    let label = begin.strip_suffix("-----").ok_or(SyntaxError { line: first, fault: SyntaxFault::ObjectLabel })?;
+    let mut base64 = String::new();
+    while let Some((_, line)) = lines.next() {
+        if let Some(end) = line.strip_prefix("-----END ") {
+            if end.strip_suffix("-----") != Some(label) {
+                return Err(SyntaxError { line: lines.number, fault: SyntaxFault::ObjectLabel });
+            }
+            let bytes = decode_base64_vec(&base64).ok_or(SyntaxError { line: first, fault: SyntaxFault::Base64 })?;
+            return Ok(Some(Object { label, bytes }));
+        }
+        base64.extend(line.split_ascii_whitespace());
+    }
+    Err(SyntaxError { line: lines.number, fault: SyntaxFault::UnterminatedObject })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(text: &str) -> (usize, SyntaxFault) {
+        let error = parse(text).expect_err("a fault");
+        (error.line, error.fault)
+    }
+
+    #[test]
+    fn items_keep_arguments_object_and_place() {
+        let text = "one  a b\n\ntwo\n-----BEGIN X Y-----\nAQID\nBA==\n-----END X Y-----\nthree c";
+        let items = parse(text).expect("good");
+        let section = Section(&items);
+        assert_eq!(section.first("one").expect("first").args::<2>(), Ok(["a", "b"]));
+        let two = section.one("two").expect("two");
+        assert_eq!((two.line, two.start), (3, 10));
+        assert_eq!(two.object("X Y"), Ok([1, 2, 3, 4].as_slice()));
+        assert_eq!(two.text, "two\n-----BEGIN X Y-----\nAQID\nBA==\n-----END X Y-----");
+        let three = section.last("three").expect("last");
+        assert_eq!((three.line, three.text), (8, "three c"));
+    }
+
+    #[test]
+    fn broken_objects_are_named_with_their_line() {
+        assert_eq!(fault("a\n-----BEGIN X----\n"), (2, SyntaxFault::ObjectLabel));
+        assert_eq!(fault("a\n-----BEGIN X-----\nAAAA\n-----END Y-----"), (4, SyntaxFault::ObjectLabel));
+        assert_eq!(fault("a\n-----BEGIN X-----\nAAAA\n"), (3, SyntaxFault::UnterminatedObject));
+        assert_eq!(fault("a\n-----BEGIN X-----\nA!AA\n-----END X-----"), (2, SyntaxFault::Base64));
+    }
+
+    #[test]
+    fn counts_and_places_are_checked() {
+        let items = parse("a 1\nb 2\na 3\n").expect("good");
+        let section = Section(&items);
+        let fault = |result: Result<&Item<'_>, SyntaxError>| result.expect_err("a fault").fault;
+        assert_eq!(fault(section.one("a")), SyntaxFault::Repeated("a"));
+        assert_eq!(fault(section.one("c")), SyntaxFault::Missing("c"));
+        assert_eq!(fault(section.first("b")), SyntaxFault::NotFirst("b"));
+        assert_eq!(fault(section.last("b")), SyntaxFault::NotLast("b"));
+        let b = section.one("b").expect("b");
+        assert_eq!(b.args::<0>().expect_err("one too many").fault, SyntaxFault::Arguments);
+        assert_eq!(b.first_args::<2>().expect_err("one too few").fault, SyntaxFault::Arguments);
+        assert_eq!(b.object("X").expect_err("none").fault, SyntaxFault::NoObject("X"));
+        assert_eq!(b.lone_object("X").expect_err("an argument").fault, SyntaxFault::Arguments);
+    }
+
+    #[test]
+    fn blank_lines_may_stand_before_an_object_and_white_space_around_words() {
+        let items = parse(" a \t 1 \n\n \n-----BEGIN X-----\n AA = =\n\n-----END X-----\n\n").expect("good");
+        let a = Section(&items).last("a").expect("a");
+        assert_eq!(a.leading_args::<1>(), Ok(["1"]));
+        assert_eq!(a.args::<1>().expect_err("an object").fault, SyntaxFault::UnexpectedObject);
+        assert_eq!(a.object("X"), Ok([0].as_slice()));
+    }
+
+    #[test]
+    fn an_object_reads_back() {
+        for length in [0, 1, 47, 48, 49, 200] {
+            let bytes: Vec<u8> = (0..length).collect();
+            let mut text = "a\n".to_owned();
+            push_object(&mut text, "X", &bytes);
+            assert!(text.lines().all(|line| line.len() <= OBJECT_LINE_LENGTH));
+            let items = parse(&text).expect("own object");
+            assert_eq!(Section(&items).one("a").expect("a").object("X"), Ok(bytes.as_slice()));
+        }
+    }
+}

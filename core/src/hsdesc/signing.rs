@@ -1,0 +1,103 @@
+//! The descriptor signing key of one period and what it certified.
+
+use std::collections::BTreeMap;
+
+use curve25519_dalek::EdwardsPoint;
+use ed25519_dalek::VerifyingKey;
+use ed25519_dalek::hazmat::{ExpandedSecretKey, raw_sign};
+use rand_core::CryptoRng;
+use sha2::Sha512;
+use zeroize::Zeroizing;
+
+use super::client::random;
+use super::{BuildError, IntroPoint};
+use crate::onion::cert::{self, CertType, ExpirationHours};
+use crate::onion::key::{HsBlindId, HsBlindIdKeypair};
+use crate::onion::signature;
+use crate::time::Wall;
+
+/// How long tor certifies the signing key and the points' keys, hours.
+const CERT_LIFETIME_HOURS: u32 = 54;
+/// With less than this left the signing key is replaced, hours: clients keep a descriptor for up to a day.
+const STALE_HOURS: u64 = 30;
+/// Certified points kept (several descriptors may share the key); beyond it all are forgotten.
+const CERTIFIED_MAX: usize = 256;
+
+/// `KS_hs_desc_sign` of one period with its certificate and, cached, the points' lines with their certificates.
+/// Zeroized on drop, no `Debug`, no `Clone`.
+pub struct SigningKeys {
+    secret: ExpandedSecretKey,
+    public: VerifyingKey,
+    blind: HsBlindId,
+    cert: Vec<u8>,
+    expires: ExpirationHours,
+    certified: BTreeMap<IntroPoint, CertifiedPoint>,
+}
+
+struct CertifiedPoint {
+    expires: ExpirationHours,
+    text: String,
+}
+
+impl SigningKeys {
+    /// A new `KP_hs_desc_sign` certified by `blind` for 54 h from `now`, rounded up to the hour as tor does.
+    pub fn new(blind: &HsBlindIdKeypair, rng: &mut impl CryptoRng, now: Wall) -> Self {
+        let secret = ExpandedSecretKey::from(&*Zeroizing::new(random(rng)));
+        let public = VerifyingKey::from(&secret);
+        let expires = ExpirationHours::rounded_up(now, CERT_LIFETIME_HOURS);
+        let cert =
+            cert::build(CertType::DescSigning, public.as_bytes(), expires, &blind.public().0, |body| blind.sign(body));
+        Self { secret, public, blind: blind.public(), cert, expires, certified: BTreeMap::new() }
+    }
+
+    /// Whether its certificate must be renewed (less than 30 h left).
+    pub fn is_stale(&self, now: Wall) -> bool {
+        self.expires.as_secs() < now.as_secs().saturating_add(STALE_HOURS * 3600)
+    }
+
+    /// The blinded key that certified it.
+    pub(super) fn blind(&self) -> HsBlindId {
+        self.blind
+    }
+
+    pub(super) fn cert(&self) -> &[u8] {
+        &self.cert
+    }
+
+    pub(super) fn sign(&self, message: &[u8]) -> [u8; 64] {
+        raw_sign::<Sha512>(&self.secret, message, &self.public).to_bytes()
+    }
+
+    /// The lines of `points`, certified for 54 h from `now`, rounded down to the hour as tor does. Tor makes them anew
+    /// for each upload; within one hour that gives the same bytes, so they are made once.
+    pub(super) fn certify(&mut self, points: &[IntroPoint], now: Wall) -> Result<Vec<&str>, BuildError> {
+        let expires = ExpirationHours::rounded_down(now, CERT_LIFETIME_HOURS);
+        if self.certified.len() > CERTIFIED_MAX {
+            self.certified.clear();
+        }
+        let is_certified =
+            |point: &&IntroPoint| self.certified.get(*point).is_some_and(|known| known.expires == expires);
+        let new: Vec<_> = points.iter().filter(|point| !is_certified(point)).collect();
+        // Merging has looked at the keys more closely, once for each point; here only what was never filled in is caught.
+        if new.iter().any(|point| [point.auth_key, point.onion_key].contains(&[0; 32])) {
+            return Err(BuildError::BadKey);
+        }
+        let enc_keys = new.iter().map(|point| point.enc_key_as_ed25519().ok_or(BuildError::BadKey));
+        let enc_keys = EdwardsPoint::compress_batch_alloc(&enc_keys.collect::<Result<Vec<_>, _>>()?);
+        let unsigned = |kind, key| cert::unsigned(kind, key, expires, self.public.as_bytes());
+        let mut certs: Vec<_> = new
+            .iter()
+            .zip(&enc_keys)
+            .flat_map(|(point, enc_key)| {
+                [unsigned(CertType::IntroAuth, &point.auth_key), unsigned(CertType::IntroEnc, &enc_key.0)]
+            })
+            .collect();
+        let signatures = signature::sign_all(&self.secret, &self.public, &certs);
+        certs.iter_mut().zip(signatures).for_each(|(cert, signature)| cert.extend(signature));
+        for (point, [auth_cert, enc_cert]) in new.into_iter().zip(certs.as_chunks().0) {
+            let text = point.encode(auth_cert, enc_cert);
+            self.certified.insert(point.clone(), CertifiedPoint { expires, text });
+        }
+        Ok(points.iter().filter_map(|point| self.certified.get(point)).map(|known| known.text.as_str()).collect())
+    }
+}

@@ -1,0 +1,121 @@
+//! Names of things: nodes, clusters, relays, tors, effects. Newtypes, so that no two can be swapped.
+
+use core::fmt;
+use serde::{Deserialize, Serialize};
+
+/// Writes `bytes` in hexadecimal.
+fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+}
+
+/// A node's ed25519 public key: its name in the mesh, and what verifies its records and beacons.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NodeId(pub [u8; 32]);
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The first 8 hex digits, for logs and people.
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(f, self.0.first_chunk::<4>().map_or(&[], |short| short))
+    }
+}
+
+/// A node's WireGuard (x25519) public key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct WgPublicKey(pub [u8; 32]);
+
+impl fmt::Debug for WgPublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(f, self.0.first_chunk::<4>().map_or(&[], |short| short))
+    }
+}
+
+/// Which cluster: a hash of the master address and the first node's [`NodeId`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ClusterId(pub [u8; 32]);
+
+impl fmt::Debug for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(f, self.0.first_chunk::<4>().map_or(&[], |short| short))
+    }
+}
+
+/// One of this node's tors; a node may run several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TorId(pub u8);
+
+/// Ties an [`Output`](crate::Output) that can fail to the [`Input::Done`](crate::Input) that says how it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EffectId(pub u64);
+
+/// A relay's RSA identity fingerprint (SHA-1), the name tor's control port uses for HSDirs.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RelayFingerprint(pub [u8; 20]);
+
+impl RelayFingerprint {
+    /// From 40 hex digits, either case, with or without a leading `$`, anything after `~` or `=` ignored
+    /// (control-spec `LongName`).
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix('$').unwrap_or(text);
+        let digits = digits.split(['~', '=']).next()?.as_bytes();
+        let mut bytes = [0; 20];
+        if digits.len() != 40 {
+            return None;
+        }
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            let pair = core::str::from_utf8(pair).ok()?;
+            if !pair.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+                return None;
+            }
+            *byte = u8::from_str_radix(pair, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+}
+
+/// 40 upper-case hex digits, as control-spec writes it.
+impl fmt::Display for RelayFingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02X}"))
+    }
+}
+
+impl fmt::Debug for RelayFingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A relay's ed25519 identity, what the HSDir ring hashes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RelayEd25519Id(pub [u8; 32]);
+
+impl fmt::Debug for RelayEd25519Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(f, &self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fingerprint_reads_back_what_it_writes() {
+        let relay = RelayFingerprint([0xA5; 20]);
+        assert_eq!(RelayFingerprint::from_hex(&relay.to_string()), Some(relay));
+        assert_eq!(RelayFingerprint::from_hex(&format!("${relay}~name")), Some(relay));
+    }
+
+    #[test]
+    fn fingerprint_refuses_other_text() {
+        for bad in ["", "$", "A5A5", "+5+5+5+5+5+5+5+5+5+5+5+5+5+5+5+5+5+5+5+5", "zz".repeat(20).as_str()] {
+            assert_eq!(RelayFingerprint::from_hex(bad), None, "{bad}");
+        }
+    }
+}

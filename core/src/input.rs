@@ -1,0 +1,120 @@
+//! Facts that reach the core.
+
+use crate::cluster::PeerError;
+use crate::id::{EffectId, NodeId, TorId, WgPublicKey};
+use crate::join::AdmitError;
+use crate::output::RequestId;
+use crate::tor::TorError;
+
+/// One fact. See [`Node::handle`](crate::Node::handle).
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// Only time has passed.
+    Tick,
+    /// A datagram from inside the mesh; WireGuard proved the sender.
+    Peer {
+        /// The proven sender.
+        from: NodeId,
+        /// At most one tunnel MTU; any content.
+        bytes: &'a [u8],
+    },
+    /// The admission request from a provisional tunnel of an unknown WireGuard key.
+    Admit {
+        /// Echoed in [`Output::AdmitReply`](crate::Output).
+        request: RequestId,
+        /// The key WireGuard proved.
+        wg: WgPublicKey,
+        /// Any content.
+        bytes: &'a [u8],
+    },
+    /// From one of our tors' control connections.
+    Control(TorId, ControlInput<'a>),
+    /// How an earlier wish ended.
+    Done {
+        /// The wish.
+        id: EffectId,
+        /// Its outcome.
+        result: Result<(), EffectError>,
+    },
+    /// The target's health changed (the shell probes it).
+    Target(TargetHealth),
+    /// From the operator.
+    Command(Command),
+}
+
+/// What happens on a control connection.
+#[derive(Debug)]
+pub enum ControlInput<'a> {
+    /// Connected and authenticated.
+    Connected,
+    /// Bytes from tor.
+    Bytes(&'a [u8]),
+    /// Closed, for whatever reason; the shell reconnects by itself.
+    Closed,
+}
+
+/// Whether the operator's application answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum TargetHealth {
+    /// It answers (or is not probed).
+    Up,
+    /// It does not.
+    Down,
+}
+
+/// From the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Release the lease, say goodbye, then [`Output::Stopped`](crate::Output).
+    Shutdown,
+    /// Leave the roster for good, then stop.
+    Leave,
+}
+
+/// Why a wish failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EffectError {
+    /// The disk refused.
+    Disk(String),
+}
+
+/// An input that had no effect, save that time passed. Counted by [`Rejected::name`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rejected {
+    /// A peer's datagram.
+    Peer(PeerError),
+    /// An admission request.
+    Admit(AdmitError),
+    /// A control connection's bytes.
+    Control(TorError),
+    /// A `Done` or tor nobody waits for.
+    Unexpected(&'static str),
+}
+
+impl Rejected {
+    /// The rule that refused it, as metrics count it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Peer(PeerError::NotAMember) => "peer_not_a_member",
+            Self::Peer(PeerError::Length) => "peer_length",
+            Self::Peer(PeerError::Version) => "peer_version",
+            Self::Peer(PeerError::UnknownKind) => "peer_unknown_kind",
+            Self::Peer(PeerError::Malformed) => "peer_malformed",
+            Self::Peer(PeerError::BadSignature) => "peer_bad_signature",
+            Self::Peer(PeerError::Stale) => "peer_stale",
+            Self::Peer(PeerError::Duplicate) => "peer_duplicate",
+            Self::Peer(PeerError::EpochJump) => "peer_epoch_jump",
+            Self::Peer(PeerError::Full) => "peer_roster_full",
+            Self::Admit(AdmitError::Malformed) => "admit_malformed",
+            Self::Admit(AdmitError::BadToken) => "admit_bad_token",
+            Self::Admit(AdmitError::BadProof) => "admit_bad_proof",
+            Self::Admit(AdmitError::Taken) => "admit_taken",
+            Self::Admit(AdmitError::Full) => "admit_roster_full",
+            Self::Admit(AdmitError::Tombstoned) => "admit_tombstoned",
+            Self::Admit(AdmitError::Busy) => "admit_busy",
+            Self::Control(TorError::Protocol(_)) => "control_protocol",
+            Self::Control(TorError::UnexpectedReply) => "control_unexpected_reply",
+            Self::Unexpected(what) => what,
+        }
+    }
+}

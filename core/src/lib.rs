@@ -1,0 +1,27 @@
+//! The deterministic, sans-IO core of RustBalance.
+//!
+//! [`Node`] is the whole node without its world. Feed it one [`Input`], drain [`Node::poll_output`] until `None`,
+//! read [`Node::next_timeout`], repeat. Time, randomness and bytes come in as arguments; the same inputs give the
+//! same outputs, byte for byte. The shell (`rustbalance-io`) and the simulator drive the very same type.
+
+pub mod cluster;
+pub mod control;
+pub mod hsdesc;
+pub mod hsdir;
+pub mod id;
+pub mod input;
+pub mod join;
+pub mod merge;
+pub mod node;
+pub mod onion;
+pub mod output;
+pub mod publish;
+pub mod rng;
+pub mod status;
+pub mod time;
+pub mod tor;
+
+pub use id::{ClusterId, EffectId, NodeId, TorId, WgPublicKey};
+pub use input::{Command, ControlInput, EffectError, Input, Rejected, TargetHealth};
+pub use node::{Config, ConfigError, Node, Saved};
+pub use output::{Durable, DurableKind, Event, Outbox, Output, Peer, TimerName};

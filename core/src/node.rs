@@ -1,0 +1,282 @@
+//! [`Node`] routes each [`Input`] to its parts and drains them into the outbox; no protocol rules here.
+
+use std::collections::BTreeMap;
+
+use crate::cluster::{Cluster, ClusterConfig, Local, Role, View};
+use crate::hsdesc::NUM_INTRO_POINT_MAX;
+use crate::input::{Command, Input, Rejected, TargetHealth};
+use crate::onion::address::OnionAddress;
+use crate::onion::key::HsIdKeypair;
+use crate::output::{DurableKind, Outbox, Output, Peer, TimerName};
+use crate::publish::{Publisher, Wish};
+use crate::rng::Seed;
+use crate::status::{MemberStatus, Status};
+use crate::time::{Mono, Now};
+use crate::tor::{Native, Tor, TorState};
+use crate::{NodeId, TorId};
+
+/// Tors per node.
+const TORS_MAX: u8 = 8;
+
+/// Everything a node is told once.
+pub struct Config {
+    /// The master key.
+    pub master: HsIdKeypair,
+    /// Coordination.
+    pub cluster: ClusterConfig,
+    /// How many tors, 1..=8.
+    pub tors: u8,
+}
+
+/// Why a configuration was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigError {
+    /// Names the field and its bounds.
+    OutOfRange {
+        /// Field.
+        field: &'static str,
+        /// Allowed.
+        allowed: &'static str,
+    },
+}
+
+impl core::fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::OutOfRange { field, allowed } => write!(f, "{field} is out of range; allowed is {allowed}"),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// What the last run left on disk.
+pub type Saved = BTreeMap<DurableKind, Vec<u8>>;
+
+/// The whole node, without its world.
+///
+/// Call order: [`Node::handle`] with one fact, [`Node::poll_output`] until `None`, [`Node::next_timeout`];
+/// at that instant, or earlier, [`Input::Tick`]. A tick early, late or twice is harmless.
+pub struct Node {
+    id: NodeId,
+    name: String,
+    address: OnionAddress,
+    cluster: Cluster,
+    tors: Vec<Tor>,
+    publisher: Publisher,
+    target: TargetHealth,
+    out: Outbox,
+    /// The last peers wished for, to wish only for changes.
+    peers: Vec<Peer>,
+    shutdown: Shutdown,
+    rejected: BTreeMap<&'static str, u64>,
+}
+
+/// How far an orderly shutdown is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shutdown {
+    No,
+    Asked,
+    Stopped,
+}
+
+impl Node {
+    /// Starts a node from what its last run saved (empty: a founded or admitted node's first start
+    /// needs at least the roster file).
+    ///
+    /// # Errors
+    /// A field out of range. Saved files that do not decode are reported by a warning event and
+    /// treated as lost, which the protocol survives.
+    pub fn new(config: Config, saved: &Saved, seed: &Seed, now: Now) -> Result<Self, ConfigError> {
+        if !(1..=TORS_MAX).contains(&config.tors) {
+            return Err(ConfigError::OutOfRange { field: "tor.instances", allowed: "1 to 8" });
+        }
+        if !(1..=1000).contains(&config.cluster.weight) {
+            return Err(ConfigError::OutOfRange { field: "weight", allowed: "1 to 1000" });
+        }
+        let service = config.master.public();
+        let mut out = Outbox::default();
+        let id = config.cluster.keypair.id();
+        let name = config.cluster.name.clone();
+        let cluster = Cluster::new(config.cluster, saved, seed.fork("cluster"), now, &mut out);
+        let mut node = Self {
+            id,
+            name,
+            address: OnionAddress::new(service),
+            cluster,
+            tors: (0..config.tors).map(|tor| Tor::new(TorId(tor), service)).collect(),
+            publisher: Publisher::new(config.master, seed.fork("publish")),
+            target: TargetHealth::Down,
+            out,
+            peers: Vec::new(),
+            shutdown: Shutdown::No,
+            rejected: BTreeMap::new(),
+        };
+        node.advance(now);
+        Ok(node)
+    }
+
+    /// Takes one fact in, then does whatever is due.
+    ///
+    /// # Errors
+    /// The input had no effect, save that time passed; counted under [`Rejected::name`].
+    pub fn handle(&mut self, now: Now, input: Input<'_>) -> Result<(), Rejected> {
+        let result = self.route(now, input);
+        if let Err(rejected) = &result {
+            *self.rejected.entry(rejected.name()).or_default() += 1;
+        }
+        self.advance(now);
+        result
+    }
+
+    /// The next wish; drain until `None` before the next [`Node::handle`].
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.out.pop()
+    }
+
+    /// When to call with [`Input::Tick`] at the latest, and why.
+    pub fn next_timeout(&self) -> Option<(Mono, TimerName)> {
+        let parts = [self.cluster.next_timeout(), self.publisher.next_timeout()];
+        self.tors.iter().map(Tor::next_timeout).chain(parts).flatten().min()
+    }
+
+    fn route(&mut self, now: Now, input: Input<'_>) -> Result<(), Rejected> {
+        match input {
+            Input::Tick => Ok(()),
+            Input::Peer { from, bytes } => {
+                self.cluster.handle_peer(now, from, bytes, &mut self.out).map_err(Rejected::Peer)
+            }
+            Input::Admit { request, wg, bytes } => {
+                self.cluster.handle_admit(now, request, wg, bytes, &mut self.out).map_err(Rejected::Admit)
+            }
+            Input::Control(id, input) => match self.tors.get_mut(usize::from(id.0)) {
+                Some(tor) => tor.handle(now, input, &mut self.out).map_err(Rejected::Control),
+                None => Err(Rejected::Unexpected("tor")),
+            },
+            Input::Done { id, result } => match self.cluster.handle_done(now, id, &result, &mut self.out) {
+                true => Ok(()),
+                false => Err(Rejected::Unexpected("done")),
+            },
+            Input::Target(health) => {
+                self.target = health;
+                Ok(())
+            }
+            Input::Command(command) => {
+                self.shutdown = Shutdown::Asked;
+                self.cluster.shut_down(now, command == Command::Leave, &mut self.out);
+                Ok(())
+            }
+        }
+    }
+
+    /// Recomputes what should be true and does the next step towards it. Idempotent.
+    fn advance(&mut self, now: Now) {
+        self.advance_tors(now);
+        let local = self.local(&self.cluster.view(now));
+        self.cluster.set_local(now, local, &mut self.out);
+        self.cluster.tick(now, &mut self.out);
+        self.publish(now);
+        self.cluster.set_publication(now, self.publisher.publication(), &mut self.out);
+        self.wish_peers();
+        if self.shutdown == Shutdown::Asked && self.cluster.is_stopped(now) {
+            self.shutdown = Shutdown::Stopped;
+            self.out.push(Output::Stopped);
+        }
+    }
+
+    fn advance_tors(&mut self, now: Now) {
+        for tor in &mut self.tors {
+            tor.tick(now, &mut self.out);
+            while let Some(event) = tor.poll_event() {
+                self.publisher.handle(now, event, &mut self.out);
+            }
+        }
+    }
+
+    /// The tor that uploads: the first that knows the ring.
+    fn uploader(&self) -> Option<usize> {
+        self.tors.iter().position(|tor| tor.facts().ring.is_some())
+    }
+
+    fn publish(&mut self, now: Now) {
+        let view = self.cluster.view(now);
+        let uploader = self.uploader().unwrap_or(0);
+        if let Some(tor) = self.tors.get_mut(uploader) {
+            let ring = tor.facts().ring.clone();
+            let can_upload = |hsdir| tor.can_upload(hsdir);
+            for wish in self.publisher.tick(now, &view, ring.as_ref(), &can_upload, &mut self.out) {
+                match wish {
+                    Wish::Upload { hsdir, descriptor } => tor.upload(now, hsdir, &descriptor, &mut self.out),
+                    Wish::Fetch { hsdir } => tor.fetch(now, hsdir, &mut self.out),
+                }
+            }
+        }
+        let native = self.publisher.wants_native(&view) && !self.cluster.admission_waiting();
+        for tor in &mut self.tors {
+            tor.want_native(native, &mut self.out);
+        }
+        if self.cluster.admission_waiting() && self.tors.iter().all(|tor| tor.native() == Native::Off) {
+            self.cluster.native_is_off(now, &mut self.out);
+        }
+    }
+
+    fn wish_peers(&mut self) {
+        let peers = self.cluster.peers();
+        if peers != self.peers {
+            self.out.push(Output::Peers(peers.clone()));
+            self.peers = peers;
+        }
+    }
+
+    /// What this node can say of itself.
+    fn local(&self, view: &View) -> Local {
+        let serving = |tor: &&Tor| tor.is_serving();
+        let points = self.tors.iter().filter(serving).flat_map(|tor| &tor.facts().points);
+        let ready = self.tors.iter().any(|tor| tor.state() == TorState::Ready);
+        Local {
+            points: points.take(NUM_INTRO_POINT_MAX).cloned().collect(),
+            header: self.tors.iter().find(serving).map(|tor| tor.facts().header.clone()).unwrap_or_default(),
+            tor_ready: self.tors.iter().any(Tor::is_serving),
+            target_up: self.target == TargetHealth::Up,
+            eligible: ready
+                && self.uploader().is_some()
+                && self.shutdown == Shutdown::No
+                && Publisher::clock_sane(view),
+        }
+    }
+
+    /// For operators.
+    pub fn status(&self, now: Now) -> Status {
+        let view = self.cluster.view(now);
+        let publication = self.publisher.status(now);
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            address: self.address.to_string(),
+            node: full_hex(self.id),
+            name: self.name.clone(),
+            role: match view.role {
+                Role::Alone => "alone",
+                Role::Follower => "follower",
+                Role::Holder { .. } => "holder",
+            }
+            .to_owned(),
+            epoch: view.holder.map_or(0, |(_, epoch)| epoch),
+            holder: view.holder.map(|(node, _)| full_hex(node)),
+            mode: if self.publisher.wants_native(&view) { "native" } else { "merged" }.to_owned(),
+            tors: self.tors.iter().map(|tor| tor.state().to_string()).collect(),
+            target: match self.target {
+                TargetHealth::Up => "up",
+                TargetHealth::Down => "down",
+            }
+            .to_owned(),
+            members: view.members.iter().map(|member| MemberStatus::new(now, member, &publication)).collect(),
+            publication,
+            rejected: self.rejected.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
+        }
+    }
+}
+
+/// 64 hex digits, for machines; people see the short form.
+pub(crate) fn full_hex(node: NodeId) -> String {
+    node.0.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,182 @@
+//! Wishes of the core.
+
+use std::collections::VecDeque;
+
+use crate::cluster::{Liveness, Role};
+use crate::id::{EffectId, NodeId, TorId, WgPublicKey};
+
+/// A provisional tunnel's request, named by the shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// One wish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// May be lost; nobody answers.
+    SendPeer {
+        /// To whom.
+        to: NodeId,
+        /// At most [`DATAGRAM_MAX`].
+        bytes: Vec<u8>,
+    },
+    /// The answer in a provisional tunnel: datagrams of at most [`DATAGRAM_MAX`], in order.
+    AdmitReply {
+        /// Which request.
+        request: RequestId,
+        /// The datagrams.
+        datagrams: Vec<Vec<u8>>,
+    },
+    /// To that tor, in order.
+    Control(TorId, Vec<u8>),
+    /// That tor's control connection is of no use any more: close and reopen it.
+    Reconnect(TorId),
+    /// On disk (synced) before its [`Input::Done`](crate::Input).
+    Persist {
+        /// Names the wish.
+        id: EffectId,
+        /// What to write, replacing the previous of its kind.
+        record: Durable,
+    },
+    /// All mesh peers there should be, replacing the previous list.
+    Peers(Vec<Peer>),
+    /// For logs and metrics.
+    Event(Event),
+    /// The node is done; the shell may exit.
+    Stopped,
+}
+
+/// Largest datagram between nodes, bytes: IPv6 and UDP headers (48) inside a 1280-byte tunnel.
+pub const DATAGRAM_MAX: usize = 1280 - 48;
+
+/// A mesh peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its name in the core.
+    pub node: NodeId,
+    /// Its WireGuard key.
+    pub wg: WgPublicKey,
+    /// Where it says it can be reached, in the shell's own words ([`Config::contact`](crate::Config)); unverified.
+    pub contact: Option<String>,
+}
+
+/// One file of the node's state, encoded by the part that owns it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Durable {
+    /// Which file.
+    pub kind: DurableKind,
+    /// Its whole content.
+    pub bytes: Vec<u8>,
+}
+
+/// The files that must survive a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DurableKind {
+    /// Incarnation and newest epoch seen or claimed.
+    Lease,
+    /// Admissions and tombstones.
+    Roster,
+    /// The last proven plan.
+    Plan,
+}
+
+impl DurableKind {
+    /// All of them, for the store.
+    pub const ALL: [Self; 3] = [Self::Lease, Self::Roster, Self::Plan];
+    /// The file's name.
+    pub const fn file_name(self) -> &'static str {
+        match self {
+            Self::Lease => "lease",
+            Self::Roster => "roster",
+            Self::Plan => "plan",
+        }
+    }
+}
+
+/// What a log or a metric may want to know. `Display` writes one line for operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// This node's role changed.
+    Role(Role),
+    /// A member's liveness changed.
+    Member(NodeId, Liveness),
+    /// A node was admitted to the roster (by us or another member).
+    Admitted(NodeId),
+    /// A node left the roster.
+    Left(NodeId),
+    /// A tor's readiness changed.
+    Tor(TorId, crate::tor::TorState),
+    /// Publication news.
+    Publication(crate::publish::PublicationEvent),
+    /// Something an operator must act on, in plain words.
+    Warning(String),
+}
+
+impl core::fmt::Display for Event {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Role(Role::Alone) => f.write_str("the only member of the cluster"),
+            Self::Role(Role::Follower) => f.write_str("not publishing"),
+            Self::Role(Role::Holder { epoch }) => write!(f, "publishing, epoch {epoch}"),
+            Self::Member(node, Liveness::Live) => write!(f, "member {node} is live"),
+            Self::Member(node, Liveness::Unknown) => write!(f, "member {node} is silent"),
+            Self::Member(node, Liveness::Down) => write!(f, "member {node} is down"),
+            Self::Admitted(node) => write!(f, "member {node} was admitted"),
+            Self::Left(node) => write!(f, "member {node} left"),
+            Self::Tor(tor, state) => write!(f, "tor {}: {state}", tor.0),
+            Self::Publication(event) => event.fmt(f),
+            Self::Warning(text) => f.write_str(text),
+        }
+    }
+}
+
+/// Why the node wants to be woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TimerName {
+    /// Heartbeats and beacons.
+    Beat,
+    /// Lease: expiry, claim, preemption, hand-over.
+    Lease,
+    /// Liveness probes.
+    Probe,
+    /// Record pushes, digests, chunks.
+    Gossip,
+    /// Polling a tor.
+    TorPoll,
+    /// Uploads, retries, debounce, re-publication.
+    Publish,
+    /// Orderly shutdown.
+    Shutdown,
+}
+
+/// Where parts put their wishes. Drained after every input.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    queue: VecDeque<Output>,
+    next_effect: u64,
+}
+
+impl Outbox {
+    /// Appends a wish.
+    pub fn push(&mut self, output: Output) {
+        self.queue.push_back(output);
+    }
+
+    /// Wishes for `record` to be durable; the id comes back in `Input::Done`.
+    pub fn persist(&mut self, kind: DurableKind, bytes: Vec<u8>) -> EffectId {
+        let id = EffectId(self.next_effect);
+        self.next_effect += 1;
+        self.push(Output::Persist { id, record: Durable { kind, bytes } });
+        id
+    }
+
+    /// Reports an event.
+    pub fn event(&mut self, event: Event) {
+        self.push(Output::Event(event));
+    }
+
+    /// The next wish.
+    pub fn pop(&mut self) -> Option<Output> {
+        self.queue.pop_front()
+    }
+}

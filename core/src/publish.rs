@@ -1,0 +1,388 @@
+//! Publication: the plan, descriptors built from it, and what each HSDir has confirmed (DESIGN sections 4 and 6).
+//!
+//! Time-driven: every [`Publisher::tick`] works out what every responsible HSDir of both slots should hold and takes
+//! the next steps towards it. A *round* is one upload to each of them; it starts for a new plan, a new epoch, a rival
+//! come or gone, a new period, or old age. Each HSDir then is *wanted*, *sent*, *confirmed* or *refused* on its own,
+//! and one upload is in flight per HSDir, since tor's answers name neither slot nor descriptor (DESIGN 2.8).
+
+mod answer;
+mod build;
+mod counter;
+mod fetch;
+mod majority;
+mod mode;
+mod plan;
+mod planner;
+mod report;
+mod schedule;
+mod target;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod upload;
+mod waiting;
+mod wake;
+
+use crate::cluster::{ProvenPlan, View};
+use crate::hsdir::ring::Ring;
+use crate::id::RelayFingerprint;
+use crate::onion::key::HsIdKeypair;
+use crate::onion::period::{Slot, TimePeriod};
+use crate::output::{Event, Outbox, TimerName};
+use crate::rng::Rng;
+use crate::time::{Mono, Now};
+use crate::tor::UploadFailure;
+use build::Builder;
+use core::fmt;
+use core::time::Duration;
+use counter::{CLOCK_OFFSET_MAX_MS, CounterClock};
+use fetch::Fetching;
+use majority::Majority;
+use mode::{Duty, Mode};
+use plan::{Offers, STRANGER};
+use planner::Planner;
+use schedule::Schedule;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use target::Confirmed;
+use upload::{Context, Descriptor, SlotUploads};
+use waiting::Waiting;
+use wake::Wake;
+
+/// Uploads in flight together: both slots of a network with default parameters.
+const UPLOADS_IN_FLIGHT_MAX: usize = 16;
+/// Where tor takes no upload now (connection lost), ask again after this at the latest.
+const TOR_BUSY: Duration = Duration::from_secs(1);
+
+/// For logs and metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PublicationEvent {
+    /// A new plan: points, nodes.
+    Planned {
+        /// Introduction points.
+        points: usize,
+        /// Nodes with at least one.
+        nodes: usize,
+    },
+    /// Every HSDir of both slots confirmed the plan.
+    Confirmed {
+        /// Uploads.
+        hsdirs: usize,
+        /// Milliseconds from plan to last confirmation.
+        took_ms: u64,
+    },
+    /// An upload failed; it will be retried.
+    Failed {
+        /// Slot.
+        slot: Slot,
+        /// HSDir.
+        hsdir: RelayFingerprint,
+        /// Why.
+        failure: UploadFailure,
+    },
+}
+
+impl fmt::Display for PublicationEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Planned { points, nodes } => write!(f, "plan: {points} introduction points of {nodes} nodes"),
+            Self::Confirmed { hsdirs, took_ms } => {
+                write!(f, "plan confirmed by all {hsdirs} HSDirs, {took_ms} ms after it was made")
+            }
+            Self::Failed { slot, hsdir, failure } => {
+                write!(f, "upload to {hsdir} for the {slot:?} slot failed, trying again: {failure}")
+            }
+        }
+    }
+}
+
+/// What tor should do now; hand each to [`Tor::upload`](crate::tor::Tor::upload) or
+/// [`Tor::fetch`](crate::tor::Tor::fetch), whose outcome comes back to [`Publisher::handle`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Upload `descriptor` to `hsdir`.
+    Upload {
+        /// To whom.
+        hsdir: RelayFingerprint,
+        /// The text.
+        descriptor: Arc<str>,
+    },
+    /// Fetch the current period's descriptor from `hsdir`.
+    Fetch {
+        /// From whom.
+        hsdir: RelayFingerprint,
+    },
+}
+
+/// An upload tor has not answered yet.
+struct Flight {
+    period: TimePeriod,
+    confirmed: Confirmed,
+    ahead: bool,
+}
+
+/// The publication part. Recomputes what every HSDir should hold and does the next difference.
+pub struct Publisher {
+    builder: Builder,
+    rng: Rng,
+    ring: Option<Arc<Ring>>,
+    /// Empty until a consensus is known.
+    slots: BTreeMap<Slot, SlotUploads>,
+    flights: BTreeMap<RelayFingerprint, Flight>,
+    /// The one fetch under way.
+    fetching: Option<Fetching>,
+    planner: Planner,
+    schedule: Schedule,
+    majority: Majority,
+    mode: Mode,
+    clock_offset_ms: i64,
+    proven: Option<ProvenPlan>,
+    /// Serial of the last plan reported as confirmed.
+    reported: u64,
+    /// What others proved, for status.
+    known: Option<ProvenPlan>,
+    waiting: Option<Waiting>,
+    wake: Wake,
+}
+
+impl Publisher {
+    /// `master` signs; only a blinded key per period is derived from it, so custody can change later (DESIGN section 11).
+    pub fn new(master: HsIdKeypair, rng: Rng) -> Self {
+        Self {
+            builder: Builder::new(master),
+            rng,
+            ring: None,
+            slots: BTreeMap::new(),
+            flights: BTreeMap::new(),
+            fetching: None,
+            planner: Planner::default(),
+            schedule: Schedule::default(),
+            majority: Majority::default(),
+            mode: Mode::default(),
+            clock_offset_ms: 0,
+            proven: None,
+            reported: 0,
+            known: None,
+            waiting: None,
+            wake: Wake::default(),
+        }
+    }
+
+    /// Whether our clock is near enough to the others' to publish (DESIGN section 4, Counters): part of being eligible.
+    pub fn clock_sane(view: &View) -> bool {
+        view.clock_offset_ms.unsigned_abs() <= CLOCK_OFFSET_MAX_MS
+    }
+
+    /// Whether tor's native publishing should be on (DESIGN 4, Modes).
+    pub fn wants_native(&self, view: &View) -> bool {
+        self.mode.wants_native(view)
+    }
+
+    /// When, and why. Valid until the next [`Self::tick`] or [`Self::handle`].
+    pub fn next_timeout(&self) -> Option<(Mono, TimerName)> {
+        self.wake.get().map(|at| (at, TimerName::Publish))
+    }
+
+    /// Does the next things: plan, build, upload, fetch, mode. Idempotent. `ring` is that of the newest live consensus
+    /// (the last one known is kept where it goes away); `can_upload` tells whether tor takes an upload to an HSDir now.
+    pub fn tick(
+        &mut self,
+        now: Now,
+        view: &View,
+        ring: Option<&Arc<Ring>>,
+        can_upload: &dyn Fn(RelayFingerprint) -> bool,
+        out: &mut Outbox,
+    ) -> Vec<Wish> {
+        self.wake = Wake::default();
+        self.clock_offset_ms = view.clock_offset_ms;
+        self.follow_ring(ring);
+        let Self { mode, slots, wake, .. } = self;
+        mode.tick(now.mono, view, || native_overtakes(slots, now), || all_hsdirs(slots), wake);
+        let mut wishes = Vec::new();
+        self.waiting = self.step(now, view, can_upload, &mut wishes, out).err();
+        let name = |plan: &Option<ProvenPlan>| plan.as_ref().map(|plan| (plan.epoch, plan.serial));
+        if name(&self.known) != name(&view.proven) {
+            self.known.clone_from(&view.proven);
+        }
+        wishes
+    }
+
+    /// One step of publishing, up to what it has to wait for.
+    fn step(
+        &mut self,
+        now: Now,
+        view: &View,
+        can_upload: &dyn Fn(RelayFingerprint) -> bool,
+        wishes: &mut Vec<Wish>,
+        out: &mut Outbox,
+    ) -> Result<(), Waiting> {
+        match self.mode.duty(view) {
+            Duty::Publish(epoch) => self.schedule.publish_under(now.mono, epoch),
+            Duty::Native => return Err(self.stop(Waiting::Native)),
+            Duty::Follow => return Err(self.stop(Waiting::Follower)),
+        }
+        if self.slots.is_empty() {
+            return Err(Waiting::NoConsensus);
+        }
+        if !self.schedule.records_are_here(now.mono, view, &mut self.wake) {
+            return Err(Waiting::Records);
+        }
+        let mut offers = Offers::gather(now.mono, view, &mut self.wake);
+        if offers.is_empty() {
+            return Err(Waiting::NoPoints);
+        }
+        self.heed_majority(now, view, &mut offers, can_upload, wishes)?;
+        let urgent = self.schedule.is_first_plan();
+        if self.planner.follow(now.mono, offers, view, urgent, &mut self.wake) {
+            self.schedule.start_round();
+            self.report_plan(out);
+        }
+        self.schedule.tick(now.mono, view, &mut self.rng, &mut self.wake);
+        if view.hold_uploads {
+            return Err(Waiting::Stall);
+        }
+        let uploading = self.upload(now, view, can_upload, wishes);
+        self.read_back(now, can_upload, wishes);
+        self.prove(now, view, out);
+        uploading
+    }
+
+    /// Not publishing (any more).
+    fn stop(&mut self, why: Waiting) -> Waiting {
+        self.schedule.stop();
+        self.planner.stop();
+        self.majority.in_sight();
+        self.slots.values_mut().for_each(SlotUploads::stand_down);
+        why
+    }
+
+    /// Takes over a new consensus: HSDirs may move, and slots shift to the next period.
+    fn follow_ring(&mut self, ring: Option<&Arc<Ring>>) {
+        let Some(ring) = ring else { return };
+        if self.ring.as_ref().is_some_and(|known| Arc::ptr_eq(known, ring)) {
+            return;
+        }
+        self.ring = Some(Arc::clone(ring));
+        let periods = [Slot::First, Slot::Second].map(|slot| ring.slot_period(slot));
+        self.builder.retain(&periods);
+        let mut old: BTreeMap<TimePeriod, SlotUploads> =
+            core::mem::take(&mut self.slots).into_values().map(|uploads| (uploads.period, uploads)).collect();
+        let known: BTreeSet<_> = old.keys().copied().collect();
+        for (slot, period) in [Slot::First, Slot::Second].into_iter().zip(periods) {
+            let mut uploads = old.remove(&period).unwrap_or_else(|| SlotUploads::new(period));
+            uploads.follow(ring, slot, &mut self.builder);
+            self.slots.insert(slot, uploads);
+        }
+        if !known.is_empty() && periods.iter().any(|period| !known.contains(period)) {
+            self.schedule.start_round();
+        }
+    }
+
+    /// Starts the uploads that are due.
+    fn upload(
+        &mut self,
+        now: Now,
+        view: &View,
+        can_upload: &dyn Fn(RelayFingerprint) -> bool,
+        wishes: &mut Vec<Wish>,
+    ) -> Result<(), Waiting> {
+        let Self { slots, planner, schedule, flights, builder, rng, wake, .. } = self;
+        let Some(plan) = planner.plan() else { return Err(Waiting::NoPoints) };
+        let context = Context {
+            now,
+            clock: CounterClock::new(now, view.clock_offset_ms),
+            era: view.build_era,
+            round: schedule.round(),
+            plan,
+            spacing: schedule.spacing(),
+        };
+        let mut outcome = Ok(());
+        let mut in_order: Vec<_> = slots.values_mut().collect();
+        in_order.sort_by_key(|uploads| !uploads.current);
+        for uploads in in_order {
+            uploads.heed_floors(view);
+            for hsdir in uploads.due(now.mono, context.round, wake) {
+                // Its answer wakes us.
+                if flights.contains_key(&hsdir) || flights.len() >= UPLOADS_IN_FLIGHT_MAX {
+                    continue;
+                }
+                if !can_upload(hsdir) {
+                    wake.at(now.mono.plus(TOR_BUSY));
+                    continue;
+                }
+                match uploads.descriptor(hsdir, &context, builder, rng) {
+                    Descriptor::Ready { built, ahead } => {
+                        let confirmed = Confirmed {
+                            round: context.round,
+                            serial: planner.serial(),
+                            revision: built.revision,
+                            n: built.n,
+                            at: now.mono,
+                        };
+                        uploads.sent(hsdir, built.revision);
+                        flights.insert(hsdir, Flight { period: uploads.period, confirmed, ahead });
+                        wishes.push(Wish::Upload { hsdir, descriptor: built.text });
+                    }
+                    Descriptor::NotBefore(at) => wake.at(at),
+                    Descriptor::ClockOutOfRange => {
+                        wake.at(now.mono.plus(TOR_BUSY));
+                        outcome = Err(Waiting::Clock);
+                    }
+                    Descriptor::Impossible(error, until) => {
+                        wake.at(until);
+                        outcome = Err(Waiting::Build(error));
+                    }
+                }
+            }
+        }
+        outcome
+    }
+
+    /// A plan is proven when every HSDir has confirmed it and those of the current period have given it back.
+    fn prove(&mut self, now: Now, view: &View, out: &mut Outbox) {
+        let serial = self.planner.serial();
+        let (Some(plan), Some(epoch)) = (self.planner.plan(), self.schedule.tenure()) else { return };
+        if !self.is_confirmed() {
+            return;
+        }
+        if self.reported != serial {
+            self.reported = serial;
+            let hsdirs = self.slots.values().map(|uploads| uploads.targets.len()).sum();
+            let took = now.mono.since(self.planner.planned_at()).as_millis();
+            let took_ms = u64::try_from(took).unwrap_or(u64::MAX);
+            out.event(Event::Publication(PublicationEvent::Confirmed { hsdirs, took_ms }));
+        }
+        let verified = self.slots.values().filter(|uploads| uploads.current).all(SlotUploads::is_verified);
+        let is_news = self.proven.as_ref().is_none_or(|proven| (proven.epoch, proven.serial) != (epoch, serial));
+        if verified && is_news && view.sees_majority {
+            let nodes = plan.nodes.iter().filter(|(node, _)| **node != STRANGER);
+            let nodes = nodes.map(|(node, part)| (*node, part.clone())).collect();
+            self.proven = Some(ProvenPlan { epoch, serial, nodes });
+        }
+    }
+
+    /// Every HSDir of both slots has confirmed the plan in force.
+    fn is_confirmed(&self) -> bool {
+        let serial = self.planner.serial();
+        let mut targets = self.slots.values().flat_map(|uploads| uploads.targets.values()).peekable();
+        self.planner.plan().is_some() && targets.peek().is_some() && targets.all(|target| target.has_plan(serial))
+    }
+
+    fn report_plan(&self, out: &mut Outbox) {
+        if let Some(plan) = self.planner.plan() {
+            let (points, nodes) = (plan.points.len(), plan.nodes.len());
+            out.event(Event::Publication(PublicationEvent::Planned { points, nodes }));
+        }
+    }
+}
+
+/// Whether tor's own counters, by our clock alone, are above all we know to be stored.
+fn native_overtakes(slots: &BTreeMap<Slot, SlotUploads>, now: Now) -> bool {
+    let clock = CounterClock::new(now, 0);
+    !slots.is_empty() && slots.values().all(|uploads| clock.n(uploads.origin) > uploads.highest_n())
+}
+
+fn all_hsdirs(slots: &BTreeMap<Slot, SlotUploads>) -> BTreeSet<RelayFingerprint> {
+    slots.values().flat_map(|uploads| uploads.targets.keys().copied()).collect()
+}

@@ -1,0 +1,61 @@
+//! Tor's answers: what became of uploads and fetches.
+
+use super::counter::CounterClock;
+use super::fetch::Fetching;
+use super::majority::Published;
+use super::target::Confirmed;
+use super::upload::SlotUploads;
+use super::{PublicationEvent, Publisher};
+use crate::hsdesc;
+use crate::id::RelayFingerprint;
+use crate::output::{Event, Outbox};
+use crate::time::Now;
+use crate::tor::{TorEvent, UploadFailure};
+
+impl Publisher {
+    /// News from the tor that publishes for us. Call [`Self::tick`] afterwards.
+    pub fn handle(&mut self, now: Now, event: TorEvent, out: &mut Outbox) {
+        match event {
+            TorEvent::Uploaded(hsdir) => self.uploaded(now, hsdir),
+            TorEvent::UploadFailed(hsdir, failure) => self.upload_failed(now, hsdir, failure, out),
+            TorEvent::Fetched(hsdir, text) => self.fetched(now, hsdir, text.as_deref()),
+            TorEvent::NativeUploaded(hsdir) => self.mode.native_uploaded(hsdir),
+        }
+    }
+
+    fn uploaded(&mut self, now: Now, hsdir: RelayFingerprint) {
+        let Some(flight) = self.flights.remove(&hsdir) else { return };
+        if let Some(uploads) = self.slots.values_mut().find(|uploads| uploads.period == flight.period) {
+            uploads.confirm(hsdir, Confirmed { at: now.mono, ..flight.confirmed }, flight.ahead);
+        }
+    }
+
+    fn upload_failed(&mut self, now: Now, hsdir: RelayFingerprint, failure: UploadFailure, out: &mut Outbox) {
+        let Some(flight) = self.flights.remove(&hsdir) else { return };
+        let Some((slot, uploads)) = self.slots.iter_mut().find(|(_, uploads)| uploads.period == flight.period) else {
+            return;
+        };
+        let current = uploads.current;
+        if let Some(target) = uploads.targets.get_mut(&hsdir) {
+            target.fail(now.mono, failure.clone(), current, flight.ahead, &mut self.rng);
+        }
+        out.event(Event::Publication(PublicationEvent::Failed { slot: *slot, hsdir, failure }));
+    }
+
+    fn fetched(&mut self, now: Now, hsdir: RelayFingerprint, text: Option<&[u8]>) {
+        let Some(Fetching { period, .. }) = self.fetching.take_if(|fetching| fetching.hsdir == hsdir) else { return };
+        let current = |uploads: &&mut SlotUploads| uploads.current && uploads.period == period;
+        let Some(uploads) = self.slots.values_mut().find(current) else { return };
+        let stored = text.and_then(hsdesc::peek_revision);
+        let stored = stored.map(|revision| (revision, self.builder.n_at_most(period, revision)));
+        let clock = CounterClock::new(now, self.clock_offset_ms);
+        uploads.read(now.mono, hsdir, stored, &clock, &mut self.rng);
+        if self.majority.asks(hsdir, &uploads.fetch) {
+            let id = self.builder.id();
+            let opened = text.and_then(|text| hsdesc::open(text, id, &[period], None, now.wall).ok());
+            let published = opened.zip(stored);
+            let published = published.map(|(descriptor, (_, n))| Published { n, points: descriptor.points });
+            self.majority.answered(now.mono, published, uploads.fetch.len());
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Descriptors: keys of the periods in use, and text bound to its counter when it is built.
+
+use super::plan::Plan;
+use crate::hsdesc::{self, BuildError, Content, SigningKeys};
+use crate::onion::key::{HsBlindId, HsBlindIdKeypair, HsId, HsIdKeypair};
+use crate::onion::period::TimePeriod;
+use crate::onion::revision::{RevisionCipher, RevisionCounter};
+use crate::rng::Rng;
+use crate::time::{Mono, Wall};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The master key's one user. All it derives is a blinded key per period, so custody can change later (DESIGN section 11).
+pub(super) struct Builder {
+    master: HsIdKeypair,
+    periods: BTreeMap<TimePeriod, PeriodKeys>,
+}
+
+/// What one period's descriptors are made with; kept while the period is published.
+struct PeriodKeys {
+    blind: HsBlindIdKeypair,
+    cipher: RevisionCipher,
+    /// Made with the first descriptor, replaced when its certificate runs out.
+    signing: Option<SigningKeys>,
+}
+
+/// A descriptor ready for upload.
+#[derive(Clone, Debug)]
+pub(super) struct Built {
+    pub(super) text: Arc<str>,
+    pub(super) revision: RevisionCounter,
+    /// The seconds behind `revision`.
+    pub(super) n: u32,
+    pub(super) at: Mono,
+    /// [`View::build_era`](crate::cluster::View) it was built in.
+    pub(super) era: u64,
+    /// The round of uploads it was built for.
+    pub(super) round: u64,
+}
+
+impl Builder {
+    pub(super) fn new(master: HsIdKeypair) -> Self {
+        Self { master, periods: BTreeMap::new() }
+    }
+
+    /// The service.
+    pub(super) fn id(&self) -> HsId {
+        self.master.public()
+    }
+
+    /// Forgets the keys of all other periods.
+    pub(super) fn retain(&mut self, periods: &[TimePeriod]) {
+        self.periods.retain(|period, _| periods.contains(period));
+    }
+
+    /// The period's blinded key.
+    pub(super) fn blind_id(&mut self, period: TimePeriod) -> HsBlindId {
+        self.keys(period).blind.public()
+    }
+
+    /// The counter of `n` in `period`.
+    pub(super) fn counter(&mut self, period: TimePeriod, n: u32) -> Option<RevisionCounter> {
+        self.keys(period).cipher.counter(n)
+    }
+
+    /// The seconds behind a stored counter.
+    pub(super) fn n_at_most(&mut self, period: TimePeriod, revision: RevisionCounter) -> u32 {
+        self.keys(period).cipher.n_at_most(revision)
+    }
+
+    /// The text of `plan` under this counter.
+    pub(super) fn build(
+        &mut self,
+        period: TimePeriod,
+        revision: RevisionCounter,
+        plan: &Plan,
+        now: Wall,
+        rng: &mut Rng,
+    ) -> Result<Arc<str>, BuildError> {
+        let id = self.id();
+        let PeriodKeys { blind, signing, .. } = self.keys(period);
+        if signing.as_ref().is_some_and(|keys| keys.is_stale(now)) {
+            *signing = None;
+        }
+        let signing = signing.get_or_insert_with(|| SigningKeys::new(blind, rng, now));
+        let content = Content {
+            blind,
+            subcredential: id.subcredential(blind.public()),
+            revision,
+            header: &plan.header,
+            points: &plan.intro_points(),
+            clients: &[],
+            now,
+        };
+        hsdesc::build(signing, &content, rng).map(Arc::from)
+    }
+
+    /// How many periods have keys here.
+    #[cfg(test)]
+    pub(super) fn periods(&self) -> usize {
+        self.periods.len()
+    }
+
+    fn keys(&mut self, period: TimePeriod) -> &mut PeriodKeys {
+        let master = &self.master;
+        self.periods.entry(period).or_insert_with(|| {
+            let blind = master.blind(period);
+            PeriodKeys { cipher: RevisionCipher::new(&blind), blind, signing: None }
+        })
+    }
+}

@@ -1,0 +1,103 @@
+//! What HSDirs are asked for: the published descriptor before a minority overwrites it, the counter of one that
+//! refused, the copy of one that confirmed. Only the current slot's can be fetched (DESIGN 2.10), one at a time.
+
+use super::counter::CounterClock;
+use super::plan::Offers;
+use super::waiting::Waiting;
+use super::wake::Wake;
+use super::{Publisher, TOR_BUSY, Wish};
+use crate::cluster::View;
+use crate::id::RelayFingerprint;
+use crate::onion::period::TimePeriod;
+use crate::time::{Mono, Now};
+use core::time::Duration;
+
+/// A fetch that never ended is forgotten after this.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// A fetch tor has not answered yet.
+pub(super) struct Fetching {
+    pub(super) hsdir: RelayFingerprint,
+    /// What clients fetched when it started.
+    pub(super) period: TimePeriod,
+    since: Mono,
+}
+
+impl Publisher {
+    /// A minority asks first, keeps quiet if what is published serves it, and else adds itself to that.
+    pub(super) fn heed_majority(
+        &mut self,
+        now: Now,
+        view: &View,
+        offers: &mut Offers,
+        tor_is_free: &dyn Fn(RelayFingerprint) -> bool,
+        wishes: &mut Vec<Wish>,
+    ) -> Result<(), Waiting> {
+        if view.sees_majority {
+            self.majority.in_sight();
+            return Ok(());
+        }
+        let Some(current) = self.slots.values().find(|uploads| uploads.current) else {
+            return Err(Waiting::NoConsensus);
+        };
+        if let Some(hsdir) = self.majority.next_to_ask(now.mono, &current.fetch, &mut self.wake) {
+            if tor_is_free(hsdir) {
+                fetch(&mut self.fetching, now.mono, current.period, hsdir, wishes, &mut self.wake);
+            } else {
+                self.wake.at(now.mono.plus(TOR_BUSY));
+            }
+        }
+        match self.majority.published() {
+            None => Err(Waiting::AskingMajority),
+            Some(None) => {
+                // A network that answers nothing looks the same: what was proven last stands in.
+                let proven = view.proven.iter().flat_map(|plan| plan.nodes.values());
+                let points: Vec<_> = proven.flat_map(|part| part.points.iter().cloned()).collect();
+                offers.add_published(view, &points);
+                Ok(())
+            }
+            Some(Some(published)) => {
+                let clock = CounterClock::new(now, view.clock_offset_ms);
+                if published.serves(&clock, current.origin, offers.live_points(view)) {
+                    return Err(Waiting::MajorityServes);
+                }
+                offers.add_published(view, &published.points);
+                Ok(())
+            }
+        }
+    }
+
+    /// Starts the next fetch from an HSDir whose counter or copy should be looked at.
+    pub(super) fn read_back(
+        &mut self,
+        now: Now,
+        tor_is_free: &dyn Fn(RelayFingerprint) -> bool,
+        wishes: &mut Vec<Wish>,
+    ) {
+        let verify = !self.mode.tor_publishes_too();
+        let Some(current) = self.slots.values().find(|uploads| uploads.current) else { return };
+        let is_free = |hsdir| !self.flights.contains_key(&hsdir) && tor_is_free(hsdir);
+        if let Some(hsdir) = current.to_read(now.mono, verify, is_free, &mut self.wake) {
+            fetch(&mut self.fetching, now.mono, current.period, hsdir, wishes, &mut self.wake);
+        }
+    }
+}
+
+/// Fetches the current slot's descriptor from `hsdir` unless another fetch is under way, whose answer wakes us.
+fn fetch(
+    fetching: &mut Option<Fetching>,
+    now: Mono,
+    period: TimePeriod,
+    hsdir: RelayFingerprint,
+    wishes: &mut Vec<Wish>,
+    wake: &mut Wake,
+) {
+    let over = fetching.as_ref().map(|fetching| fetching.since.plus(FETCH_TIMEOUT));
+    match over.filter(|over| now < *over) {
+        Some(over) => wake.at(over),
+        None => {
+            *fetching = Some(Fetching { hsdir, period, since: now });
+            wishes.push(Wish::Fetch { hsdir });
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Who publishes: tor itself, or we (DESIGN section 4, Modes).
+
+use super::wake::Wake;
+use crate::cluster::{Role, View};
+use crate::id::RelayFingerprint;
+use crate::time::Mono;
+use core::time::Duration;
+use std::collections::BTreeSet;
+
+/// A roster that became one stays merged this long.
+const NATIVE_AFTER: Duration = Duration::from_secs(600);
+/// Between two looks at whether tor's counters are above ours.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+/// HSDirs remembered; both slots of any network have fewer.
+const SEEN_MAX: usize = 256;
+
+/// What this node does about publishing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Duty {
+    /// Uploads under this epoch.
+    Publish(u64),
+    /// Leaves it to tor: roster of one.
+    Native,
+    /// Leaves it to the holder.
+    Follow,
+}
+
+/// The way back from merged to native publishing, which tor begins up to 2 h after it is told (DESIGN 2.11).
+#[derive(Debug, Default)]
+pub(super) struct Mode {
+    native: Fallback,
+    /// HSDirs that tor has uploaded to since native publishing went on.
+    seen: BTreeSet<RelayFingerprint>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Fallback {
+    /// Ours alone.
+    #[default]
+    Merged,
+    /// Tor may publish, we still do.
+    Both,
+    /// Tor has uploaded everywhere.
+    Done,
+}
+
+impl Mode {
+    /// Takes the next step of the way back. `overtaken`: tor's own counters are above everything we stored.
+    /// `hsdirs`: those of both slots.
+    pub(super) fn tick(
+        &mut self,
+        now: Mono,
+        view: &View,
+        overtaken: impl FnOnce() -> bool,
+        hsdirs: impl FnOnce() -> BTreeSet<RelayFingerprint>,
+        wake: &mut Wake,
+    ) {
+        let (Role::Alone, Some(since)) = (view.role, view.alone_since) else {
+            *self = Self::default();
+            return;
+        };
+        let at = since.plus(NATIVE_AFTER);
+        match self.native {
+            Fallback::Merged if now < at => wake.at(at),
+            Fallback::Merged if overtaken() => self.native = Fallback::Both,
+            Fallback::Merged => wake.at(now.plus(ASK_AGAIN)),
+            Fallback::Both => {
+                let hsdirs = hsdirs();
+                if !hsdirs.is_empty() && hsdirs.is_subset(&self.seen) {
+                    self.native = Fallback::Done;
+                }
+            }
+            Fallback::Done => {}
+        }
+    }
+
+    /// Tor has uploaded there by itself.
+    pub(super) fn native_uploaded(&mut self, hsdir: RelayFingerprint) {
+        if self.native == Fallback::Both && self.seen.len() < SEEN_MAX {
+            self.seen.insert(hsdir);
+        }
+    }
+
+    /// Whether tor's own publishing should be on.
+    pub(super) fn wants_native(&self, view: &View) -> bool {
+        match (view.role, view.alone_since) {
+            (Role::Alone, None) => true,
+            (Role::Alone, Some(_)) => self.native != Fallback::Merged,
+            (Role::Follower | Role::Holder { .. }, _) => false,
+        }
+    }
+
+    /// Tor publishes too, so that what an HSDir holds need not be ours.
+    pub(super) fn tor_publishes_too(&self) -> bool {
+        self.native != Fallback::Merged
+    }
+
+    /// What to do now.
+    pub(super) fn duty(&self, view: &View) -> Duty {
+        match (view.role, view.alone_since) {
+            (Role::Holder { epoch }, _) => Duty::Publish(epoch),
+            (Role::Alone, Some(_)) if self.native != Fallback::Done => {
+                Duty::Publish(view.holder.map_or(0, |(_, epoch)| epoch))
+            }
+            (Role::Alone, _) => Duty::Native,
+            (Role::Follower, _) => Duty::Follow,
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Who is in the plan, and who is not.
+
+use super::*;
+use crate::cluster::ProvenPlan;
+use crate::merge::testing::{node, point};
+use crate::publish::testing::{member, view};
+
+const NOW: Mono = Mono::from_ms(100_000);
+
+/// The nodes with offers.
+fn nodes(view: &View) -> Vec<NodeId> {
+    Offers::gather(NOW, view, &mut Wake::default()).nodes.into_keys().collect()
+}
+
+/// [`view`] with member 2 changed.
+fn with(change: impl FnOnce(&mut Member)) -> View {
+    let mut view = view();
+    change(&mut view.members[1]);
+    view
+}
+
+fn with_record(change: impl FnOnce(&mut Record)) -> View {
+    with(|member| change(member.record.as_mut().unwrap()))
+}
+
+/// Member 2 was proven with a point on relay 30, under this record version of incarnation 1.
+fn proven_2(version: u64) -> ProvenPlan {
+    let part = PlanNode { incarnation: 1, version, points: vec![point(2, 30, 0)] };
+    ProvenPlan { epoch: 1, serial: 1, nodes: [(node(2), part)].into() }
+}
+
+fn offered(view: &View, n: u8) -> Vec<IntroPoint> {
+    let offers = Offers::gather(NOW, view, &mut Wake::default());
+    offers.nodes.get(&node(n)).map(|share| share.points.points.clone()).unwrap_or_default()
+}
+
+#[test]
+fn healthy_active_members_are_in_the_plan() {
+    assert_eq!(nodes(&view()), [node(1), node(2), node(3)]);
+}
+
+#[test]
+fn node_known_not_to_serve_leaves() {
+    let others = [node(1), node(3)];
+    assert_eq!(nodes(&with(|member| member.liveness = Liveness::Down)), others);
+    assert_eq!(nodes(&with_record(|record| record.state = NodeState::Draining)), others);
+    assert_eq!(nodes(&with_record(|record| record.state = NodeState::Leaving)), others);
+    assert_eq!(nodes(&with_record(|record| record.tor_ready = false)), others);
+    assert_eq!(nodes(&with_record(|record| record.target_up = false)), others);
+    assert_eq!(nodes(&with_record(|record| record.points.clear())), others);
+}
+
+#[test]
+fn silent_node_keeps_its_points_for_sixty_seconds() {
+    let silent_for = |ms| {
+        with(|member| {
+            member.liveness = Liveness::Unknown;
+            member.since = Mono::from_ms(NOW.as_ms() - ms);
+        })
+    };
+    let mut wake = Wake::default();
+    assert_eq!(Offers::gather(NOW, &silent_for(59_999), &mut wake).nodes.len(), 3);
+    assert_eq!(wake.get(), Some(Mono::from_ms(NOW.as_ms() + 1)));
+    assert_eq!(nodes(&silent_for(60_000)), [node(1), node(3)]);
+}
+
+#[test]
+fn proven_plan_stands_in_for_a_record_that_has_not_arrived() {
+    let mut view = with(|member| member.record = None);
+    assert_eq!(offered(&view, 2), []);
+    view.proven = Some(proven_2(1));
+    assert_eq!(offered(&view, 2), [point(2, 30, 0)]);
+    view.members[1].liveness = Liveness::Down;
+    assert_eq!(offered(&view, 2), []);
+}
+
+#[test]
+fn newer_of_record_and_proven_plan_counts() {
+    let mut view = view();
+    view.proven = Some(proven_2(2));
+    assert_eq!(offered(&view, 2), [point(2, 30, 0)]);
+    view.proven = Some(proven_2(1));
+    assert_eq!(offered(&view, 2), [point(2, 4, 0), point(2, 5, 0), point(2, 6, 0)]);
+    view.members[1].record.as_mut().unwrap().version = 3;
+    view.members[1].record.as_mut().unwrap().tor_ready = false;
+    assert_eq!(offered(&view, 2), []);
+}
+
+#[test]
+fn node_that_left_the_roster_leaves_whatever_was_proven() {
+    let mut view = view();
+    view.proven = Some(proven_2(9));
+    view.members.remove(1);
+    assert_eq!(nodes(&view), [node(1), node(3)]);
+}
+
+#[test]
+fn header_is_what_all_offer_in_order() {
+    let header = |lines: &[&str]| InnerHeader(lines.iter().map(|line| (*line).to_owned()).collect());
+    let common = |headers: &[InnerHeader]| common_header(headers.iter());
+    let (a, b, c) = ("create2-formats 2", "flow-control 1-2 31", "unknown-line x");
+    assert_eq!(common(&[header(&[a, b, c]), header(&[c, b, a])]), header(&[a, b, c]));
+    assert_eq!(common(&[header(&[a, b, c]), header(&[a, c])]), header(&[a, c]));
+    assert_eq!(common(&[header(&[a, b]), header(&["create2-formats 2 3", b])]), header(&[a, b]));
+    assert_eq!(common(&[]), header(&[a]));
+}
+
+#[test]
+fn header_of_a_node_left_out_does_not_count() {
+    let view = with_record(|record| {
+        record.tor_ready = false;
+        record.header.0.clear();
+    });
+    assert_eq!(Offers::gather(NOW, &view, &mut Wake::default()).header.0.len(), 2);
+}
+
+#[test]
+fn published_points_are_taken_over_except_those_a_live_node_dropped() {
+    let mut view = with(|member| member.liveness = Liveness::Down);
+    view.proven = Some(ProvenPlan {
+        nodes: [(node(3), PlanNode { incarnation: 1, version: 0, points: vec![point(3, 20, 0)] })].into(),
+        ..ProvenPlan::default()
+    });
+    let mut offers = Offers::gather(NOW, &view, &mut Wake::default());
+    let (down, dropped, strange) = (point(2, 4, 0), point(3, 20, 0), point(9, 25, 0));
+    offers.add_published(&view, &[point(1, 1, 0), down.clone(), dropped, strange.clone()]);
+    assert_eq!(offers.nodes[&node(2)].points.points, [down]);
+    assert_eq!(offers.nodes[&node(3)].points.points.len(), 3);
+    assert_eq!(offers.nodes[&STRANGER].points.points, [strange]);
+}
+
+#[test]
+fn plan_names_only_the_points_listed() {
+    let mut view = view();
+    view.members = (1..=5).map(|n| member(n, &[n * 10, n * 10 + 1, n * 10 + 2, n * 10 + 3, n * 10 + 4])).collect();
+    let plan = Plan::new(&Offers::gather(NOW, &view, &mut Wake::default()), &[]);
+    assert_eq!((plan.points.len(), plan.left_out.len()), (20, 5));
+    assert!(plan.nodes.values().all(|part| part.points.len() == 4));
+}
+
+#[test]
+fn digest_follows_the_content_and_nothing_else() {
+    let plan = |view: &View| Plan::new(&Offers::gather(NOW, view, &mut Wake::default()), &[]);
+    let before = plan(&view());
+    let renewed = plan(&with_record(|record| record.version = 2));
+    assert!(before.says_the_same(&renewed) && before.digest() == renewed.digest());
+    let changed = plan(&with_record(|record| record.points.truncate(2)));
+    assert!(!before.says_the_same(&changed) && before.digest() != changed.digest());
+}

@@ -1,0 +1,93 @@
+//! From offers to the plan in force: changes are gathered for a moment, and an empty plan is never adopted.
+
+use super::plan::{Offers, Plan};
+use super::wake::Wake;
+use crate::cluster::View;
+use crate::hsdesc::IntroPoint;
+use crate::id::NodeId;
+use crate::time::Mono;
+use core::time::Duration;
+
+/// Changes closer together than this go into one plan.
+const DEBOUNCE: Duration = Duration::from_millis(200);
+
+/// The plan in force.
+#[derive(Debug, Default)]
+pub(super) struct Planner {
+    offers: Offers,
+    plan: Option<Plan>,
+    digest: [u8; 16],
+    /// Bumped with every plan that says something else.
+    serial: u64,
+    planned_at: Mono,
+    /// Offers differ from the plan's since then.
+    changed_since: Option<Mono>,
+}
+
+impl Planner {
+    /// The plan in force, if there ever was something to publish.
+    pub(super) fn plan(&self) -> Option<&Plan> {
+        self.plan.as_ref()
+    }
+
+    /// The plan in force, as beacons name it.
+    pub(super) fn digest(&self) -> [u8; 16] {
+        self.digest
+    }
+
+    /// Names the plan in force within this run.
+    pub(super) fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// When the plan in force was made.
+    pub(super) fn planned_at(&self) -> Mono {
+        self.planned_at
+    }
+
+    /// Not publishing: the next plan starts from what others proved.
+    pub(super) fn stop(&mut self) {
+        *self = Self { serial: self.serial, ..Self::default() };
+    }
+
+    /// Follows the offers (not empty) at once if `urgent` or if there is no plan yet, else [`DEBOUNCE`] after the first change.
+    /// True if there is a new plan that says something else.
+    pub(super) fn follow(&mut self, now: Mono, offers: Offers, view: &View, urgent: bool, wake: &mut Wake) -> bool {
+        if self.plan.is_some() && offers == self.offers {
+            self.changed_since = None;
+            return false;
+        }
+        let due = self.changed_since.get_or_insert(now).plus(DEBOUNCE);
+        if now < due && self.plan.is_some() && !urgent {
+            wake.at(due);
+            return false;
+        }
+        self.changed_since = None;
+        let plan = Plan::new(&offers, &self.previous(view));
+        self.offers = offers;
+        if plan.points.is_empty() {
+            return false;
+        }
+        let changed = self.plan.as_ref().is_none_or(|old| !old.says_the_same(&plan));
+        self.digest = plan.digest();
+        self.plan = Some(plan);
+        if changed {
+            self.serial += 1;
+            self.planned_at = now;
+        }
+        changed
+    }
+
+    /// What is published as far as we know: keeps points where they are over a change of publisher.
+    fn previous(&self, view: &View) -> Vec<(NodeId, IntroPoint)> {
+        match (&self.plan, &view.proven) {
+            (Some(plan), _) => plan.points.clone(),
+            (None, Some(proven)) => {
+                let points =
+                    proven.nodes.iter().flat_map(|(node, part)| part.points.iter().map(|p| (*node, p.clone())));
+                points.collect()
+            }
+            (None, None) => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What publication tells the others and the operator.
+
+use super::Publisher;
+use super::upload::SlotUploads;
+use super::waiting::Waiting;
+use crate::cluster::{ProvenPlan, Publication};
+use crate::hsdesc::IntroPoint;
+use crate::id::{NodeId, RelayFingerprint};
+use crate::onion::period::Slot;
+use crate::status::{HsDirStatus, PlannedPoint, PublicationStatus, SlotStatus};
+use crate::time::Now;
+use crate::tor::UploadFailure;
+
+impl Publisher {
+    /// What beacons and gossip carry.
+    pub fn publication(&self) -> Publication {
+        let floors = self.slots.iter().filter_map(|(slot, uploads)| {
+            let accepted = uploads.accepted()?;
+            Some((*slot, (uploads.period.number, accepted)))
+        });
+        let targets = || self.slots.values().flat_map(|uploads| uploads.targets.values());
+        let failing = targets().filter(|target| target.is_failing()).count();
+        Publication {
+            plan_digest: self.planner.digest(),
+            floors: floors.collect(),
+            proven: self.proven.clone(),
+            failing: self.schedule.tenure().is_some() && failing * 2 > targets().count(),
+        }
+    }
+
+    /// For `rustbalance status`.
+    pub fn status(&self, now: Now) -> PublicationStatus {
+        let Some(plan) = self.planner.plan() else {
+            let points = self.known.iter().flat_map(known_points).collect();
+            return PublicationStatus { points, waiting: self.waiting_in_words(), ..PublicationStatus::default() };
+        };
+        let left_out = plan.left_out.iter().map(|(node, point, reason)| {
+            let relay = point.relay().map_or_else(|| "an unknown relay".to_owned(), |relay| relay.to_string());
+            format!("node {node}, point on {relay}: {reason}")
+        });
+        PublicationStatus {
+            points: plan.points.iter().map(|(node, point)| planned_point(*node, point)).collect(),
+            left_out: left_out.collect(),
+            slots: self.slots.iter().map(|(slot, uploads)| self.slot_status(now, *slot, uploads)).collect(),
+            confirmed: self.is_confirmed(),
+            waiting: self.waiting_in_words(),
+        }
+    }
+
+    fn waiting_in_words(&self) -> Option<String> {
+        self.waiting.as_ref().map(Waiting::to_string)
+    }
+
+    fn slot_status(&self, now: Now, slot: Slot, uploads: &SlotUploads) -> SlotStatus {
+        let confirmed = uploads.targets.values().filter_map(|target| target.confirmed);
+        SlotStatus {
+            slot: match slot {
+                Slot::First => "first".to_owned(),
+                Slot::Second => "second".to_owned(),
+            },
+            period: uploads.period.number,
+            current: uploads.current,
+            revision: confirmed.map(|confirmed| confirmed.revision.0).max(),
+            hsdirs: uploads.store.iter().filter_map(|hsdir| self.hsdir_status(now, *hsdir, uploads)).collect(),
+        }
+    }
+
+    fn hsdir_status(&self, now: Now, hsdir: RelayFingerprint, uploads: &SlotUploads) -> Option<HsDirStatus> {
+        let target = uploads.targets.get(&hsdir)?;
+        let in_flight = self.flights.get(&hsdir).is_some_and(|flight| flight.period == uploads.period);
+        let state = if in_flight {
+            "sent"
+        } else if target.has_plan(self.planner.serial()) {
+            "confirmed"
+        } else if target.failure == Some(UploadFailure::Rejected) {
+            "refused"
+        } else {
+            "wanted"
+        };
+        let age = target.confirmed.map(|confirmed| now.mono.since(confirmed.at).as_millis());
+        Some(HsDirStatus {
+            relay: hsdir.to_string(),
+            state: state.to_owned(),
+            failure: target.failure.as_ref().map(UploadFailure::to_string),
+            confirmed_ms: age.map(|age| u64::try_from(age).unwrap_or(u64::MAX)),
+        })
+    }
+}
+
+fn known_points(plan: &ProvenPlan) -> impl Iterator<Item = PlannedPoint> {
+    plan.nodes.iter().flat_map(|(node, part)| part.points.iter().map(|point| planned_point(*node, point)))
+}
+
+fn planned_point(node: NodeId, point: &IntroPoint) -> PlannedPoint {
+    PlannedPoint {
+        node: hex(&node.0),
+        auth_key: hex(&point.auth_key),
+        relay: point.relay().map_or_else(String::new, |relay| relay.to_string()),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,121 @@
+//! When everything is uploaded anew: a round per reason, each to every HSDir of both slots.
+
+use super::wake::Wake;
+use crate::cluster::View;
+use crate::rng::Rng;
+use crate::time::Mono;
+use core::time::Duration;
+use rand_core::Rng as _;
+
+/// Longest wait for the records that heartbeats name, before an epoch's first upload.
+const RECORD_GATE: Duration = Duration::from_secs(1);
+/// Between two builds of a slot while a rival is visible.
+const RIVAL_SPACING: Duration = Duration::from_secs(30);
+/// Re-publication without other reason: 60 to 120 min, as tor does.
+const REPUBLISH_MIN_MS: u64 = 60 * 60 * 1000;
+
+/// The rounds of one publisher.
+#[derive(Debug, Default)]
+pub(super) struct Schedule {
+    /// Bumped whenever every HSDir should get an upload.
+    round: u64,
+    /// The epoch we publish under.
+    tenure: Option<u64>,
+    /// When we began to.
+    since: Mono,
+    /// When the rival came into sight.
+    rival_since: Option<Mono>,
+    gate_open: bool,
+    planned: bool,
+    /// A rival is, or was, visible until then.
+    rival_until: Option<Mono>,
+    republish_at: Option<Mono>,
+}
+
+impl Schedule {
+    /// The number of the current round.
+    pub(super) fn round(&self) -> u64 {
+        self.round
+    }
+
+    /// The epoch we publish under.
+    pub(super) fn tenure(&self) -> Option<u64> {
+        self.tenure
+    }
+
+    /// Not publishing.
+    pub(super) fn stop(&mut self) {
+        *self = Self { round: self.round, ..Self::default() };
+    }
+
+    /// Publishing under this epoch: a new one starts a round.
+    pub(super) fn publish_under(&mut self, now: Mono, epoch: u64) {
+        if self.tenure != Some(epoch) {
+            *self = Self { round: self.round + 1, tenure: Some(epoch), since: now, ..Self::default() };
+        }
+    }
+
+    /// Whether this epoch has not planned yet; asking is planning.
+    pub(super) fn is_first_plan(&mut self) -> bool {
+        !core::mem::replace(&mut self.planned, true)
+    }
+
+    /// Whether this epoch's first upload may be planned: every live member's record is as new as its heartbeat
+    /// names, or a second has passed.
+    pub(super) fn records_are_here(&mut self, now: Mono, view: &View, wake: &mut Wake) -> bool {
+        let deadline = self.since.plus(RECORD_GATE);
+        self.gate_open |= now >= deadline || view.members.iter().all(|member| !is_behind(view, member));
+        if !self.gate_open {
+            wake.at(deadline);
+        }
+        self.gate_open
+    }
+
+    /// Something changed that every HSDir must learn.
+    pub(super) fn start_round(&mut self) {
+        self.round += 1;
+        self.republish_at = None;
+    }
+
+    /// Starts the rounds that are due: a rival appeared, went 30 s ago, or the descriptor is getting old.
+    pub(super) fn tick(&mut self, now: Mono, view: &View, rng: &mut Rng, wake: &mut Wake) {
+        match (self.rival_until, view.rival_until.filter(|until| now < *until)) {
+            (None, Some(until)) => {
+                self.rival_until = Some(until);
+                self.rival_since = Some(now);
+                self.start_round();
+            }
+            (Some(_), Some(until)) => self.rival_until = Some(until),
+            (Some(until), None) if now >= until => {
+                self.rival_until = None;
+                self.rival_since = None;
+                self.start_round();
+            }
+            (Some(_) | None, None) => {}
+        }
+        if self.republish_at.is_some_and(|at| now >= at) {
+            self.start_round();
+        }
+        let republish_at = *self.republish_at.get_or_insert_with(|| now.plus(republish_interval(rng)));
+        wake.at(republish_at);
+        if let Some(until) = self.rival_until {
+            wake.at(until);
+        }
+    }
+
+    /// How far apart builds of one slot must be, while a rival is visible, and which earlier ones count: those since
+    /// it came into sight, so that the answer to it is at once.
+    pub(super) fn spacing(&self) -> Option<(Duration, Mono)> {
+        self.rival_since.map(|since| (RIVAL_SPACING, since))
+    }
+}
+
+/// Whether a live member's heartbeat names a newer record than ours.
+fn is_behind(view: &View, member: &crate::cluster::Member) -> bool {
+    let live = member.liveness == crate::cluster::Liveness::Live;
+    live && member.node != view.me && (member.record_behind || member.record.is_none())
+}
+
+fn republish_interval(rng: &mut Rng) -> Duration {
+    Duration::from_millis(REPUBLISH_MIN_MS + rng.next_u64() % REPUBLISH_MIN_MS)
+}

@@ -1,0 +1,319 @@
+//! One HSDir of one slot: what it holds, what it refused, when to try again.
+
+use crate::onion::revision::RevisionCounter;
+use crate::rng::Rng;
+use crate::time::Mono;
+use crate::tor::UploadFailure;
+use core::time::Duration;
+use rand_core::Rng as _;
+
+/// A refusal that lasts this long with our counter behind means the stored one is poisoned.
+const POISONED_AFTER: Duration = Duration::from_secs(30);
+/// First step ahead of the clock where a poisoned counter cannot be read, seconds; doubled per refusal.
+const STEP_SECS: u32 = 60;
+/// The longest step: 2 h.
+const STEP_MAX_SECS: u32 = 7_200;
+/// First wait after a failure; doubled per failure in a row.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+/// Longest wait after a failure.
+const RETRY_MAX: Duration = Duration::from_secs(60);
+/// Wait after tor's connection broke: the upload itself did not fail.
+const RETRY_DISCONNECTED: Duration = Duration::from_millis(250);
+/// Failures in a row that make an HSDir count as failing.
+const FAILING_ATTEMPTS: u32 = 3;
+/// An HSDir that twice does not give back what it confirmed gets it again.
+const MISSES_MAX: u8 = 2;
+/// Between two readings of one HSDir.
+const READ_AGAIN: Duration = Duration::from_secs(2);
+
+/// An upload the HSDir confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Confirmed {
+    /// The round it belonged to.
+    pub(super) round: u64,
+    /// The plan it carried.
+    pub(super) serial: u64,
+    pub(super) revision: RevisionCounter,
+    pub(super) n: u32,
+    pub(super) at: Mono,
+}
+
+/// Whether the HSDir gives back what it confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ReadBack {
+    /// To be read.
+    Due { at: Mono, misses: u8 },
+    /// It does.
+    Verified,
+}
+
+/// Which counter the next upload needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// The clock's, if above this one.
+    Clock { above: Option<RevisionCounter> },
+    /// The next above a counter that is known to be stored.
+    Above(RevisionCounter),
+    /// The clock's plus seconds: the stored one cannot be read.
+    Ahead { secs: u32 },
+}
+
+/// One HSDir of one slot.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Target {
+    pub(super) confirmed: Option<Confirmed>,
+    pub(super) failure: Option<UploadFailure>,
+    /// The highest counter ever sent to it.
+    sent: Option<RevisionCounter>,
+    /// The counter it holds, known from its own confirmation.
+    holds: Option<RevisionCounter>,
+    /// The counter it holds, read after a refusal; beyond an honest rival's.
+    poisoned: Option<RevisionCounter>,
+    /// The first and the last refusal in a row.
+    refused: Option<(Mono, Mono)>,
+    /// Steps ahead taken.
+    steps: u32,
+    attempts: u32,
+    next_try: Mono,
+    /// Refused: its stored counter should be read.
+    pub(super) probe: bool,
+    read_back: Option<ReadBack>,
+}
+
+impl Target {
+    /// Whether it lacks this round's upload.
+    pub(super) fn is_wanted(&self, round: u64) -> bool {
+        self.confirmed.is_none_or(|confirmed| confirmed.round != round)
+    }
+
+    /// Whether it holds this plan.
+    pub(super) fn has_plan(&self, serial: u64) -> bool {
+        self.confirmed.is_some_and(|confirmed| confirmed.serial == serial)
+    }
+
+    /// Not before this instant.
+    pub(super) fn next_try(&self) -> Mono {
+        self.next_try
+    }
+
+    /// It failed three times in a row.
+    pub(super) fn is_failing(&self) -> bool {
+        self.attempts >= FAILING_ATTEMPTS
+    }
+
+    /// It refuses, and first did so long before `until` that a rival's race is over.
+    fn is_poisoned(&self, until: impl Fn(Mono) -> Mono) -> bool {
+        let for_long = self.refused.is_some_and(|(first, last)| until(last).since(first) >= POISONED_AFTER);
+        for_long && self.failure == Some(UploadFailure::Rejected)
+    }
+
+    /// `readable`: its slot is the one that can be fetched back.
+    pub(super) fn need(&self, now: Mono, readable: bool) -> Need {
+        match self.poisoned {
+            Some(stored) if self.is_poisoned(|_| now) => Need::Above(self.sent.map_or(stored, |sent| sent.max(stored))),
+            // One refusal that is merely old, for uploads had to wait, says nothing of a counter that cannot be read.
+            None if self.is_poisoned(|last| last) && !readable => {
+                let secs = STEP_SECS.saturating_mul(1 << self.steps.min(16));
+                Need::Ahead { secs: secs.min(STEP_MAX_SECS) }
+            }
+            _ => Need::Clock { above: self.sent.max(self.holds) },
+        }
+    }
+
+    /// An upload to it has started.
+    pub(super) fn sent(&mut self, revision: RevisionCounter) {
+        self.sent = self.sent.max(Some(revision));
+        self.read_back = None;
+    }
+
+    /// It confirmed an upload.
+    pub(super) fn confirm(&mut self, confirmed: Confirmed) {
+        *self = Self {
+            sent: self.sent,
+            holds: Some(confirmed.revision),
+            read_back: Some(ReadBack::Due { at: confirmed.at, misses: 0 }),
+            confirmed: Some(confirmed),
+            ..Self::default()
+        };
+    }
+
+    /// An upload failed. `readable` as in [`Self::need`]; `ahead`: it went out under [`Need::Ahead`].
+    pub(super) fn fail(&mut self, now: Mono, failure: UploadFailure, readable: bool, ahead: bool, rng: &mut Rng) {
+        if failure == UploadFailure::Disconnected {
+            self.next_try = now.plus(RETRY_DISCONNECTED);
+        } else {
+            self.back_off(now, rng);
+        }
+        if failure == UploadFailure::Rejected {
+            self.refused = Some((self.refused.map_or(now, |(first, _)| first), now));
+            self.probe = readable;
+            self.steps = self.steps.saturating_add(u32::from(ahead));
+        }
+        self.failure = Some(failure);
+    }
+
+    /// No longer the publisher: refusals belong to a race that is over. Kept, they would make the next one, a lease
+    /// later, look like a counter poisoned for long.
+    pub(super) fn stand_down(&mut self) {
+        self.poisoned = None;
+        self.refused = None;
+        self.failure = None;
+        self.probe = false;
+        self.next_try = Mono::default();
+        (self.steps, self.attempts) = (0, 0);
+    }
+
+    /// Doubles the wait, with a quarter of jitter either way.
+    fn back_off(&mut self, now: Mono, rng: &mut Rng) {
+        let wait = RETRY_FIRST.saturating_mul(1 << self.attempts.min(8)).min(RETRY_MAX);
+        self.attempts = self.attempts.saturating_add(1);
+        let percent = 75 + rng.next_u32() % 50;
+        self.next_try = now.plus(wait * percent / 100);
+    }
+
+    /// Its stored counter is an honest rival's: ours can pass it at once.
+    pub(super) fn rival_read(&mut self, now: Mono, stored: RevisionCounter) {
+        self.probe = false;
+        self.poisoned = None;
+        if Some(stored) >= self.sent {
+            self.next_try = now;
+        }
+    }
+
+    /// Its stored counter lies beyond an honest rival's.
+    pub(super) fn poison_read(&mut self, stored: RevisionCounter) {
+        self.probe = false;
+        self.poisoned = Some(stored);
+    }
+
+    /// When it should be read back, if it still should.
+    pub(super) fn read_back_at(&self) -> Option<Mono> {
+        match self.read_back {
+            Some(ReadBack::Due { at, .. }) => Some(at),
+            Some(ReadBack::Verified) | None => None,
+        }
+    }
+
+    /// It gave back what it confirmed.
+    pub(super) fn is_verified(&self) -> bool {
+        self.read_back == Some(ReadBack::Verified)
+    }
+
+    /// It was read back: `stored` is what it gave. A stale, foreign or missing copy is wanted again.
+    pub(super) fn read(&mut self, now: Mono, stored: Option<RevisionCounter>, rng: &mut Rng) {
+        let (Some(confirmed), Some(ReadBack::Due { misses, .. })) = (self.confirmed, self.read_back) else { return };
+        if stored == Some(confirmed.revision) {
+            self.read_back = Some(ReadBack::Verified);
+        } else if stored.is_none() && misses + 1 < MISSES_MAX {
+            self.read_back = Some(ReadBack::Due { at: now.plus(READ_AGAIN), misses: misses + 1 });
+        } else {
+            self.confirmed = None;
+            self.read_back = None;
+            self.failure = Some(UploadFailure::Failed("not what it confirmed when read back".to_owned()));
+            self.back_off(now, rng);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Seed;
+
+    fn at(secs: u64) -> Mono {
+        Mono::from_ms(secs * 1000)
+    }
+
+    fn rng() -> Rng {
+        Seed::new([5; 32]).fork("target")
+    }
+
+    fn refused(at_secs: &[u64], readable: bool, ahead: bool) -> Target {
+        let mut target = Target::default();
+        for secs in at_secs {
+            target.fail(at(*secs), UploadFailure::Rejected, readable, ahead, &mut rng());
+        }
+        target
+    }
+
+    #[test]
+    fn waits_double_with_jitter_up_to_a_minute() {
+        let (mut target, mut rng) = (Target::default(), rng());
+        for wait_ms in [1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000] {
+            target.fail(at(10), UploadFailure::Timeout, true, false, &mut rng);
+            let waited = target.next_try().since(at(10)).as_millis();
+            assert!((wait_ms * 3 / 4..wait_ms * 5 / 4).contains(&waited), "{wait_ms} {waited}");
+        }
+    }
+
+    #[test]
+    fn lost_connection_does_not_count_as_an_attempt() {
+        let mut target = Target::default();
+        for _ in 0..10 {
+            target.fail(at(10), UploadFailure::Disconnected, true, false, &mut rng());
+        }
+        assert!(!target.is_failing());
+        assert_eq!(target.next_try().since(at(10)), RETRY_DISCONNECTED);
+    }
+
+    #[test]
+    fn a_refusal_under_an_earlier_lease_does_not_make_the_next_look_poisoned() {
+        let mut target = refused(&[0], false, false);
+        target.stand_down();
+        target.fail(at(40), UploadFailure::Rejected, false, false, &mut rng());
+        assert_eq!(target.need(at(99), false), Need::Clock { above: None });
+        target.fail(at(70), UploadFailure::Rejected, false, false, &mut rng());
+        assert_eq!(target.need(at(99), false), Need::Ahead { secs: STEP_SECS });
+    }
+
+    #[test]
+    fn steps_ahead_double_up_to_two_hours() {
+        let steps = |steps: usize| {
+            let mut target = refused(&[0], false, false);
+            (0..steps).for_each(|_| target.fail(at(30), UploadFailure::Rejected, false, true, &mut rng()));
+            target.need(at(99), false)
+        };
+        let secs = [120, 240, 480, 960, 1920, 3840, 7200, 7200, 7200];
+        assert_eq!((1..10).map(steps).collect::<Vec<_>>(), secs.map(|secs| Need::Ahead { secs }));
+    }
+
+    #[test]
+    fn only_refusals_half_a_minute_apart_are_poison_however_old_the_first() {
+        assert_eq!(refused(&[0, 30], false, false).need(at(99), false), Need::Ahead { secs: STEP_SECS });
+        assert_eq!(refused(&[0, 29], false, false).need(at(99), false), Need::Clock { above: None });
+        assert_eq!(refused(&[0], false, false).need(at(99), false), Need::Clock { above: None });
+    }
+
+    #[test]
+    fn refusal_before_other_failures_is_no_poison() {
+        let mut target = refused(&[0], false, false);
+        target.fail(at(40), UploadFailure::Timeout, false, false, &mut rng());
+        assert_eq!(target.need(at(99), false), Need::Clock { above: None });
+    }
+
+    #[test]
+    fn readable_slot_takes_no_steps_until_its_counter_was_read() {
+        let mut target = refused(&[0, 31], true, false);
+        assert!(target.probe);
+        assert_eq!(target.need(at(31), true), Need::Clock { above: None });
+        target.poison_read(RevisionCounter(77));
+        assert_eq!(target.need(at(31), true), Need::Above(RevisionCounter(77)));
+    }
+
+    #[test]
+    fn copy_is_missed_twice_before_it_is_uploaded_again() {
+        let mut target = Target::default();
+        let confirmed = Confirmed { round: 1, serial: 1, revision: RevisionCounter(9), n: 1, at: at(1) };
+        target.confirm(confirmed);
+        target.read(at(1), None, &mut rng());
+        assert_eq!((target.confirmed, target.read_back_at()), (Some(confirmed), Some(at(3))));
+        target.read(at(3), None, &mut rng());
+        assert_eq!((target.confirmed, target.read_back_at()), (None, None));
+        target.confirm(confirmed);
+        target.read(at(5), Some(RevisionCounter(8)), &mut rng());
+        assert!(target.is_wanted(1));
+        target.confirm(confirmed);
+        target.read(at(6), Some(RevisionCounter(9)), &mut rng());
+        assert!(target.is_verified() && !target.is_wanted(1));
+    }
+}

@@ -1,0 +1,9 @@
+//! Publication against HSDirs that keep tor's revision rule, one behaviour per test.
+
+mod chaos;
+mod counters;
+mod modes;
+mod partition;
+mod rotation;
+mod rounds;
+mod uploads;

@@ -1,0 +1,171 @@
+//! Revision counters against rivals, wrong clocks and poisoned HSDirs.
+
+use crate::cluster::Role;
+use crate::id::RelayFingerprint;
+use crate::merge::testing::point;
+use crate::onion::period::Slot;
+use crate::onion::revision::RevisionCounter;
+use crate::publish::Publisher;
+use crate::publish::testing::{World, keys_of, secs, view};
+
+/// Stores garbage with this counter at every HSDir of `slot`.
+fn poison(world: &mut World, slot: Slot, revision: RevisionCounter) {
+    let text = format!("revision-counter {}\n", revision.0).into_bytes();
+    for hsdir in world.responsible(slot) {
+        world.hsdirs.stored.insert((hsdir, world.period(slot)), (revision, text.clone()));
+    }
+}
+
+/// The counter of `ahead` seconds from now in `slot`.
+fn counter(world: &mut World, slot: Slot, ahead: u64) -> RevisionCounter {
+    let (period, now) = (world.period(slot), world.now.wall.as_secs());
+    let ring = world.ring.clone().unwrap();
+    let n = now - ring.params().counter_origin(ring.valid_after(), slot) + 1 + ahead;
+    world.sites[0].publisher.builder.counter(period, u32::try_from(n).unwrap()).unwrap()
+}
+
+/// How many HSDirs of `slot` hold the plan of nine points.
+fn holding(world: &World, slot: Slot) -> usize {
+    let stored = |hsdir: &RelayFingerprint| world.hsdirs.stored[&(*hsdir, world.period(slot))].1.len() > 1000;
+    world.responsible(slot).iter().filter(|hsdir| stored(hsdir)).count()
+}
+
+#[test]
+fn clocks_more_than_five_seconds_apart_are_not_eligible() {
+    let sane = |offset| {
+        let mut view = view();
+        view.clock_offset_ms = offset;
+        Publisher::clock_sane(&view)
+    };
+    assert!(sane(0) && sane(5000) && sane(-5000));
+    assert!(!sane(5001) && !sane(-5001));
+}
+
+#[test]
+fn two_publishers_taking_turns_replace_each_others_descriptors_at_once() {
+    for (ours, theirs) in [(0, 0), (4900, 0), (0, 4900), (-4900, 0)] {
+        let mut world = World::new(30);
+        world.sites[0].clock_ms = ours;
+        world.view().role = Role::Follower;
+        world.add_site(2, view());
+        world.sites[1].clock_ms = theirs;
+        world.sites[1].view.role = Role::Follower;
+        for turn in 1..=6_u8 {
+            let (holder, other) = (usize::from(turn % 2), usize::from((turn + 1) % 2));
+            let floors = world.sites[other].publisher.publication().floors;
+            world.sites[other].view.role = Role::Follower;
+            let view = &mut world.sites[holder].view;
+            view.role = Role::Holder { epoch: u64::from(turn) };
+            view.floors = floors;
+            view.members[2].record.as_mut().unwrap().points = vec![point(3, 20 + turn, 0)];
+            let expected = keys_of(view, &[1, 2, 3]);
+            world.run(secs(2));
+            assert_eq!(world.listed(), expected, "turn {turn}, clocks {ours} {theirs}");
+            world.run(secs(5));
+        }
+        assert!(world.hsdirs.seen.iter().all(|seen| seen.accepted));
+    }
+}
+
+#[test]
+fn honest_rival_ahead_is_overtaken_within_seconds_even_without_its_floors() {
+    let mut world = World::new(30);
+    world.sites[0].clock_ms = 5000;
+    world.run(secs(3));
+    let mut rival = view();
+    rival.role = Role::Holder { epoch: 2 };
+    rival.members.pop();
+    let expected = keys_of(&rival, &[1, 2]);
+    world.view().role = Role::Follower;
+    world.add_site(2, rival);
+    world.run(secs(10));
+    assert_eq!(world.listed(), expected);
+}
+
+#[test]
+fn slower_of_own_clock_and_median_gives_the_counter() {
+    let mut world = World::new(30);
+    world.sites[0].clock_ms = 4000;
+    world.view().clock_offset_ms = -4000;
+    world.run(core::time::Duration::from_millis(300));
+    let (of_now, of_next) = (counter(&mut world, Slot::First, 0), counter(&mut world, Slot::First, 1));
+    assert!(
+        world
+            .hsdirs
+            .seen
+            .iter()
+            .filter(|seen| seen.descriptor.period == world.period(Slot::First))
+            .all(|seen| { seen.descriptor.revision <= of_now && seen.descriptor.revision < of_next })
+    );
+    assert_eq!(world.listed().len(), 9);
+}
+
+#[test]
+fn poisoned_counter_of_the_current_slot_is_passed_by_one_after_thirty_seconds() {
+    let mut world = World::new(60);
+    world.consensus_moves = false;
+    let poisoned = counter(&mut world, Slot::First, 100_000);
+    poison(&mut world, Slot::First, poisoned);
+    world.run(secs(29));
+    assert_eq!((holding(&world, Slot::First), holding(&world, Slot::Second)), (0, 8));
+    world.run(secs(60));
+    assert_eq!(holding(&world, Slot::First), 8);
+    for hsdir in world.responsible(Slot::First) {
+        assert_eq!(world.held(Slot::First, hsdir).unwrap().revision, RevisionCounter(poisoned.0 + 1));
+    }
+    // The next plan goes on from there without waiting.
+    world.record(2).points.pop();
+    world.run(secs(2));
+    assert_eq!(world.listed().len(), 8);
+    // Beacons do not spread it.
+    assert!(!world.publisher().publication().floors.contains_key(&Slot::First));
+}
+
+#[test]
+fn poisoned_counter_that_cannot_be_read_is_passed_in_growing_steps() {
+    let mut world = World::new(60);
+    world.consensus_moves = false;
+    let poisoned = counter(&mut world, Slot::Second, 3600);
+    poison(&mut world, Slot::Second, poisoned);
+    world.run(secs(29));
+    assert_eq!((holding(&world, Slot::First), holding(&world, Slot::Second)), (8, 0));
+    world.run(secs(900));
+    assert_eq!(holding(&world, Slot::Second), 8);
+    let limit = counter(&mut world, Slot::Second, 7200);
+    assert!(world.hsdirs.seen.iter().all(|seen| seen.descriptor.revision <= limit));
+}
+
+#[test]
+fn highest_possible_counter_is_no_cause_for_panic() {
+    let mut world = World::new(60);
+    world.consensus_moves = false;
+    poison(&mut world, Slot::First, RevisionCounter(u64::MAX));
+    poison(&mut world, Slot::Second, RevisionCounter(u64::MAX));
+    world.run(secs(600));
+    assert_eq!(holding(&world, Slot::First), 0);
+    assert!(!world.publisher().status(world.now).confirmed);
+}
+
+#[test]
+fn clock_far_outside_the_period_uploads_nothing_and_says_so() {
+    let mut world = World::new(60);
+    world.consensus_moves = false;
+    world.sites[0].clock_ms = -3600 * 1000;
+    world.run(secs(5));
+    assert!(world.hsdirs.seen.is_empty());
+    assert!(world.publisher().status(world.now).waiting.unwrap().contains("clock"));
+}
+
+#[test]
+fn no_counter_is_used_twice_for_one_hsdir() {
+    let mut world = World::new(60);
+    for turn in 0..20 {
+        world.record(2).points = vec![point(2, 20 + turn, 0)];
+        world.run(core::time::Duration::from_millis(350));
+    }
+    let mut used = std::collections::BTreeSet::new();
+    for seen in &world.hsdirs.seen {
+        assert!(used.insert((seen.hsdir, seen.descriptor.period, seen.descriptor.revision)));
+        assert!(seen.accepted);
+    }
+}

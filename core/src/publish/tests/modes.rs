@@ -1,0 +1,119 @@
+//! Native and merged publishing.
+
+use crate::cluster::{Role, View};
+use crate::onion::period::Slot;
+use crate::publish::testing::{World, keys_of, member, secs};
+use crate::tor::TorEvent;
+
+/// A world that published for three nodes, of which node 1 is left alone now.
+fn left_alone() -> World {
+    let mut world = World::new(30);
+    world.consensus_moves = false;
+    world.run(secs(5));
+    let since = world.now.mono;
+    let view = world.view();
+    view.role = Role::Alone;
+    view.alone_since = Some(since);
+    view.members.truncate(1);
+    world.forget();
+    world
+}
+
+fn wants_native(world: &World) -> bool {
+    world.publisher().wants_native(&world.sites[0].view)
+}
+
+fn native_uploads_to(world: &mut World, slot: Slot) {
+    for hsdir in world.responsible(slot) {
+        world.sites[0].publisher.handle(
+            world.now,
+            TorEvent::NativeUploaded(hsdir),
+            &mut crate::output::Outbox::default(),
+        );
+    }
+}
+
+#[test]
+fn roster_that_was_always_one_is_native_at_once_and_uploads_nothing() {
+    let mut world = World::new(30);
+    world.view().role = Role::Alone;
+    assert!(wants_native(&world));
+    world.run(secs(600));
+    assert!(wants_native(&world) && world.hsdirs.seen.is_empty());
+    assert!(world.publisher().status(world.now).waiting.unwrap().contains("alone"));
+}
+
+#[test]
+fn roster_of_two_or_more_is_never_native() {
+    let world = World::new(30);
+    let with = |role| View { role, ..world.sites[0].view.clone() };
+    assert!(!world.publisher().wants_native(&with(Role::Follower)));
+    assert!(!world.publisher().wants_native(&with(Role::Holder { epoch: 3 })));
+}
+
+#[test]
+fn node_left_alone_goes_on_uploading_by_itself() {
+    let mut world = left_alone();
+    world.run(secs(2));
+    assert_eq!(world.listed(), keys_of(&world.sites[0].view, &[1]));
+    assert!(!wants_native(&world));
+    world.run(secs(590));
+    assert!(!wants_native(&world));
+}
+
+#[test]
+fn native_goes_on_after_ten_minutes_and_uploads_go_on_until_tor_has_uploaded_everywhere() {
+    let mut world = left_alone();
+    world.run(secs(601));
+    assert!(wants_native(&world));
+    world.forget();
+    native_uploads_to(&mut world, Slot::First);
+    world.record(1).points.pop();
+    world.run(secs(5));
+    assert_eq!(world.listed(), keys_of(&world.sites[0].view, &[1]));
+    native_uploads_to(&mut world, Slot::Second);
+    world.forget();
+    world.record(1).points.pop();
+    world.run(secs(7200));
+    assert!(world.hsdirs.seen.is_empty());
+    assert!(wants_native(&world));
+}
+
+#[test]
+fn native_waits_until_tors_own_counters_are_above_the_stored_ones() {
+    let mut world = left_alone();
+    let period = world.period(Slot::Second).number;
+    world.view().floors = [(Slot::Second, (period, 1000))].into();
+    world.run(secs(800));
+    assert!(!wants_native(&world));
+    world.run(secs(400));
+    assert!(wants_native(&world));
+}
+
+#[test]
+fn uploads_by_tor_before_it_was_told_do_not_count() {
+    let mut world = left_alone();
+    native_uploads_to(&mut world, Slot::First);
+    native_uploads_to(&mut world, Slot::Second);
+    world.run(secs(601));
+    world.forget();
+    world.record(1).points.pop();
+    world.run(secs(2));
+    assert!(!world.hsdirs.seen.is_empty());
+}
+
+#[test]
+fn second_member_ends_native_publishing_and_is_published() {
+    let mut world = left_alone();
+    world.run(secs(601));
+    native_uploads_to(&mut world, Slot::First);
+    native_uploads_to(&mut world, Slot::Second);
+    world.run(secs(10));
+    let view = world.view();
+    view.role = Role::Holder { epoch: 5 };
+    view.alone_since = None;
+    view.members.push(member(2, &[10, 11, 12]));
+    assert!(!wants_native(&world));
+    world.run(secs(2));
+    assert_eq!(world.listed(), keys_of(&world.sites[0].view, &[1, 2]));
+}

@@ -1,0 +1,292 @@
+//! The uploads of one slot: which HSDirs, which descriptor, what became of it.
+
+use super::build::{Builder, Built};
+use super::counter::{AHEAD_MAX_SECS, CounterClock, Counters, Next};
+use super::plan::Plan;
+use super::target::{Confirmed, Need, Target};
+use super::wake::Wake;
+use crate::cluster::View;
+use crate::hsdesc::BuildError;
+use crate::hsdir::ring::{Responsible, Ring};
+use crate::id::RelayFingerprint;
+use crate::onion::period::{Slot, TimePeriod};
+use crate::onion::revision::{REVISION_N_MAX, RevisionCounter};
+use crate::rng::Rng;
+use crate::time::{Mono, Now};
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+/// A descriptor is sent to further HSDirs for this long; then it is built anew with a fresh counter.
+const REUSE: Duration = Duration::from_secs(30);
+/// After a build that failed.
+const BUILD_AGAIN: Duration = Duration::from_secs(10);
+
+/// One slot's work, following its period: when slots shift, the period's work moves along.
+#[derive(Debug)]
+pub(super) struct SlotUploads {
+    pub(super) period: TimePeriod,
+    /// Clients fetch this one now; it can be read back.
+    pub(super) current: bool,
+    /// What counters count from, unix seconds.
+    pub(super) origin: u64,
+    /// Where clients look, in their order.
+    pub(super) fetch: Vec<RelayFingerprint>,
+    /// Where uploads go, in tor's order.
+    pub(super) store: Vec<RelayFingerprint>,
+    pub(super) targets: BTreeMap<RelayFingerprint, Target>,
+    counters: Counters,
+    /// The highest `n` an HSDir accepted, those far ahead of the clock apart.
+    accepted: Option<u32>,
+    built: Option<Built>,
+    built_at: Option<Mono>,
+    /// The last build failed: not again before this instant.
+    failed: Option<(BuildError, Mono)>,
+}
+
+/// What a build needs besides the slot.
+pub(super) struct Context<'a> {
+    pub(super) now: Now,
+    pub(super) clock: CounterClock,
+    pub(super) era: u64,
+    pub(super) round: u64,
+    pub(super) plan: &'a Plan,
+    /// How far apart builds of this slot must be, and since when they count; none without a rival.
+    pub(super) spacing: Option<(Duration, Mono)>,
+}
+
+/// A descriptor for one HSDir, or why not now.
+#[derive(Debug)]
+pub(super) enum Descriptor {
+    /// `ahead`: its counter is ahead of the clock, for this HSDir alone.
+    Ready {
+        built: Built,
+        ahead: bool,
+    },
+    NotBefore(Mono),
+    ClockOutOfRange,
+    Impossible(BuildError, Mono),
+}
+
+impl SlotUploads {
+    pub(super) fn new(period: TimePeriod) -> Self {
+        Self {
+            period,
+            current: false,
+            origin: 0,
+            fetch: Vec::new(),
+            store: Vec::new(),
+            targets: BTreeMap::new(),
+            counters: Counters::default(),
+            accepted: None,
+            built: None,
+            built_at: None,
+            failed: None,
+        }
+    }
+
+    /// Takes over the HSDirs of a newer consensus; what is known of those that stay is kept.
+    pub(super) fn follow(&mut self, ring: &Ring, slot: Slot, builder: &mut Builder) {
+        let (params, valid_after) = (ring.params(), ring.valid_after());
+        let Responsible { store, fetch } = ring.responsible(slot, builder.blind_id(self.period));
+        self.current = params.current_slot(valid_after) == slot;
+        self.origin = params.counter_origin(valid_after, slot);
+        self.targets = store.iter().map(|hsdir| (*hsdir, self.targets.remove(hsdir).unwrap_or_default())).collect();
+        self.store = store;
+        self.fetch = fetch;
+    }
+
+    /// Raises the floor to what other publishers' beacons name for this period.
+    pub(super) fn heed_floors(&mut self, view: &View) {
+        for (_, n) in view.floors.values().filter(|(period, n)| *period == self.period.number && *n < REVISION_N_MAX) {
+            self.counters.raise(*n);
+        }
+    }
+
+    /// No longer the publisher.
+    pub(super) fn stand_down(&mut self) {
+        self.targets.values_mut().for_each(Target::stand_down);
+    }
+
+    /// HSDirs that lack this round's upload and may be tried now.
+    pub(super) fn due(&self, now: Mono, round: u64, wake: &mut Wake) -> Vec<RelayFingerprint> {
+        let wanted = |hsdir: &&RelayFingerprint| {
+            self.targets.get(*hsdir).is_some_and(|target| {
+                let wanted = target.is_wanted(round);
+                if wanted && now < target.next_try() {
+                    wake.at(target.next_try());
+                }
+                wanted && now >= target.next_try()
+            })
+        };
+        self.store.iter().filter(wanted).copied().collect()
+    }
+
+    /// The highest `n` accepted, for beacons.
+    pub(super) fn accepted(&self) -> Option<u32> {
+        self.accepted
+    }
+
+    /// The highest `n` that any HSDir may hold.
+    pub(super) fn highest_n(&self) -> u32 {
+        let confirmed = self.targets.values().filter_map(|target| target.confirmed).map(|confirmed| confirmed.n);
+        confirmed.max().unwrap_or(0).max(self.counters.floor())
+    }
+
+    /// An upload to `hsdir` has started.
+    pub(super) fn sent(&mut self, hsdir: RelayFingerprint, revision: RevisionCounter) {
+        if let Some(target) = self.targets.get_mut(&hsdir) {
+            target.sent(revision);
+        }
+    }
+
+    /// `hsdir` confirmed an upload; `ahead` as in [`Descriptor::Ready`].
+    pub(super) fn confirm(&mut self, hsdir: RelayFingerprint, confirmed: Confirmed, ahead: bool) {
+        if !ahead {
+            self.accepted = self.accepted.max(Some(confirmed.n));
+        }
+        if let Some(target) = self.targets.get_mut(&hsdir) {
+            target.confirm(confirmed);
+        }
+    }
+
+    /// The HSDir to read next: one that refused, then (if `verify`) one that confirmed.
+    pub(super) fn to_read(
+        &self,
+        now: Mono,
+        verify: bool,
+        mut is_free: impl FnMut(RelayFingerprint) -> bool,
+        wake: &mut Wake,
+    ) -> Option<RelayFingerprint> {
+        let targets = self.targets.iter().filter(|(hsdir, _)| is_free(**hsdir));
+        let mut to_verify = None;
+        for (hsdir, target) in targets {
+            if target.probe {
+                return Some(*hsdir);
+            }
+            match target.read_back_at().filter(|_| verify) {
+                Some(at) if at <= now => to_verify = to_verify.or(Some(*hsdir)),
+                Some(at) => wake.at(at),
+                None => {}
+            }
+        }
+        to_verify
+    }
+
+    /// `hsdir` was read: the counter it holds and the seconds behind that, if it holds a descriptor.
+    pub(super) fn read(
+        &mut self,
+        now: Mono,
+        hsdir: RelayFingerprint,
+        stored: Option<(RevisionCounter, u32)>,
+        clock: &CounterClock,
+        rng: &mut Rng,
+    ) {
+        let Some(target) = self.targets.get_mut(&hsdir) else { return };
+        match stored {
+            Some((revision, n)) if target.probe => {
+                if n <= clock.n(self.origin).saturating_add(AHEAD_MAX_SECS) {
+                    self.counters.raise(n);
+                    target.rival_read(now, revision);
+                } else {
+                    target.poison_read(revision);
+                }
+            }
+            None if target.probe => target.probe = false,
+            _ => target.read(now, stored.map(|(revision, _)| revision), rng),
+        }
+    }
+
+    /// Every HSDir has given back what it confirmed.
+    pub(super) fn is_verified(&self) -> bool {
+        self.targets.values().all(Target::is_verified)
+    }
+
+    /// The descriptor that `hsdir` should get now: the last one built if it will do, else a new one.
+    pub(super) fn descriptor(
+        &mut self,
+        hsdir: RelayFingerprint,
+        context: &Context<'_>,
+        builder: &mut Builder,
+        rng: &mut Rng,
+    ) -> Descriptor {
+        let Context { now, clock, era, round, .. } = context;
+        let need =
+            self.targets.get(&hsdir).map_or(Need::Clock { above: None }, |target| target.need(now.mono, self.current));
+        let above = match need {
+            Need::Clock { above } => above,
+            Need::Above(stored) => Some(stored),
+            Need::Ahead { .. } => None,
+        };
+        let fits = |built: &&Built| {
+            (built.era, built.round) == (*era, *round)
+                && now.mono.since(built.at) < REUSE
+                && Some(built.revision) > above
+        };
+        if !matches!(need, Need::Ahead { .. })
+            && let Some(built) = self.built.as_ref().filter(fits)
+        {
+            return Descriptor::Ready { built: built.clone(), ahead: false };
+        }
+        if let (Some((spacing, since)), Some(last)) = (context.spacing, self.built_at)
+            && last >= since
+            && now.mono < last.plus(spacing)
+        {
+            return Descriptor::NotBefore(last.plus(spacing));
+        }
+        if let Some((error, until)) = self.failed.filter(|(_, until)| now.mono < *until) {
+            return Descriptor::Impossible(error, until);
+        }
+        let n = match self.counters.next(clock, self.origin) {
+            Next::Use(n) => n,
+            Next::Wait(at) => return Descriptor::NotBefore(at),
+            Next::OutOfRange => return Descriptor::ClockOutOfRange,
+        };
+        let Some(choice) = choose(need, n, above, |n| builder.counter(self.period, n)) else {
+            return Descriptor::ClockOutOfRange;
+        };
+        let (revision, ahead) = match choice {
+            Choice::Clock(revision) => (revision, false),
+            Choice::Ahead(revision) => (revision, true),
+        };
+        let n = if ahead { builder.n_at_most(self.period, revision) } else { n };
+        let text = match builder.build(self.period, revision, context.plan, now.wall, rng) {
+            Ok(text) => text,
+            Err(error) => {
+                let until = now.mono.plus(BUILD_AGAIN);
+                self.failed = Some((error, until));
+                return Descriptor::Impossible(error, until);
+            }
+        };
+        self.built_at = Some(now.mono);
+        let built = Built { text, revision, n, at: now.mono, era: *era, round: *round };
+        if !ahead {
+            self.counters.used(n, now.mono);
+            self.built = Some(built.clone());
+        }
+        Descriptor::Ready { built, ahead }
+    }
+}
+
+/// The counter of one build.
+enum Choice {
+    /// The clock's: will do for every HSDir.
+    Clock(RevisionCounter),
+    /// Ahead of the clock: for the one HSDir that needs it.
+    Ahead(RevisionCounter),
+}
+
+fn choose(
+    need: Need,
+    n: u32,
+    above: Option<RevisionCounter>,
+    mut counter: impl FnMut(u32) -> Option<RevisionCounter>,
+) -> Option<Choice> {
+    if let Need::Ahead { secs } = need {
+        return counter(n.saturating_add(secs)).map(Choice::Ahead);
+    }
+    let by_clock = counter(n)?;
+    match above {
+        Some(above) if above >= by_clock => above.0.checked_add(1).map(RevisionCounter).map(Choice::Ahead),
+        Some(_) | None => Some(Choice::Clock(by_clock)),
+    }
+}

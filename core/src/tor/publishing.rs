@@ -1,0 +1,74 @@
+//! Tor's own publishing, `PublishHidServDescriptors`: what it should be and what tor acknowledged.
+
+use core::time::Duration;
+
+use super::Native;
+use crate::time::Mono;
+
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// The switch.
+pub(super) struct Publishing {
+    /// `None` until somebody says; then tor's own setting is left alone.
+    wanted: Option<bool>,
+    acknowledged: Native,
+    asked: bool,
+    retry_at: Mono,
+    pause: Duration,
+}
+
+impl Publishing {
+    pub(super) fn new() -> Self {
+        Self { wanted: None, acknowledged: Native::Unknown, asked: false, retry_at: Mono::default(), pause: PAUSE_MIN }
+    }
+
+    /// What it should be. A new wish does not wait for an old one's pause.
+    pub(super) fn want(&mut self, on: bool) {
+        if self.wanted.replace(on) != Some(on) {
+            self.retry_at = Mono::default();
+            self.pause = PAUSE_MIN;
+        }
+    }
+
+    /// As tor last acknowledged; unknown while it is being changed.
+    pub(super) fn native(&self) -> Native {
+        self.acknowledged
+    }
+
+    /// The value to set now, if it is time to; remembers that it was asked for.
+    pub(super) fn take_step(&mut self, now: Mono) -> Option<bool> {
+        let wanted = self.wanted.filter(|_| self.deadline().is_some_and(|deadline| deadline <= now))?;
+        self.asked = true;
+        self.acknowledged = Native::Unknown;
+        Some(wanted)
+    }
+
+    /// Tor's reply to setting it to `on`.
+    pub(super) fn replied(&mut self, now: Mono, on: bool, ok: bool) {
+        self.asked = false;
+        if ok {
+            self.acknowledged = state(on);
+            self.retry_at = now;
+            self.pause = PAUSE_MIN;
+        } else {
+            self.retry_at = now.plus(self.pause);
+            self.pause = (self.pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// A new or lost connection: nothing is known, the wish is to be asserted again at once.
+    pub(super) fn reset(&mut self) {
+        *self = Self { wanted: self.wanted, ..Self::new() };
+    }
+
+    /// When the next step is due; `None` if there is nothing to do.
+    pub(super) fn deadline(&self) -> Option<Mono> {
+        let settled = self.wanted.is_none_or(|wanted| self.acknowledged == state(wanted));
+        (!settled && !self.asked).then_some(self.retry_at)
+    }
+}
+
+fn state(on: bool) -> Native {
+    if on { Native::On } else { Native::Off }
+}

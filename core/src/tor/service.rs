@@ -1,0 +1,161 @@
+//! The service as its own tor runs it: the descriptor tor would publish, and which of its introduction points have a
+//! circuit behind them (DESIGN 2.5).
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use super::poll::Poll;
+use super::session::Asked;
+use crate::control::event::Circ;
+use crate::hsdesc::{self, Descriptor, DescriptorError, InnerHeader, IntroPoint};
+use crate::id::RelayFingerprint;
+use crate::onion::key::HsId;
+use crate::onion::period::TimePeriod;
+use crate::onion::revision::RevisionCounter;
+use crate::time::{Mono, Now};
+
+/// How often to look at the descriptor's revision counter.
+const DESCRIPTOR_PERIOD: Duration = Duration::from_secs(1);
+/// How soon after an introduction circuit changed.
+const AFTER_CIRCUIT: Duration = Duration::from_millis(200);
+/// The descriptor follows its circuits about a second later; for so long it is looked at often and decoded every time.
+const RESTLESS: Duration = Duration::from_secs(3);
+const DESCRIPTOR_PERIOD_RESTLESS: Duration = Duration::from_millis(250);
+/// How often to read descriptor and circuits in full although nothing seems to have changed.
+const FULL_PERIOD: Duration = Duration::from_secs(30);
+/// Introduction circuits kept in mind: 20 points of two descriptors, some twice.
+const CIRCUITS_MAX: usize = 128;
+
+/// Descriptor and circuits. Forgotten with the connection.
+pub(super) struct Service {
+    descriptor_poll: Poll,
+    circuits_poll: Poll,
+    /// Established introduction circuits: id and last hop.
+    circuits: BTreeMap<String, RelayFingerprint>,
+    /// Last decoded, when, with which periods in mind.
+    descriptor: Option<Descriptor>,
+    decoded_at: Mono,
+    periods: Vec<TimePeriod>,
+    /// Circuits changed lately.
+    restless_until: Mono,
+    /// What was last wrong with it, so as to say it once.
+    refused: Option<DescriptorError>,
+}
+
+impl Service {
+    /// As on a new connection: everything is to be asked at once.
+    pub(super) fn new(now: Mono) -> Self {
+        Self {
+            descriptor_poll: Poll::at(now),
+            circuits_poll: Poll::at(now),
+            circuits: BTreeMap::new(),
+            descriptor: None,
+            decoded_at: now,
+            periods: Vec::new(),
+            restless_until: now,
+            refused: None,
+        }
+    }
+
+    /// The next question that is due.
+    pub(super) fn take_question(&mut self, now: Mono) -> Option<Asked> {
+        let restless = now < self.restless_until;
+        let period = if restless { DESCRIPTOR_PERIOD_RESTLESS } else { DESCRIPTOR_PERIOD };
+        if self.circuits_poll.take(now, FULL_PERIOD) {
+            Some(Asked::Circuits)
+        } else if self.descriptor_poll.take(now, period) {
+            Some(Asked::Descriptor)
+        } else {
+            None
+        }
+    }
+
+    /// When the next question is due.
+    pub(super) fn deadline(&self) -> Option<Mono> {
+        self.circuits_poll.deadline().into_iter().chain(self.descriptor_poll.deadline()).min()
+    }
+
+    /// A new consensus: the descriptor may be of another period now.
+    pub(super) fn consensus_changed(&mut self, now: Mono) {
+        self.descriptor_poll.hasten(now);
+    }
+
+    /// `CIRC` or `CIRC_MINOR`, of any circuit.
+    pub(super) fn circuit_event(&mut self, now: Mono, host: &str, circuit: Circ) {
+        let established = circuit.is_established_intro(host);
+        let changed = match circuit.path.last() {
+            Some(&relay) if established && self.circuits.len() < CIRCUITS_MAX => {
+                self.circuits.insert(circuit.id, relay) != Some(relay)
+            }
+            _ => self.circuits.remove(&circuit.id).is_some(),
+        };
+        if changed {
+            self.restless_until = now.plus(RESTLESS);
+            self.descriptor_poll.hasten(now.plus(AFTER_CIRCUIT));
+        }
+    }
+
+    /// The answer to [`Asked::Circuits`].
+    pub(super) fn circuits_read(&mut self, now: Mono, host: &str, text: &[u8]) {
+        self.circuits_poll.answered();
+        let circuits: BTreeMap<_, _> = String::from_utf8_lossy(text)
+            .lines()
+            .filter_map(Circ::parse)
+            .filter(|circuit| circuit.is_established_intro(host))
+            .filter_map(|circuit| Some((circuit.id, *circuit.path.last()?)))
+            .take(CIRCUITS_MAX)
+            .collect();
+        if circuits != self.circuits {
+            self.circuits = circuits;
+            self.restless_until = now.plus(RESTLESS);
+        }
+    }
+
+    /// The answer to [`Asked::Descriptor`], `None` if tor has none. Decodes it only if something may have changed.
+    ///
+    /// # Errors
+    /// It cannot be decoded, for a reason not given before; the service counts as having no points.
+    pub(super) fn descriptor_read(
+        &mut self,
+        now: Now,
+        id: HsId,
+        text: Option<&[u8]>,
+        periods: Vec<TimePeriod>,
+    ) -> Result<(), DescriptorError> {
+        self.descriptor_poll.answered();
+        // Revision 0: tor is still choosing its points. No periods: no consensus yet, nor can tor have points.
+        let revision = text.and_then(hsdesc::peek_revision).filter(|revision| *revision != RevisionCounter(0));
+        let (Some(text), Some(revision), false) = (text, revision, periods.is_empty()) else {
+            self.descriptor = None;
+            return Ok(());
+        };
+        let same = self.descriptor.as_ref().is_some_and(|descriptor| descriptor.revision == revision);
+        let recent = now.mono.since(self.decoded_at) < FULL_PERIOD;
+        if same && recent && now.mono >= self.restless_until && periods == self.periods {
+            return Ok(());
+        }
+        let opened = hsdesc::open(text, id, &periods, None, now.wall);
+        self.decoded_at = now.mono;
+        self.periods = periods;
+        self.descriptor = opened.as_ref().ok().cloned();
+        if let Some(descriptor) = &mut self.descriptor {
+            descriptor.points.sort(); // tor's order may change where nothing else does
+        }
+        let news = opened.as_ref().err() != self.refused.as_ref();
+        self.refused = opened.err();
+        self.refused.filter(|_| news).map_or(Ok(()), Err)
+    }
+
+    /// The points that have a circuit behind them, in an order of their own.
+    pub(super) fn points(&self) -> Vec<IntroPoint> {
+        let alive = |point: &&IntroPoint| {
+            point.relay().is_some_and(|relay| self.circuits.values().any(|last_hop| *last_hop == relay))
+        };
+        self.descriptor.iter().flat_map(|descriptor| &descriptor.points).filter(alive).cloned().collect()
+    }
+
+    /// The lines before the points; `None` while there is no descriptor.
+    pub(super) fn header(&self) -> Option<&InnerHeader> {
+        Some(&self.descriptor.as_ref()?.header)
+    }
+}

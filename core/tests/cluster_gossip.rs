@@ -1,0 +1,94 @@
+//! Records and plans reach everyone, however large, over a network that loses.
+
+mod mesh;
+
+use std::collections::BTreeMap;
+
+use mesh::{World, seeds};
+use rustbalance_core::cluster::{PlanNode, ProvenPlan, Publication};
+use rustbalance_core::hsdesc::{InnerHeader, IntroPoint};
+use rustbalance_core::onion::period::Slot;
+
+fn points(count: u8) -> Vec<IntroPoint> {
+    let point =
+        |n: u8| IntroPoint { link_specifiers: vec![n; 255], onion_key: [n; 32], auth_key: [n; 32], enc_key: [n; 32] };
+    (0..count).map(point).collect()
+}
+
+#[test]
+fn the_largest_record_reaches_everyone_through_loss() {
+    for seed in seeds(10) {
+        let mut world = World::of(seed, 5);
+        world.loss_percent = 20;
+        world.hosts[3].local.points = points(20);
+        world.hosts[3].local.header = InnerHeader(vec!["x".repeat(1_000); 4]);
+        world.settle(3);
+        let id = world.hosts[3].id;
+        let has = |world: &World, node: usize| {
+            let members = world.view(node).members;
+            let record = members.into_iter().find(|member| member.node == id).and_then(|member| member.record);
+            record.is_some_and(|record| record.points.len() == 20)
+        };
+        let holder = world.holders()[0];
+        let took = world.until(3_000, "the holder has it", |world| has(world, holder));
+        println!("{took} ms to the holder");
+        world.until(20_000, "everyone has it", |world| (0..5).all(|node| has(world, node)));
+    }
+}
+
+#[test]
+fn a_record_change_reaches_holder_and_standbys_at_once() {
+    for seed in seeds(10) {
+        let mut world = World::of(seed, 3);
+        world.hosts[2].local.points = points(3);
+        world.settle(2);
+        let took = world.until(100, "everyone has it", World::is_settled);
+        assert!(took <= 85, "{took} ms: one way over the network, at most 40 ms");
+    }
+}
+
+#[test]
+fn plans_and_floors_reach_everyone_and_the_plan_survives_restarts() {
+    for seed in seeds(10) {
+        let mut world = World::of(seed, 5);
+        let holder = world.holders()[0];
+        let node = PlanNode { incarnation: 1, version: 2, points: points(20) };
+        let nodes = BTreeMap::from([(world.hosts[holder].id, node)]);
+        let proven = ProvenPlan { epoch: 1, serial: 7, nodes };
+        let floors = BTreeMap::from([(Slot::First, (20_000, 77)), (Slot::Second, (20_001, 5))]);
+        let publication =
+            Publication { plan_digest: [1; 16], floors: floors.clone(), proven: Some(proven.clone()), failing: false };
+        let now = world.now(holder);
+        world.hosts[holder].set_publication(now, publication);
+        world.settle(holder);
+        world.until(10_000, "everyone knows the plan and the floors", |world| {
+            (0..5).all(|node| world.view(node).proven.as_ref() == Some(&proven) && world.view(node).floors == floors)
+        });
+        world.run(1_000);
+        world.kill(4);
+        world.start(4);
+        assert_eq!(world.view(4).proven.as_ref(), Some(&proven));
+    }
+}
+
+#[test]
+fn clocks_are_compared() {
+    let mut world = World::of(1, 3);
+    world.set_clock(0, -7_000);
+    world.run(2_000);
+    let offset = world.view(0).clock_offset_ms;
+    assert!((6_900..=7_000).contains(&offset), "{offset}");
+    assert!(world.view(1).clock_offset_ms.abs() < 100);
+}
+
+#[test]
+fn traffic_per_node_is_bounded() {
+    for count in [3, 5] {
+        let mut world = World::of(1, count);
+        let before = world.sent;
+        world.run(60_000);
+        let per_second = (world.sent - before) / 60 / u64::from(count);
+        println!("{count} nodes: {per_second} datagrams per node and second");
+        assert!(per_second <= 30);
+    }
+}

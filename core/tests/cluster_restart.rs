@@ -1,0 +1,132 @@
+//! Restarts, with and without a disk, joining and leaving.
+
+mod mesh;
+
+use mesh::{World, seeds};
+use rustbalance_core::DurableKind;
+use rustbalance_core::cluster::Role;
+
+#[test]
+fn a_restarted_holder_holds_nothing_until_it_has_listened() {
+    for seed in seeds(30) {
+        let mut world = World::of(seed, 3);
+        let [holder] = world.holders()[..] else { panic!("one holder") };
+        let before = world.view(holder);
+        let incarnation = |world: &World| {
+            let view = world.view(holder);
+            let own = view.members.into_iter().find(|member| member.node == view.me);
+            own.and_then(|member| member.record).map(|record| record.incarnation)
+        };
+        let old = incarnation(&world);
+        world.kill(holder);
+        world.run(200);
+        world.start(holder);
+        assert_eq!(world.view(holder).role, Role::Follower);
+        assert!(incarnation(&world) > old);
+        world.until(8_000, "settled", World::is_settled);
+        let epoch = |view: &rustbalance_core::cluster::View| view.holder.map(|(_, epoch)| epoch);
+        assert!(epoch(&world.view(holder)) > epoch(&before), "an epoch is never used twice");
+        assert_ne!(world.holders(), [holder], "the others were first");
+    }
+}
+
+#[test]
+fn all_nodes_restart_and_go_on_above_the_epochs_they_have_seen() {
+    for seed in seeds(30) {
+        let mut world = World::of(seed, 3);
+        let epoch = world.view(0).holder.map(|(_, epoch)| epoch);
+        for node in 0..3 {
+            world.kill(node);
+        }
+        world.run(10_000);
+        for node in 0..3 {
+            world.start(node);
+        }
+        let took = world.until(8_000, "settled", World::is_settled);
+        assert!(took >= 4_250, "everyone listened first: {took} ms");
+        assert!(world.view(0).holder.map(|(_, epoch)| epoch) > epoch);
+    }
+}
+
+#[test]
+fn a_lost_lease_file_and_a_clock_set_back_do_not_silence_a_node() {
+    for seed in seeds(20) {
+        let mut world = World::of(seed, 3);
+        world.kill(2);
+        world.hosts[2].disk.remove(&DurableKind::Lease);
+        world.set_clock(2, -86_400_000);
+        world.start(2);
+        world.set_eligible(2, false);
+        world.until(6_000, "its new record is everyone's", World::is_settled);
+        world.kill(2);
+        world.start(2);
+        world.until(6_000, "and again, from the disk", World::is_settled);
+        assert!(world.hosts[2].warnings().is_empty(), "{:?}", world.hosts[2].warnings());
+    }
+}
+
+#[test]
+fn who_leaves_is_gone_for_good_and_the_last_is_alone() {
+    for seed in seeds(30) {
+        let mut world = World::of(seed, 3);
+        for leaver in [2, 0] {
+            let now = world.now(leaver);
+            world.hosts[leaver].shut_down(now, true);
+            world.settle(leaver);
+            world.until(2_000, "goodbyes said", |world| world.hosts[leaver].is_stopped(world.now(leaver)));
+            world.kill(leaver);
+            let others = world.live().len();
+            world.until(2_500, "a smaller roster", |world| {
+                world.live().iter().all(|node| world.view(*node).members.len() == others)
+            });
+        }
+        let alone = world.view(1);
+        assert_eq!(alone.role, Role::Alone);
+        assert!(alone.alone_since.is_some());
+        let left = world.hosts[0].id;
+        assert!(world.cluster(1).peers().iter().all(|peer| peer.node != left));
+        world.start(0);
+        assert_eq!(world.hosts[0].warnings().len(), 1, "{:?}", world.hosts[0].warnings());
+        world.run(5_000);
+        assert_eq!(world.view(1).members.len(), 1);
+        let outside = world.view(0);
+        assert!(outside.members.iter().all(|member| member.node != left));
+        assert_eq!(outside.role, Role::Follower, "who left publishes nothing, natively or otherwise");
+    }
+}
+
+#[test]
+fn a_farewell_gets_through_a_lossy_network() {
+    for seed in seeds(30) {
+        let mut world = World::of(seed, 2);
+        world.loss_percent = 50;
+        let now = world.now(1);
+        world.hosts[1].shut_down(now, true);
+        world.settle(1);
+        world.until(3_000, "goodbyes said", |world| world.hosts[1].is_stopped(world.now(1)));
+        world.kill(1);
+        world.until(100, "the last one knows", |world| world.view(0).members.len() == 1);
+    }
+}
+
+#[test]
+fn rosters_and_contacts_survive_on_disk() {
+    let mut world = World::of(7, 3);
+    world.run(5_000);
+    world.kill(1);
+    world.start(1);
+    let peers = world.cluster(1).peers();
+    let mut contacts: Vec<_> = peers.into_iter().filter_map(|peer| peer.contact).collect();
+    contacts.sort();
+    assert_eq!(contacts, ["host0:7900", "host2:7900"]);
+}
+
+#[test]
+fn twins_are_told_apart_and_said() {
+    let mut world = World::of(3, 3);
+    let twin = world.twin(1);
+    world.set_eligible(twin, false);
+    world.run(20_000);
+    let said = [1, twin].iter().any(|node| world.hosts[*node].warnings().iter().any(|text| text.contains("duplicate")));
+    assert!(said);
+}

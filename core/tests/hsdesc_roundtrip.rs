@@ -1,0 +1,271 @@
+//! What is built opens again, for every number of points and clients; nothing panics on damaged text.
+
+mod ctor;
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+use rustbalance_core::hsdesc::{
+    BuildError, Content, DESCRIPTOR_SIZE_MAX, DescriptorError, InnerHeader, IntroPoint, Layer, SigningKeys, build,
+    exercise_parsers, open, peek_revision,
+};
+use rustbalance_core::onion::key::{HsBlindIdKeypair, HsIdKeypair};
+use rustbalance_core::onion::period::TimePeriod;
+use rustbalance_core::onion::revision::RevisionCounter;
+use rustbalance_core::rng::{Rng, Seed};
+use rustbalance_core::time::Wall;
+
+const NOW: Wall = Wall::from_secs(1_795_446_825);
+const PERIOD: TimePeriod = TimePeriod { number: 20_780, length_minutes: 1440 };
+
+/// One service, ready to publish.
+struct Service {
+    key: HsIdKeypair,
+    blind: HsBlindIdKeypair,
+    signing_keys: SigningKeys,
+    header: InnerHeader,
+    rng: Rng,
+}
+
+impl Service {
+    fn new(seed: u8) -> Self {
+        let mut rng = Seed::new([seed; 32]).fork("service");
+        let key = HsIdKeypair::generate(&mut rng);
+        let blind = key.blind(PERIOD);
+        let signing_keys = SigningKeys::new(&blind, &mut rng, NOW);
+        let header = InnerHeader(vec!["create2-formats 2".into(), "flow-control 1-2 31".into()]);
+        Self { key, blind, signing_keys, header, rng }
+    }
+
+    fn build(&mut self, points: &[IntroPoint], clients: &[[u8; 32]]) -> Result<String, BuildError> {
+        let content = Content {
+            blind: &self.blind,
+            subcredential: self.key.public().subcredential(self.blind.public()),
+            revision: RevisionCounter(12_345),
+            header: &self.header,
+            points,
+            clients,
+            now: NOW,
+        };
+        build(&mut self.signing_keys, &content, &mut self.rng)
+    }
+}
+
+/// A point on relay number `relay`.
+fn point(relay: u8) -> IntroPoint {
+    let ed25519 = |salt| ed25519_dalek::SigningKey::from_bytes(&[relay.wrapping_add(salt); 32]).verifying_key();
+    let mut link_specifiers = vec![2, 0, 6, 127, 0, 0, 1, 1, 187, 2, 20];
+    link_specifiers.extend([relay; 20]);
+    IntroPoint {
+        link_specifiers,
+        onion_key: ed25519(1).to_montgomery().0,
+        auth_key: ed25519(2).to_bytes(),
+        enc_key: ed25519(3).to_montgomery().0,
+    }
+}
+
+fn points(count: u8) -> Vec<IntroPoint> {
+    (1..=count).map(point).collect()
+}
+
+/// Secret and public keys.
+fn clients(count: u8) -> (Vec<[u8; 32]>, Vec<[u8; 32]>) {
+    let public = |secret: [u8; 32]| x25519_dalek::PublicKey::from(&x25519_dalek::StaticSecret::from(secret)).to_bytes();
+    (1..=count).map(|number| ([number; 32], public([number; 32]))).unzip()
+}
+
+#[test]
+fn any_number_of_points_reads_back_in_order() {
+    let mut service = Service::new(1);
+    for count in 1..=20 {
+        let text = service.build(&points(count), &[]).expect("builds");
+        let descriptor = open(text.as_bytes(), service.key.public(), &[PERIOD], None, NOW).expect("opens");
+        assert_eq!(descriptor.points, points(count));
+        assert_eq!(descriptor.points_refused, 0);
+        assert_eq!(descriptor.header, service.header);
+        assert_eq!(descriptor.period, PERIOD);
+        assert_eq!(Some(descriptor.revision), peek_revision(text.as_bytes()));
+    }
+}
+
+#[test]
+fn each_of_many_clients_can_open_and_nobody_else() {
+    let mut service = Service::new(2);
+    for count in [1, 2, 16, 17, 128] {
+        let (secrets, keys) = clients(count);
+        let text = service.build(&points(20), &keys).expect("builds");
+        let open_with = |client| open(text.as_bytes(), service.key.public(), &[PERIOD], client, NOW);
+        for secret in &secrets {
+            assert_eq!(open_with(Some(secret)).expect("authorised").points, points(20));
+        }
+        assert_eq!(open_with(None), Err(DescriptorError::Mac(Layer::Inner)));
+        assert_eq!(open_with(Some(&[0xEE; 32])), Err(DescriptorError::Mac(Layer::Inner)));
+    }
+}
+
+#[test]
+fn a_rebuild_differs_in_nothing_but_randomness() {
+    let mut service = Service::new(3);
+    let (first, second) =
+        (service.build(&points(3), &[]).expect("builds"), service.build(&points(3), &[]).expect("builds"));
+    assert_ne!(first, second);
+    let cert = |text: &str| text.lines().take_while(|line| *line != "superencrypted").collect::<String>();
+    assert_eq!(cert(&first), cert(&second));
+    let opened = |text: &str| open(text.as_bytes(), service.key.public(), &[PERIOD], None, NOW);
+    assert_eq!(opened(&first), opened(&second));
+}
+
+#[test]
+fn text_ends_at_the_first_nul_as_for_tor() {
+    let mut service = Service::new(7);
+    let text = service.build(&points(1), &[]).expect("builds");
+    let opened = |text: &[u8]| open(text, service.key.public(), &[PERIOD], None, NOW);
+    assert_eq!(opened(format!("{text}\0anything").as_bytes()), opened(text.as_bytes()));
+    assert!(opened(format!("\0{text}").as_bytes()).is_err());
+}
+
+#[test]
+fn what_cannot_be_published_is_not_built() {
+    let mut service = Service::new(4);
+    assert_eq!(service.build(&[], &[]), Err(BuildError::NoPoints));
+    assert_eq!(service.build(&points(21), &[]), Err(BuildError::TooManyPoints(21)));
+    let same_relay = IntroPoint { enc_key: point(9).enc_key, ..point(1) };
+    assert_eq!(service.build(&[point(1), point(2), same_relay], &[]), Err(BuildError::RelayTwice));
+    let no_relay = IntroPoint { link_specifiers: vec![0], ..point(1) };
+    assert_eq!(service.build(&[no_relay], &[]), Err(BuildError::NoRelay));
+    for field in [0, 1, 2] {
+        let mut bad = point(1);
+        *[&mut bad.onion_key, &mut bad.auth_key, &mut bad.enc_key][field] = [0; 32];
+        assert_eq!(service.build(&[bad], &[]), Err(BuildError::BadKey), "field {field}");
+    }
+    assert_eq!(service.build(&points(1), &[[0; 32]]), Err(BuildError::BadKey));
+    let (_, too_many) = clients(255);
+    assert!(
+        matches!(service.build(&points(20), &too_many), Err(BuildError::TooLarge(size)) if size > DESCRIPTOR_SIZE_MAX)
+    );
+    service.blind = service.key.blind(TimePeriod { number: PERIOD.number + 1, ..PERIOD });
+    assert_eq!(service.build(&points(1), &[]), Err(BuildError::OtherPeriod));
+}
+
+#[test]
+fn a_header_that_clients_would_refuse_or_misread_is_not_built() {
+    let mut service = Service::new(5);
+    for lines in [
+        &[][..],
+        &["flow-control 1-2 31"],
+        &["flow-control 1-2 31", "create2-formats 2"],
+        &["create2-formats 9"],
+        &["create2-formats 2", ""],
+        &["create2-formats 2", "x\nintroduction-point AA"],
+        &["create2-formats 2", "x\ny"],
+        &["create2-formats 2", "introduction-point AA"],
+        &["create2-formats 2", "pow-params v1 x 0 y"],
+        &["create2-formats 2", "-----BEGIN X-----"],
+        &["create2-formats 2", "flow-control 1-2 0"],
+        &["create2-formats 2", "single-onion-service", "single-onion-service"],
+    ] {
+        service.header = InnerHeader(lines.iter().map(|line| (*line).to_owned()).collect());
+        assert_eq!(service.build(&points(1), &[]), Err(BuildError::BadHeader), "{lines:?}");
+    }
+    service.header = InnerHeader(vec!["create2-formats 2".into(), "x-unknown 1".into(), "single-onion-service".into()]);
+    assert!(service.build(&points(1), &[]).is_ok());
+}
+
+/// How a text is damaged.
+#[derive(Clone, Debug)]
+enum Damage {
+    Replace(Index, Vec<u8>),
+    Insert(Index, Vec<u8>),
+    Remove(Index, usize),
+    RepeatLine(Index),
+    Truncate(Index),
+}
+
+impl Damage {
+    fn strategy() -> impl Strategy<Value = Self> {
+        let bytes = || {
+            prop_oneof![
+                proptest::collection::vec(any::<u8>(), 1..4),
+                proptest::sample::select(vec![
+                    "\n",
+                    " ",
+                    "=",
+                    "\0",
+                    "-----",
+                    "-----BEGIN X-----\n",
+                    "\nintroduction-point ",
+                    "\nauth-key\n",
+                    "18446744073709551616",
+                ])
+                .prop_map(|text| text.as_bytes().to_vec()),
+            ]
+        };
+        prop_oneof![
+            (any::<Index>(), bytes()).prop_map(|(at, bytes)| Self::Replace(at, bytes)),
+            (any::<Index>(), bytes()).prop_map(|(at, bytes)| Self::Insert(at, bytes)),
+            (any::<Index>(), 1..200_usize).prop_map(|(at, length)| Self::Remove(at, length)),
+            any::<Index>().prop_map(Self::RepeatLine),
+            any::<Index>().prop_map(Self::Truncate),
+        ]
+    }
+
+    fn apply(&self, text: &mut Vec<u8>) {
+        let length = text.len().max(1);
+        match self {
+            Self::Replace(at, bytes) => {
+                let at = at.index(length).min(text.len());
+                let end = (at + bytes.len()).min(text.len());
+                text.splice(at..end, bytes.iter().copied());
+            }
+            Self::Insert(at, bytes) => {
+                let at = at.index(length).min(text.len());
+                text.splice(at..at, bytes.iter().copied());
+            }
+            Self::Remove(at, count) => {
+                let at = at.index(length).min(text.len());
+                let end = (at + count).min(text.len());
+                text.drain(at..end);
+            }
+            Self::RepeatLine(at) => {
+                let mut lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
+                let at = at.index(lines.len().max(1));
+                if let Some(line) = lines.get(at).copied() {
+                    lines.insert(at, line);
+                }
+                *text = lines.concat();
+            }
+            Self::Truncate(at) => text.truncate(at.index(length)),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_parser_panics_on_damaged_vectors(
+        file in proptest::sample::select(vec!["descriptor.txt", "middle.txt", "inner.txt"]),
+        case in proptest::sample::select(vec!["plain-3ip", "pow-on", "client-auth-2", "single-onion-hop"]),
+        damages in proptest::collection::vec(Damage::strategy(), 1..6),
+    ) {
+        let mut text = ctor::bytes(&format!("cases/{case}/{file}"));
+        damages.iter().for_each(|damage| damage.apply(&mut text));
+        exercise_parsers(&text);
+    }
+
+    #[test]
+    fn no_parser_panics_on_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+        exercise_parsers(&bytes);
+    }
+
+    #[test]
+    fn a_damaged_descriptor_never_opens_to_anything_else(damage in Damage::strategy()) {
+        let mut service = Service::new(6);
+        let good = service.build(&points(3), &[]).expect("builds").into_bytes();
+        let mut damaged = good.clone();
+        damage.apply(&mut damaged);
+        let opened = |text: &[u8]| open(text, service.key.public(), &[PERIOD], None, NOW);
+        if let Ok(descriptor) = opened(&damaged) {
+            prop_assert_eq!(Ok(descriptor), opened(&good));
+        }
+    }
+}
