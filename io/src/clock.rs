@@ -1,0 +1,48 @@
+//! The only reader of clocks.
+
+use core::time::Duration;
+
+use rustbalance_core::time::{Mono, Now, Wall};
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+/// Both clocks: boot time, which runs on while the machine sleeps, and wall time.
+pub fn now() -> Now {
+    Now { mono: mono(), wall: Wall::from_ms(milliseconds(clock_gettime(ClockId::Realtime))) }
+}
+
+/// Boot time.
+pub fn mono() -> Mono {
+    Mono::from_ms(milliseconds(clock_gettime(ClockId::Boottime)))
+}
+
+/// Waits until `deadline`; for ever if there is none.
+pub async fn sleep_until(deadline: Option<Mono>) {
+    match deadline {
+        Some(deadline) => sleep(deadline.since(mono())).await,
+        None => core::future::pending().await,
+    }
+}
+
+/// Waits for `duration`.
+pub async fn sleep(duration: Duration) {
+    async_io::Timer::after(duration).await;
+}
+
+/// A time before 1970 counts as 1970.
+fn milliseconds(time: Timespec) -> u64 {
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let nanoseconds = u64::try_from(time.tv_nsec).unwrap_or(0);
+    seconds.saturating_mul(1000).saturating_add(nanoseconds / 1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wall_time_is_this_century_and_boot_time_does_not_go_back() {
+        let first = now();
+        assert!(first.wall > Wall::from_secs(1_700_000_000));
+        assert!(now().mono >= first.mono);
+    }
+}

@@ -1,0 +1,266 @@
+//! One task owns the [`Node`]: facts come in through channels, wishes go out through channels, nothing waits.
+
+use core::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use rustbalance_core::join::AdmitError;
+use rustbalance_core::time::Mono;
+use rustbalance_core::{
+    Command, ControlInput, Durable, EffectError, EffectId, Event, Input, Node, Output, Rejected, TargetHealth, TorId,
+};
+use smol::channel::{Receiver, Sender};
+use smol::future::FutureExt as _;
+
+use crate::clock;
+use crate::mesh::counters::Count;
+use crate::mesh::{Mesh, MeshCommand, MeshEvent};
+use crate::status::{Answer, Question, Request};
+use crate::store::{JoinedThrough, Store};
+use crate::tor::{ConnectionId, TorCommand, TorInput};
+
+/// Records that may wait for the disk.
+const PERSIST_QUEUE: usize = 64;
+/// Longest wait without looking at the clock: a timer sleeps while the machine is suspended, boot time does not.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Time the core has to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// A log line about wrong tokens at most this often: whoever knows our WireGuard key can ask as often as it likes.
+const BAD_TOKEN_EVERY: Duration = Duration::from_secs(60);
+
+/// The driver's ends of all channels.
+pub(crate) struct Channels {
+    /// The mesh.
+    pub mesh: Mesh,
+    /// From all tors.
+    pub tors: Receiver<(TorId, TorInput)>,
+    /// To each tor.
+    pub tor_commands: BTreeMap<TorId, Sender<TorCommand>>,
+    /// The target's health.
+    pub target: Receiver<TargetHealth>,
+    /// Operators.
+    pub questions: Receiver<Question>,
+    /// Signals.
+    pub stop: Receiver<()>,
+}
+
+/// Runs a node.
+pub(crate) struct Driver {
+    node: Node,
+    channels: Channels,
+    joined_through: Option<JoinedThrough>,
+    connections: BTreeMap<TorId, ConnectionId>,
+    persist: Sender<(EffectId, Durable)>,
+    persisted: Receiver<Done>,
+    /// Outcomes known at once.
+    failed: VecDeque<Done>,
+    bad_token_said: Option<Mono>,
+    stop_by: Option<Mono>,
+    stopped: bool,
+}
+
+type Done = (EffectId, Result<(), EffectError>);
+
+/// One thing that happened.
+enum Woke {
+    Tick,
+    Done(Done),
+    Mesh(MeshEvent),
+    Tor(TorId, TorInput),
+    Target(TargetHealth),
+    Question(Question),
+    Stop,
+}
+
+impl Driver {
+    /// Ready to run; starts writing records at once.
+    pub fn new(node: Node, store: Arc<Store>, joined_through: Option<JoinedThrough>, channels: Channels) -> Self {
+        let (persist, wishes) = smol::channel::bounded(PERSIST_QUEUE);
+        let (to_done, persisted) = smol::channel::bounded(PERSIST_QUEUE);
+        smol::spawn(write_records(store, wishes, to_done)).detach();
+        Self {
+            node,
+            channels,
+            joined_through,
+            connections: BTreeMap::new(),
+            persist,
+            persisted,
+            failed: VecDeque::new(),
+            bad_token_said: None,
+            stop_by: None,
+            stopped: false,
+        }
+    }
+
+    /// Runs until the node has stopped, or has had its time to.
+    pub async fn run(mut self) {
+        loop {
+            while let Some(output) = self.node.poll_output() {
+                self.perform(output);
+            }
+            if self.stopped || self.stop_by.is_some_and(|by| clock::mono() >= by) {
+                return;
+            }
+            let deadline = self.node.next_timeout().map(|(at, _why)| at);
+            let woke = match self.failed.pop_front() {
+                Some(done) => Woke::Done(done),
+                None => self.wait(deadline).await,
+            };
+            if let Err(rejected) = self.handle(woke) {
+                self.log_rejected(&rejected);
+            }
+        }
+    }
+
+    /// Exactly one event. The clock comes last: every input lets the core do what is due, so a busy node needs no
+    /// ticks, while an overdue deadline must not keep inputs out. Of the inputs the rare and urgent come first.
+    async fn wait(&self, deadline: Option<Mono>) -> Woke {
+        let channels = &self.channels;
+        let stop = next(&channels.stop, |()| Woke::Stop);
+        let question = next(&channels.questions, Woke::Question);
+        let done = next(&self.persisted, Woke::Done);
+        let target = next(&channels.target, Woke::Target);
+        let mesh = next(&channels.mesh.events, Woke::Mesh);
+        let tor = next(&channels.tors, |(id, input)| Woke::Tor(id, input));
+        let tick = async {
+            let look_at = clock::mono().plus(LOOK_EVERY);
+            clock::sleep_until(Some(deadline.map_or(look_at, |deadline| deadline.min(look_at)))).await;
+            Woke::Tick
+        };
+        stop.or(question).or(done).or(target).or(mesh).or(tor).or(tick).await
+    }
+
+    fn handle(&mut self, woke: Woke) -> Result<(), Rejected> {
+        let now = clock::now();
+        let input = match &woke {
+            Woke::Tick => Input::Tick,
+            Woke::Done((id, result)) => Input::Done { id: *id, result: result.clone() },
+            Woke::Mesh(MeshEvent::Datagram { from, bytes }) => Input::Peer { from: *from, bytes },
+            Woke::Mesh(MeshEvent::Admit { request, wg, bytes }) => Input::Admit { request: *request, wg: *wg, bytes },
+            Woke::Tor(id, input) => Input::Control(
+                *id,
+                match input {
+                    TorInput::Connected(connection) => {
+                        self.connections.insert(*id, *connection);
+                        ControlInput::Connected
+                    }
+                    TorInput::Bytes(bytes) => ControlInput::Bytes(bytes),
+                    TorInput::Closed => ControlInput::Closed,
+                },
+            ),
+            Woke::Target(health) => Input::Target(*health),
+            Woke::Question(question) => match self.answer(question) {
+                Some(command) => Input::Command(command),
+                None => return Ok(()),
+            },
+            Woke::Stop => Input::Command(self.stop_soon(Command::Shutdown)),
+        };
+        self.node.handle(now, input)
+    }
+
+    fn stop_soon(&mut self, command: Command) -> Command {
+        self.stop_by.get_or_insert(clock::mono().plus(GOODBYE));
+        command
+    }
+
+    /// Answers an operator; the command that follows for the core, if any.
+    fn answer(&mut self, question: &Question) -> Option<Command> {
+        let (answer, command) = match question.request {
+            Request::Status => {
+                let mut status = self.node.status(clock::now());
+                status.rejected.extend(self.channels.mesh.counters.snapshot());
+                (Answer::Status(Box::new(status)), None)
+            }
+            Request::Leave => (Answer::Accepted(question.request), Some(self.stop_soon(Command::Leave))),
+            Request::Shutdown => (Answer::Accepted(question.request), Some(self.stop_soon(Command::Shutdown))),
+        };
+        // A client that went away needs no answer.
+        _ = question.answer.try_send(answer);
+        command
+    }
+
+    /// Hands a wish over. What finds its channel full is lost, which every receiver of ours can live with, and
+    /// counted; the exceptions say so.
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::SendPeer { to, bytes } => self.to_mesh(MeshCommand::Send { to, bytes }),
+            Output::AdmitReply { request, datagrams } => self.to_mesh(MeshCommand::Answer { request, datagrams }),
+            Output::Peers(mut peers) => {
+                for peer in &mut peers {
+                    let known = self.joined_through.as_ref().filter(|through| through.wireguard == peer.wg);
+                    peer.contact = peer.contact.take().or_else(|| known.map(|through| through.endpoint.clone()));
+                }
+                // The newest list replaces one that still waits.
+                _ = self.channels.mesh.peers.force_send(peers);
+            }
+            Output::Control(id, bytes) => self.to_tor(id, |connection| TorCommand::Write(connection, bytes)),
+            Output::Reconnect(id) => self.to_tor(id, TorCommand::Reconnect),
+            Output::Persist { id, record } => {
+                if self.persist.try_send((id, record)).is_err() {
+                    let why = "too many records wait for the disk".to_owned();
+                    self.failed.push_back((id, Err(EffectError::Disk(why))));
+                }
+            }
+            Output::Event(event) => log_event(&event),
+            Output::Stopped => self.stopped = true,
+        }
+    }
+
+    fn to_mesh(&self, command: MeshCommand) {
+        if self.channels.mesh.commands.try_send(command).is_err() {
+            self.channels.mesh.counters.add(Count::QueueFull);
+        }
+    }
+
+    /// A tor that does not take its commands is of no use: a reconnect, which takes the oldest command's place,
+    /// tells both sides that some were lost.
+    fn to_tor(&self, id: TorId, command: impl FnOnce(ConnectionId) -> TorCommand) {
+        let connection = self.connections.get(&id);
+        let (Some(&connection), Some(sender)) = (connection, self.channels.tor_commands.get(&id)) else { return };
+        if sender.try_send(command(connection)).is_err() {
+            tracing::warn!(tor = id.0, "tor's control connection does not keep up: opening a new one");
+            _ = sender.force_send(TorCommand::Reconnect(connection));
+        }
+    }
+
+    /// The core counts what it refuses; details are for debugging.
+    fn log_rejected(&mut self, rejected: &Rejected) {
+        let now = clock::mono();
+        let said = self.bad_token_said.is_some_and(|at| now.since(at) < BAD_TOKEN_EVERY);
+        if *rejected == Rejected::Admit(AdmitError::BadToken) && !said {
+            self.bad_token_said = Some(now);
+            tracing::warn!("a node asked to join with a wrong cluster token; further ones are counted, see `status`");
+        } else {
+            tracing::debug!(?rejected, "refused");
+        }
+    }
+}
+
+/// The next message as an event; never, once the other end is gone.
+async fn next<T>(receiver: &Receiver<T>, woke: impl FnOnce(T) -> Woke) -> Woke {
+    match receiver.recv().await {
+        Ok(message) => woke(message),
+        Err(_) => core::future::pending().await,
+    }
+}
+
+/// Writes records one after the other, off the loop.
+async fn write_records(store: Arc<Store>, wishes: Receiver<(EffectId, Durable)>, done: Sender<Done>) {
+    while let Ok((id, record)) = wishes.recv().await {
+        let store = Arc::clone(&store);
+        let written = smol::unblock(move || store.save(&record)).await;
+        let result = written.map_err(|error| EffectError::Disk(error.to_string()));
+        if done.send((id, result)).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn log_event(event: &Event) {
+    if let Event::Warning(_) = event {
+        tracing::warn!("{event}");
+    } else {
+        tracing::info!("{event}");
+    }
+}

@@ -1,0 +1,196 @@
+//! The reverse proxy: connections of the onion service, handed over by tor on a unix socket, go to the operator's
+//! application.
+//!
+//! It knows no protocol. Bytes flow both ways from the start, so a server may speak first, and each direction ends
+//! on its own, so either side may half-close. [`Proxy::run`] owns every connection: dropping it closes them all.
+
+mod connect;
+mod pump;
+mod socks;
+
+use std::convert::Infallible;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use async_io::{Async, Timer};
+use smol::Executor;
+use socket2::{Domain, SockAddr, Socket, Type};
+use tracing::{debug, warn};
+
+pub use connect::{Connector, Isolation};
+
+use crate::fault::Fault;
+use crate::settings::ProxySettings;
+
+/// Connections tor may have waiting for us to accept; the kernel lowers it to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// How long accepting pauses when the system has no descriptor or memory left for one more.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Descriptors the rest of the process may need besides two per proxied connection.
+const OTHER_DESCRIPTORS: u64 = 256;
+
+/// What the proxy has done so far, readable while it runs.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Connections accepted.
+    pub accepted: AtomicU64,
+    /// Connections open now.
+    pub active: AtomicUsize,
+    /// Connections closed at once because `max_connections` were open.
+    pub over_limit: AtomicU64,
+    /// Connections closed because the target could not be reached.
+    pub target_failed: AtomicU64,
+    /// Connections closed for idleness.
+    pub idle_closed: AtomicU64,
+    /// Bytes from clients to the target.
+    pub bytes_in: AtomicU64,
+    /// Bytes from the target to clients.
+    pub bytes_out: AtomicU64,
+}
+
+/// The proxy cannot start.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {path} for tor's connections: {source}; its directory must exist and be writable by us")]
+pub struct ListenError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl ListenError {
+    /// Whose fault it is.
+    pub const fn fault(&self) -> Fault {
+        Fault::State
+    }
+}
+
+/// The proxy, listening.
+pub struct Proxy {
+    listener: Async<Socket>,
+    shared: Arc<Shared>,
+}
+
+/// What every connection needs.
+struct Shared {
+    connector: Connector,
+    idle_timeout: Duration,
+    max_connections: usize,
+    counters: Arc<Counters>,
+}
+
+impl Proxy {
+    /// Listens on the unix socket `path`, mode 0600, replacing one that a dead process left behind. Clients wait
+    /// in its backlog until [`Proxy::run`].
+    pub fn bind(path: PathBuf, connector: Connector, settings: &ProxySettings) -> Result<Self, ListenError> {
+        let listener = listen(&path).map_err(|source| ListenError { path, source })?;
+        raise_descriptor_limit(settings.max_connections);
+        let shared = Shared {
+            connector,
+            idle_timeout: settings.idle_timeout,
+            max_connections: settings.max_connections,
+            counters: Arc::default(),
+        };
+        Ok(Self { listener, shared: Arc::new(shared) })
+    }
+
+    /// The counters, for status and metrics.
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.shared.counters)
+    }
+
+    /// Serves until dropped.
+    pub async fn run(self) -> Infallible {
+        let connections = Executor::new();
+        connections.run(self.accept(&connections)).await
+    }
+
+    async fn accept(&self, connections: &Executor<'static>) -> Infallible {
+        loop {
+            let accepted = self.listener.read_with(Socket::accept).await;
+            match accepted.and_then(|(socket, _)| Async::new(socket)) {
+                Ok(client) => self.admit(client, connections),
+                Err(error) => {
+                    warn!(%error, "cannot accept a connection from tor");
+                    Timer::after(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Starts serving `client`, or drops it when there are too many.
+    fn admit(&self, client: Async<Socket>, connections: &Executor<'static>) {
+        let counters = &self.shared.counters;
+        if counters.active.load(Relaxed) >= self.shared.max_connections {
+            counters.over_limit.fetch_add(1, Relaxed);
+            debug!(limit = self.shared.max_connections, "too many connections, closing a new one");
+            return;
+        }
+        counters.accepted.fetch_add(1, Relaxed);
+        let place = Place::take(Arc::clone(&self.shared));
+        connections.spawn(async move { place.serve(client).await }).detach();
+    }
+}
+
+/// One of the `max_connections` places, given back on drop.
+struct Place(Arc<Shared>);
+
+impl Place {
+    fn take(shared: Arc<Shared>) -> Self {
+        shared.counters.active.fetch_add(1, Relaxed);
+        Self(shared)
+    }
+
+    async fn serve(&self, client: Async<Socket>) {
+        let Shared { connector, idle_timeout, counters, .. } = &*self.0;
+        let target = match connector.connect(Isolation::unique()).await {
+            Ok(target) => target,
+            Err(error) => {
+                counters.target_failed.fetch_add(1, Relaxed);
+                debug!(%error, "cannot reach the target");
+                return;
+            }
+        };
+        match pump::pump(&client, &target, *idle_timeout, counters).await {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                counters.idle_closed.fetch_add(1, Relaxed);
+                debug!("closed an idle connection");
+            }
+            Err(error) => debug!(%error, "a connection broke"),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.counters.active.fetch_sub(1, Relaxed);
+    }
+}
+
+fn listen(path: &PathBuf) -> io::Result<Async<Socket>> {
+    crate::tor::paths::remove_stale_socket(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    rustix::fs::chmod(path, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)?;
+    socket.listen(BACKLOG)?;
+    Async::new(socket)
+}
+
+/// Each connection takes two descriptors, and the usual soft limit of 1024 is less than the default cap needs.
+fn raise_descriptor_limit(max_connections: usize) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let wanted = u64::try_from(max_connections).unwrap_or(u64::MAX).saturating_mul(2).saturating_add(OTHER_DESCRIPTORS);
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let granted = maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(granted), maximum });
+    if raised.is_err() || granted < wanted {
+        warn!(wanted, granted, "the open-file limit is too low for proxy.max_connections; raise LimitNOFILE");
+    }
+}

@@ -1,0 +1,100 @@
+//! Connecting to the operator's application, for the proxy and for the health probe.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_io::{Async, Timer};
+use smol::future::FutureExt as _;
+use socket2::{SockAddr, Socket, Type};
+
+use super::socks;
+pub use super::socks::Isolation;
+use crate::settings::Target;
+
+/// A unix listener whose backlog is full refuses at once instead of letting us wait: ask again after this.
+const BACKLOG_RETRY: Duration = Duration::from_millis(10);
+
+/// Knows how to reach the target.
+#[derive(Clone, Debug)]
+pub struct Connector {
+    target: Target,
+    socks_socket: PathBuf,
+    timeout: Duration,
+}
+
+impl Connector {
+    /// For `target`; `.onion` targets go through the SOCKS port at the unix socket `socks_socket`. Each attempt
+    /// (a name may have several addresses) may take `timeout`.
+    pub fn new(target: Target, socks_socket: PathBuf, timeout: Duration) -> Self {
+        Self { target, socks_socket, timeout }
+    }
+
+    /// A new connection. Through tor, connections of different `isolation` share no circuit.
+    ///
+    /// # Errors
+    /// The last attempt's; `TimedOut` if it took too long.
+    pub async fn connect(&self, isolation: Isolation) -> io::Result<Async<Socket>> {
+        match &self.target {
+            Target::Tcp(host_port) => self.tcp(host_port).await,
+            Target::Unix(path) => self.limit(unix(path)).await,
+            Target::Onion { host, port } => {
+                let through_tor = async {
+                    let stream = unix(&self.socks_socket).await?;
+                    socks::connect(&stream, isolation, host, *port).await?;
+                    Ok(stream)
+                };
+                self.limit(through_tor).await
+            }
+        }
+    }
+
+    /// A new connection, made and dropped; within `limit` unless tor, which may first build a circuit, is asked.
+    ///
+    /// # Errors
+    /// As for [`Connector::connect`].
+    pub(crate) async fn probe(&self, limit: Duration) -> io::Result<()> {
+        let timeout = if matches!(self.target, Target::Onion { .. }) { self.timeout } else { self.timeout.min(limit) };
+        let impatient = Self { timeout, ..self.clone() };
+        impatient.connect(Isolation::PROBE).await.map(drop)
+    }
+
+    async fn tcp(&self, host_port: &str) -> io::Result<Async<Socket>> {
+        let mut outcome = Err(io::Error::new(io::ErrorKind::NotFound, "the target's name has no address"));
+        for address in self.limit(smol::net::resolve(host_port)).await? {
+            outcome = self.limit(open(&address.into())).await;
+            if let Ok(stream) = &outcome {
+                stream.get_ref().set_tcp_nodelay(true)?;
+                break;
+            }
+        }
+        outcome
+    }
+
+    async fn limit<T>(&self, attempt: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        attempt
+            .or(async {
+                Timer::after(self.timeout).await;
+                Err(io::ErrorKind::TimedOut.into())
+            })
+            .await
+    }
+}
+
+async fn unix(path: &Path) -> io::Result<Async<Socket>> {
+    open(&SockAddr::unix(path)?).await
+}
+
+async fn open(address: &SockAddr) -> io::Result<Async<Socket>> {
+    let stream = Async::new(Socket::new(address.domain(), Type::STREAM, None)?)?;
+    loop {
+        match stream.get_ref().connect(address) {
+            Ok(()) => return Ok(stream),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Timer::after(BACKLOG_RETRY).await,
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => break,
+            Err(error) => return Err(error),
+        };
+    }
+    stream.writable().await?;
+    stream.get_ref().take_error()?.map_or(Ok(stream), Err)
+}

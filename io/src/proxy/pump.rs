@@ -1,0 +1,143 @@
+//! Moving bytes both ways between two sockets.
+//!
+//! An idle connection holds no buffer: bytes are read into one buffer per thread and written on at once; only what
+//! the other side does not take yet is kept, per connection, until it does.
+
+use std::cell::RefCell;
+use std::io::{self, Read as _, Write as _};
+use std::net::Shutdown;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use async_io::{Async, Timer};
+use smol::future::{self, FutureExt as _};
+use socket2::Socket;
+
+use super::Counters;
+
+/// Most bytes moved by one system call, and most that a direction keeps.
+const BUFFER: usize = 64 * 1024;
+
+thread_local! {
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER].into_boxed_slice());
+}
+
+/// Pumps until both directions have ended.
+///
+/// # Errors
+/// `TimedOut` when no byte moved for `idle_timeout`; otherwise that reading from one side failed, which ends both
+/// directions. A side that takes no more bytes ends only that direction: its own last words still arrive.
+pub(super) async fn pump(
+    client: &Async<Socket>,
+    target: &Async<Socket>,
+    idle_timeout: Duration,
+    counters: &Counters,
+) -> io::Result<()> {
+    let activity = Activity::new();
+    let inward = copy(client, target, &activity, &counters.bytes_in);
+    let outward = copy(target, client, &activity, &counters.bytes_out);
+    let both = async { future::try_zip(inward, outward).await.map(|_| ()) };
+    both.or(async {
+        activity.silence(idle_timeout).await;
+        Err(io::ErrorKind::TimedOut.into())
+    })
+    .await
+}
+
+/// One direction, until end of file, which is passed on.
+async fn copy(from: &Async<Socket>, to: &Async<Socket>, activity: &Activity, bytes: &AtomicU64) -> io::Result<()> {
+    loop {
+        from.readable().await?;
+        let moved = match forward(from.get_ref(), to.get_ref()) {
+            Ok(Moved::All(count)) => count,
+            Ok(Moved::Part { written, rest }) => {
+                activity.touch();
+                if write_all(to, &rest, || activity.touch()).await.is_err() {
+                    return Ok(());
+                }
+                written + rest.len()
+            }
+            Ok(Moved::EndOfFile) => {
+                // Fails only if that side is gone already, which its own direction finds out.
+                let _ = to.get_ref().shutdown(Shutdown::Write);
+                return Ok(());
+            }
+            Ok(Moved::Refused) => return Ok(()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => continue,
+            Err(error) => return Err(error),
+        };
+        activity.touch();
+        bytes.fetch_add(moved as u64, Relaxed);
+    }
+}
+
+/// What one read and one write did.
+enum Moved {
+    /// Everything read was written: this many bytes, at least one.
+    All(usize),
+    /// The other side is slow: `rest` is still to be written.
+    Part { written: usize, rest: Vec<u8> },
+    /// Nothing more to read.
+    EndOfFile,
+    /// The other side takes no more.
+    Refused,
+}
+
+fn forward(mut from: &Socket, mut to: &Socket) -> io::Result<Moved> {
+    SCRATCH.with_borrow_mut(|scratch| {
+        let count = from.read(scratch)?;
+        let (read, _) = scratch.split_at(count);
+        if read.is_empty() {
+            return Ok(Moved::EndOfFile);
+        }
+        let written = match to.write(read) {
+            Ok(written) => written,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => 0,
+            Err(_) => return Ok(Moved::Refused),
+        };
+        let (_, rest) = read.split_at(written);
+        Ok(if rest.is_empty() { Moved::All(written) } else { Moved::Part { written, rest: rest.to_vec() } })
+    })
+}
+
+/// Writes all of `bytes`, calling `progress` after every part.
+pub(super) async fn write_all(to: &Async<Socket>, mut bytes: &[u8], progress: impl Fn()) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let written = to.write_with(|mut socket| socket.write(bytes)).await?;
+        bytes = bytes.split_at(written).1;
+        progress();
+    }
+    Ok(())
+}
+
+/// When a byte last moved.
+struct Activity {
+    start: Instant,
+    /// Milliseconds after `start`.
+    last: AtomicU64,
+}
+
+impl Activity {
+    fn new() -> Self {
+        Self { start: Instant::now(), last: AtomicU64::new(0) }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn touch(&self) {
+        self.last.store(self.now_ms(), Relaxed);
+    }
+
+    /// Ends once nothing has moved for `limit`.
+    async fn silence(&self, limit: Duration) {
+        loop {
+            let quiet = Duration::from_millis(self.now_ms().saturating_sub(self.last.load(Relaxed)));
+            match limit.checked_sub(quiet) {
+                None | Some(Duration::ZERO) => return,
+                Some(left) => Timer::after(left).await,
+            };
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! A node from start to stop.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_io::Async;
+use rustbalance_core::cluster::ClusterConfig;
+use rustbalance_core::join::{NotAMember, check_member};
+use rustbalance_core::node::{Config, ConfigError, Saved};
+use rustbalance_core::{DurableKind, Node, TorId};
+use smol::Task;
+use smol::channel::{Receiver, Sender};
+use smol::future::FutureExt as _;
+
+use crate::driver::{Channels, Driver};
+use crate::entropy::{self, EntropyError};
+use crate::fault::Fault;
+use crate::keys::KeyError;
+use crate::proxy::{Connector, ListenError, Proxy};
+use crate::settings::Settings;
+use crate::signals::StopSignals;
+use crate::store::{ClusterFile, Secrets, Store, StoreError};
+use crate::tor::{self, TorError, TorPaths};
+use crate::{clock, mesh, probe, status};
+
+/// The one tor of this node. The core can take several.
+const TOR: TorId = TorId(0);
+/// Pieces of up to 64 KiB that tor said and that may wait; tor waits with the rest.
+const TOR_INPUTS: usize = 16;
+/// Commands for tor that may wait.
+const TOR_COMMANDS: usize = 256;
+/// Time tor has to exit at the end; beyond it is killed.
+const TOR_STOPS_WITHIN: Duration = Duration::from_secs(10);
+
+/// Why a node did not start or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The state directory.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The files are not those of a member.
+    #[error("{}: {why}", dir.display())]
+    NotAMember {
+        /// The state directory.
+        dir: PathBuf,
+        /// Why not.
+        why: NotAMember,
+    },
+    /// No randomness.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+    /// Tor.
+    #[error(transparent)]
+    Tor(#[from] TorError),
+    /// The proxy's socket.
+    #[error(transparent)]
+    Proxy(#[from] ListenError),
+    /// The mesh's socket.
+    #[error("mesh.listen = \"{address}\": {}", explain_bind(.source))]
+    Mesh {
+        /// As configured.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The operators' socket.
+    #[error("{}: cannot listen: {source}; check that the directory is writable by this user", path.display())]
+    Status {
+        /// The socket.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Signals.
+    #[error("cannot listen for SIGTERM and SIGINT: {0}; check the limits of this process")]
+    Signals(io::Error),
+    /// The core.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+impl RunError {
+    /// Whose fault it is.
+    pub const fn fault(&self) -> Fault {
+        match self {
+            Self::Store(error) => error.fault(),
+            Self::Key(error) => error.fault(),
+            Self::Tor(error) => error.fault(),
+            Self::Proxy(error) => error.fault(),
+            Self::Config(_) => Fault::Usage,
+            Self::NotAMember { .. } => Fault::State,
+            Self::Entropy(_) | Self::Mesh { .. } | Self::Status { .. } | Self::Signals(_) => Fault::Runtime,
+        }
+    }
+}
+
+fn explain_bind(error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::AddrInUse {
+        "another program uses that UDP port; stop it, or choose another port".to_owned()
+    } else if error.kind() == io::ErrorKind::AddrNotAvailable {
+        "this machine has no such address; listen on 0.0.0.0 or [::]".to_owned()
+    } else {
+        format!("cannot listen: {error}; choose another address or port")
+    }
+}
+
+/// Runs the node of `settings.dir` until SIGTERM, SIGINT, or an operator's word. On return tor is gone, the sockets
+/// are removed, and the next node may start.
+///
+/// # Errors
+/// What kept it from starting, or what it cannot run without.
+pub fn run(settings: Settings) -> Result<(), RunError> {
+    let store = Arc::new(Store::new(&settings.dir));
+    let _lock = store.open()?;
+    let secrets = Secrets::read(&store)?;
+    let cluster = store.cluster()?;
+    let saved = store.saved()?;
+    check_membership(&settings, &secrets, &cluster, &saved)?;
+    let paths = TorPaths::new(&settings.dir)?;
+    tor::check_binary(&settings.tor)?;
+    tor::check_options(&settings.tor.options).map_err(TorError::from)?;
+    let sockets = Sockets::bind(&settings, &store, &secrets, &paths)?;
+    let node = node(&settings, &secrets, &cluster, &saved)?;
+    tracing::info!(address = %secrets.master.address(), node = %secrets.node.keypair().id(), "starting");
+    drop(secrets);
+    let result = smol::block_on(serve(Arc::new(settings), Arc::clone(&store), cluster, node, sockets));
+    for socket in [store.status_socket(), paths.proxy_socket, paths.control_socket, paths.socks_socket] {
+        if let Err(error) = status::remove(&socket) {
+            tracing::debug!(%error, socket = %socket.display(), "socket stays");
+        }
+    }
+    result
+}
+
+/// Everything that can be in somebody else's use, bound before anything starts.
+struct Sockets {
+    mesh: (mesh::Mesh, mesh::MeshTask),
+    status: status::Server,
+    proxy: Proxy,
+    connector: Connector,
+    signals: StopSignals,
+}
+
+impl Sockets {
+    fn bind(settings: &Settings, store: &Store, secrets: &Secrets, paths: &TorPaths) -> Result<Self, RunError> {
+        let address = settings.mesh.listen;
+        let first_index = u32::from_le_bytes(*entropy::secret()?.first_chunk().unwrap_or(&[0; 4]));
+        let mesh = UdpSocket::bind(address)
+            .and_then(|socket| mesh::new(socket, secrets.wireguard.secret(), first_index))
+            .map_err(|source| RunError::Mesh { address, source })?;
+        let path = store.status_socket();
+        let status = status::Server::bind(&path).map_err(|source| RunError::Status { path, source })?;
+        let target = settings.service.target.clone();
+        let connector = Connector::new(target, paths.socks_socket.clone(), settings.proxy.connect_timeout);
+        let proxy = Proxy::bind(paths.proxy_socket.clone(), connector.clone(), &settings.proxy)?;
+        let signals = StopSignals::new().map_err(RunError::Signals)?;
+        Ok(Self { mesh, status, proxy, connector, signals })
+    }
+}
+
+fn check_membership(
+    settings: &Settings,
+    secrets: &Secrets,
+    cluster: &ClusterFile,
+    saved: &Saved,
+) -> Result<(), RunError> {
+    let node = (secrets.node.keypair().id(), secrets.wireguard.public());
+    let roster = saved.get(&DurableKind::Roster).map_or(&[][..], Vec::as_slice);
+    check_member(node, secrets.master.address().id(), (cluster.cluster, cluster.genesis), roster)
+        .map_err(|why| RunError::NotAMember { dir: settings.dir.clone(), why })
+}
+
+fn node(settings: &Settings, secrets: &Secrets, cluster: &ClusterFile, saved: &Saved) -> Result<Node, RunError> {
+    let config = Config {
+        master: secrets.master.keypair()?,
+        cluster: ClusterConfig {
+            keypair: secrets.node.keypair(),
+            wg: secrets.wireguard.public(),
+            cluster: cluster.cluster,
+            genesis: cluster.genesis,
+            token: secrets.token.token(),
+            priority: settings.priority,
+            weight: settings.weight,
+            name: settings.name.clone(),
+            contact: settings.mesh.endpoint.clone(),
+        },
+        tors: 1,
+    };
+    Ok(Node::new(config, saved, &entropy::seed()?, clock::now())?)
+}
+
+async fn serve(
+    settings: Arc<Settings>,
+    store: Arc<Store>,
+    cluster: ClusterFile,
+    node: Node,
+    sockets: Sockets,
+) -> Result<(), RunError> {
+    let Sockets { mesh: (mesh, mesh_task), status, proxy, connector, signals } = sockets;
+    let (to_tors, tors) = smol::channel::bounded(TOR_INPUTS);
+    let (tor_commands, from_core) = smol::channel::bounded(TOR_COMMANDS);
+    let (to_target, target) = smol::channel::bounded(1);
+    let (to_questions, questions) = smol::channel::bounded(1);
+    let (keep, kept) = smol::channel::bounded::<Async<UnixStream>>(16);
+    let (to_stop, stop) = smol::channel::bounded(1);
+
+    let limits = &settings.proxy;
+    let probing = probe::watch(connector, limits.probe_interval, limits.probe_failures, to_target);
+    let tor = smol::spawn(tor::supervise(Arc::clone(&settings), TOR, to_tors, from_core));
+    let helpers = [
+        smol::spawn(mesh_task.run()),
+        smol::spawn(probing),
+        smol::spawn(status.run(to_questions, keep)),
+        smol::spawn(forward(signals, to_stop)),
+        smol::spawn(async move { match proxy.run().await {} }),
+    ];
+    let tor_commands = BTreeMap::from([(TOR, tor_commands)]);
+    let channels = Channels { mesh, tors, tor_commands, target, questions, stop };
+    let driver = Driver::new(node, store, cluster.joined_through, channels);
+    let result = until_stopped(driver, tor).await;
+    drop(helpers);
+    // Only now do operators who asked for the stop see their connections close.
+    drop::<Receiver<_>>(kept);
+    result
+}
+
+/// The driver's end closes tor's command channel, at which tor is stopped. Tor's unforeseen end ends the node.
+async fn until_stopped(driver: Driver, mut tor: Task<Result<(), TorError>>) -> Result<(), RunError> {
+    let driven = async {
+        driver.run().await;
+        None
+    };
+    if let Some(ended) = driven.or(async { Some((&mut tor).await) }).await {
+        return ended.map_err(RunError::Tor);
+    }
+    let late = async {
+        clock::sleep(TOR_STOPS_WITHIN).await;
+        tracing::warn!("tor does not stop by itself: killing it");
+        Ok(())
+    };
+    tor.or(late).await.map_err(RunError::Tor)
+}
+
+async fn forward(mut signals: StopSignals, stop: Sender<()>) {
+    while let Ok(signal) = signals.next().await {
+        tracing::info!(?signal, "stopping");
+        // A second signal while the first is being followed changes nothing.
+        _ = stop.try_send(());
+    }
+}

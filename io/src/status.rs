@@ -1,0 +1,301 @@
+//! The operators' socket: one line of JSON asks the running node, one line answers.
+
+use core::time::Duration;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use async_io::Async;
+use rustbalance_core::status::Status;
+use serde::{Deserialize, Serialize};
+use smol::channel::Sender;
+use smol::future::FutureExt as _;
+use smol::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::clock;
+use crate::fault::Fault;
+use crate::store::Store;
+
+/// Longest request, bytes.
+const REQUEST_MAX: u64 = 1024;
+/// Longest answer a client reads, bytes: a status of some hundred members.
+const ANSWER_MAX: u64 = 16 * 1024 * 1024;
+/// Time a client has to say what it wants, and to take the answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Time a client gives the node to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// Time a client waits for a node that stops; tor may need some of it.
+const STOPPED_WITHIN: Duration = Duration::from_secs(30);
+
+/// What an operator may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Request {
+    /// What the node knows.
+    Status,
+    /// Leave the cluster for good, then stop.
+    Leave,
+    /// Stop.
+    Shutdown,
+}
+
+/// What the node answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answer {
+    /// To [`Request::Status`].
+    Status(Box<Status>),
+    /// It will be done; the connection stays open until the node has stopped.
+    Accepted(Request),
+    /// In words.
+    Error(String),
+}
+
+/// Why a running node cannot be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StatusError {
+    /// Nobody listens.
+    #[error("{}: no node is running here; start it with `rustbalance run`, or name the right --dir", dir.display())]
+    NotRunning {
+        /// The state directory.
+        dir: PathBuf,
+    },
+    /// The socket cannot be used.
+    #[error("{}: cannot ask the running node: {source}; run this as the user the node runs as", path.display())]
+    Socket {
+        /// The socket.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It did not say what we asked for.
+    #[error("the running node answered `{0}`; is it another version of rustbalance?")]
+    Answer(String),
+    /// It should have stopped.
+    #[error("the node did not stop within {} s; look at its log", STOPPED_WITHIN.as_secs())]
+    StillRunning,
+}
+
+impl StatusError {
+    /// Whose fault it is.
+    pub const fn fault(&self) -> Fault {
+        Fault::Runtime
+    }
+}
+
+/// Asks the node of `dir` for its status.
+///
+/// # Errors
+/// See [`StatusError`].
+pub fn status(dir: &Path) -> Result<Status, StatusError> {
+    match ask(dir, Request::Status)?.0 {
+        Answer::Status(status) => Ok(*status),
+        other @ (Answer::Accepted(_) | Answer::Error(_)) => Err(unexpected(&other)),
+    }
+}
+
+/// Tells the node of `dir` to leave its cluster for good, and waits until it has stopped.
+///
+/// # Errors
+/// See [`StatusError`].
+pub fn leave(dir: &Path) -> Result<(), StatusError> {
+    stop(dir, Request::Leave)
+}
+
+/// Tells the node of `dir` to stop, and waits until it has.
+///
+/// # Errors
+/// See [`StatusError`].
+pub fn shut_down(dir: &Path) -> Result<(), StatusError> {
+    stop(dir, Request::Shutdown)
+}
+
+fn stop(dir: &Path, request: Request) -> Result<(), StatusError> {
+    let (answer, mut stream) = ask(dir, request)?;
+    if answer != Answer::Accepted(request) {
+        return Err(unexpected(&answer));
+    }
+    let closed = stream.set_read_timeout(Some(STOPPED_WITHIN)).and_then(|()| stream.read(&mut [0]));
+    match closed {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(StatusError::StillRunning),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+fn unexpected(answer: &Answer) -> StatusError {
+    StatusError::Answer(match answer {
+        Answer::Error(error) => error.clone(),
+        Answer::Status(_) | Answer::Accepted(_) => "something else than was asked".to_owned(),
+    })
+}
+
+fn ask(dir: &Path, request: Request) -> Result<(Answer, UnixStream), StatusError> {
+    let path = Store::new(dir).status_socket();
+    let exchange = || {
+        let mut stream = UnixStream::connect(&path)?;
+        stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.write_all(&line(&request))?;
+        let mut answer = Vec::new();
+        BufReader::new((&stream).take(ANSWER_MAX)).read_until(b'\n', &mut answer)?;
+        io::Result::Ok((answer, stream))
+    };
+    match exchange() {
+        Ok((answer, stream)) => serde_json::from_slice(&answer)
+            .map(|answer| (answer, stream))
+            .map_err(|_| StatusError::Answer(String::from_utf8_lossy(&answer).chars().take(100).collect())),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            Err(StatusError::NotRunning { dir: dir.to_owned() })
+        }
+        Err(source) => Err(StatusError::Socket { path, source }),
+    }
+}
+
+fn line(value: &impl Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_vec(value).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+/// A question on its way to the driver, which answers it once.
+pub(crate) struct Question {
+    /// What is asked.
+    pub request: Request,
+    /// Where the answer goes.
+    pub answer: Sender<Answer>,
+}
+
+/// The node's end of the operators' socket.
+pub(crate) struct Server(Async<UnixListener>);
+
+impl Server {
+    /// Listens, for our user only. The caller holds the state directory's lock, so a socket that is there is a
+    /// leftover.
+    pub fn bind(path: &Path) -> io::Result<Self> {
+        remove(path)?;
+        let listener = UnixListener::bind(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        Async::new(listener).map(Self)
+    }
+
+    /// Serves until dropped; one client at a time does for operators, and none can hold the others up for long.
+    /// Connections of those who asked for a stop go to `kept`, to be closed at the very end.
+    pub async fn run(self, questions: Sender<Question>, kept: Sender<Async<UnixStream>>) {
+        loop {
+            match self.0.accept().await {
+                Ok((stream, _)) => {
+                    if let Err(error) = serve(stream, &questions, &kept).await {
+                        tracing::debug!(%error, "status socket: client failed");
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "status socket: cannot accept");
+                    clock::sleep(PATIENCE).await;
+                }
+            }
+        }
+    }
+}
+
+async fn serve(
+    mut stream: Async<UnixStream>,
+    questions: &Sender<Question>,
+    kept: &Sender<Async<UnixStream>>,
+) -> io::Result<()> {
+    let mut request = Vec::new();
+    let mut reader = smol::io::BufReader::new((&stream).take(REQUEST_MAX));
+    in_time(reader.read_until(b'\n', &mut request)).await?;
+    let answer = match serde_json::from_slice(&request) {
+        Ok(request) => put(request, questions).await,
+        Err(error) => Answer::Error(format!("not a request: {error}")),
+    };
+    in_time(stream.write_all(&line(&answer))).await?;
+    if let Answer::Accepted(_) = answer {
+        _ = kept.try_send(stream);
+    }
+    Ok(())
+}
+
+async fn put(request: Request, questions: &Sender<Question>) -> Answer {
+    let (to_answer, answer) = smol::channel::bounded(1);
+    let answered = async {
+        questions.send(Question { request, answer: to_answer }).await.ok()?;
+        answer.recv().await.ok()
+    };
+    answered.await.unwrap_or_else(|| Answer::Error("the node is stopping".to_owned()))
+}
+
+async fn in_time<T>(step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let late = async {
+        clock::sleep(PATIENCE).await;
+        Err(io::ErrorKind::TimedOut.into())
+    };
+    step.or(late).await
+}
+
+/// Removes a socket, if it is there.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Serves `dir` with a driver that answers every question with `reply`; returns what `client` returns.
+    fn with_server<T>(reply: Answer, client: impl FnOnce(&Path) -> T) -> T {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("run")).unwrap();
+        let server = Server::bind(&Store::new(dir.path()).status_socket()).unwrap();
+        let (questions, asked) = smol::channel::bounded::<Question>(1);
+        let (kept, _) = smol::channel::bounded(1);
+        let serving = smol::spawn(server.run(questions, kept));
+        let answering = smol::spawn(async move {
+            while let Ok(question) = asked.recv().await {
+                question.answer.try_send(reply.clone()).unwrap();
+            }
+        });
+        let result = client(dir.path());
+        drop((serving, answering));
+        result
+    }
+
+    #[test]
+    fn without_a_node_the_error_names_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let message = status(dir.path()).unwrap_err().to_string();
+        assert!(message.starts_with(&format!("{}: no node is running here", dir.path().display())), "{message}");
+    }
+
+    #[test]
+    fn a_stop_is_awaited() {
+        // Nobody keeps the connection: the node "has stopped" at once.
+        with_server(Answer::Accepted(Request::Leave), |dir| leave(dir).unwrap());
+    }
+
+    #[test]
+    fn what_is_no_request_is_answered_with_an_error() {
+        for request in ["{}\n", "{\"command\":\"dance\"}\n", "\n", &"x".repeat(2000)] {
+            let answer = with_server(Answer::Accepted(Request::Shutdown), |dir| {
+                let mut stream = UnixStream::connect(Store::new(dir).status_socket()).unwrap();
+                stream.write_all(request.as_bytes()).unwrap();
+                let mut answer = String::new();
+                BufReader::new(stream).read_line(&mut answer).unwrap();
+                answer
+            });
+            assert!(answer.starts_with("{\"error\":\"not a request"), "{answer}");
+        }
+    }
+
+    #[test]
+    fn the_socket_is_for_its_owner_only() {
+        with_server(Answer::Error(String::new()), |dir| {
+            let mode = std::fs::metadata(Store::new(dir).status_socket()).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        });
+    }
+}

@@ -1,0 +1,45 @@
+//! One process per state directory.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use super::StoreError;
+
+/// Holds the state directory until dropped. The kernel lets go of it when the process dies, however it does.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
+
+impl Lock {
+    /// Takes `dir/lock`, which stays when the lock is gone: removing it would race with the next owner.
+    pub(super) fn take(dir: &Path) -> Result<Self, StoreError> {
+        let path = dir.join("lock");
+        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let mut file = open.map_err(StoreError::io("open", &path))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                return Err(StoreError::Locked { dir: dir.to_owned(), pid: read_pid(&mut file) });
+            }
+            Err(error) => return Err(StoreError::io("lock", &path)(error.into())),
+        }
+        write_pid(&mut file).map_err(StoreError::io("write", &path))?;
+        Ok(Self(file))
+    }
+}
+
+fn read_pid(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.take(16).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+fn write_pid(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())
+}

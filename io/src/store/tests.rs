@@ -1,0 +1,185 @@
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+use super::*;
+use crate::keys::{MasterKey, NodeKey, Token, WireguardKey};
+use rustbalance_core::{ClusterId, NodeId};
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// A directory that looks like a node's to [`Store::open`].
+fn occupied() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    set_mode(dir.path(), 0o700);
+    for name in ["keys", "state"] {
+        create_private_dir(&dir.path().join(name)).unwrap();
+    }
+    let store = Store::new(dir.path());
+    atomic::create(&store.key_file("node_key"), b"secret").unwrap();
+    (dir, store)
+}
+
+#[test]
+fn an_empty_directory_is_not_opened_and_not_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = Store::new(dir.path()).open().unwrap_err();
+    assert!(matches!(error, StoreError::Empty { .. }), "{error}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_others_can_read_is_named_with_the_command_that_mends_it() {
+    let (dir, store) = occupied();
+    let key = store.key_file("node_key");
+    for (path, mode, mend) in [
+        (key.as_path(), 0o640, "chmod 600"),
+        (key.as_path(), 0o604, "chmod 600"),
+        (&dir.path().join("keys"), 0o750, "chmod 700"),
+        (dir.path(), 0o755, "chmod 700"),
+    ] {
+        let right = fs::metadata(path).unwrap().permissions();
+        set_mode(path, mode);
+        let message = store.open().unwrap_err().to_string();
+        assert!(message.contains(&format!("{mend} {}`", path.display())), "{message}");
+        fs::set_permissions(path, right).unwrap();
+    }
+    store.open().unwrap();
+}
+
+#[test]
+fn a_second_process_is_told_who_holds_the_directory() {
+    let (_dir, store) = occupied();
+    let lock = store.open().unwrap();
+    let error = store.open().unwrap_err();
+    let us = std::process::id();
+    assert!(matches!(error, StoreError::Locked { pid: Some(pid), .. } if pid == us), "{error}");
+    drop(lock);
+    store.open().unwrap();
+}
+
+#[test]
+fn saved_state_comes_back_and_is_private() {
+    let (dir, store) = occupied();
+    assert!(store.saved().unwrap().is_empty());
+    for bytes in [b"old".to_vec(), b"new".to_vec()] {
+        store.save(&Durable { kind: DurableKind::Lease, bytes }).unwrap();
+    }
+    let saved = store.saved().unwrap();
+    assert_eq!(saved.into_iter().collect::<Vec<_>>(), [(DurableKind::Lease, b"new".to_vec())]);
+    assert_eq!(fs::metadata(dir.path().join("state/lease")).unwrap().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_write_that_was_cut_short_leaves_the_old_file_and_does_not_block_the_next() {
+    let (dir, store) = occupied();
+    let lease = |bytes: &[u8]| Durable { kind: DurableKind::Lease, bytes: bytes.to_vec() };
+    store.save(&lease(b"old")).unwrap();
+    fs::write(dir.path().join("state/lease.new"), b"ha").unwrap();
+    assert_eq!(store.saved().unwrap().get(&DurableKind::Lease).unwrap(), b"old");
+    store.save(&lease(b"new")).unwrap();
+    assert_eq!(store.saved().unwrap().get(&DurableKind::Lease).unwrap(), b"new");
+    assert!(!dir.path().join("state/lease.new").exists());
+}
+
+#[test]
+fn a_disk_that_refuses_is_an_error_and_the_old_file_stays() {
+    let (dir, store) = occupied();
+    let plan = |bytes: &[u8]| Durable { kind: DurableKind::Plan, bytes: bytes.to_vec() };
+    store.save(&plan(b"old")).unwrap();
+    // A directory in the way refuses even root.
+    create_private_dir(&dir.path().join("state/plan.new")).unwrap();
+    assert!(matches!(store.save(&plan(b"new")), Err(StoreError::Io { .. })));
+    assert_eq!(store.saved().unwrap().get(&DurableKind::Plan).unwrap(), b"old");
+}
+
+#[test]
+fn a_directory_that_holds_a_node_cannot_be_claimed() {
+    let (_dir, store) = occupied();
+    let error = store.claim().unwrap_err();
+    assert!(matches!(error, StoreError::Occupied { .. }), "{error}");
+    assert_eq!(fs::read(store.key_file("node_key")).unwrap(), b"secret");
+}
+
+#[test]
+fn a_directory_with_anything_else_where_a_nodes_files_go_cannot_be_claimed() {
+    let dir = tempfile::tempdir().unwrap();
+    set_mode(dir.path(), 0o700);
+    let store = Store::new(dir.path());
+    fs::create_dir(dir.path().join("state")).unwrap();
+    for foreign in ["state/thesis.tex", "cluster.json"] {
+        let path = dir.path().join(foreign);
+        fs::write(&path, b"years of work").unwrap();
+        let error = store.claim().unwrap_err();
+        assert!(matches!(&error, StoreError::Foreign { path: named } if *named == path), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), b"years of work");
+        fs::remove_file(&path).unwrap();
+    }
+    store.claim().unwrap();
+}
+
+#[test]
+fn a_claimed_directory_is_private() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::new(dir.path().join("deep/down"));
+    let _lock = store.claim().unwrap();
+    assert_eq!(fs::metadata(store.dir()).unwrap().mode() & 0o777, 0o700);
+    assert!(matches!(store.claim(), Err(StoreError::Locked { .. })));
+}
+
+fn secrets() -> Secrets {
+    Secrets {
+        master: MasterKey::generate().unwrap(),
+        node: NodeKey::generate().unwrap(),
+        wireguard: WireguardKey::generate().unwrap(),
+        token: Token::generate().unwrap(),
+    }
+}
+
+const CLUSTER: ClusterFile =
+    ClusterFile { cluster: ClusterId([1; 32]), genesis: NodeId([2; 32]), joined_through: None };
+
+#[test]
+fn a_founded_node_can_be_opened_and_is_private_throughout() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::new(dir.path().join("node"));
+    let lock = store.claim().unwrap();
+    let secrets = secrets();
+    store.found(&lock, &Initial { secrets: &secrets, cluster: CLUSTER, roster: b"roster" }).unwrap();
+    drop(lock);
+    let _lock = store.open().unwrap();
+    assert_eq!(store.cluster().unwrap(), CLUSTER);
+    assert_eq!(store.saved().unwrap().get(&DurableKind::Roster).unwrap(), b"roster");
+    let read = Secrets::read(&store).unwrap_or_else(|error| panic!("{error}"));
+    assert!(read.wireguard.public() == secrets.wireguard.public() && read.master.address() == secrets.master.address());
+    let mut names: Vec<_> = fs::read_dir(store.dir()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["cluster.json", "keys", "lock", "run", "state", "tor"]);
+}
+
+#[test]
+fn a_node_that_was_founded_half_can_be_founded_again() {
+    let dir = tempfile::tempdir().unwrap();
+    set_mode(dir.path(), 0o700);
+    for half in [".new/keys", "state"] {
+        fs::create_dir_all(dir.path().join(half)).unwrap();
+    }
+    fs::write(dir.path().join("state/roster"), b"half").unwrap();
+    let store = Store::new(dir.path());
+    let lock = store.claim().unwrap();
+    store.found(&lock, &Initial { secrets: &secrets(), cluster: CLUSTER, roster: b"whole" }).unwrap();
+    assert_eq!(store.saved().unwrap().get(&DurableKind::Roster).unwrap(), b"whole");
+    assert!(!dir.path().join(".new").exists());
+}
+
+#[test]
+fn a_disk_that_refuses_leaves_no_node() {
+    let dir = tempfile::tempdir().unwrap();
+    set_mode(dir.path(), 0o700);
+    // A directory in the way refuses even root.
+    create_private_dir(&dir.path().join("cluster.json/in the way")).unwrap();
+    let store = Store::new(dir.path());
+    let lock = store.claim().unwrap();
+    assert!(store.found(&lock, &Initial { secrets: &secrets(), cluster: CLUSTER, roster: b"" }).is_err());
+    assert!(!store.is_occupied() && !dir.path().join(".new").exists());
+}

@@ -1,0 +1,113 @@
+//! The managed tor: our own torrc and data directory, a child that dies with us, a control connection that comes
+//! back. [`supervise`] repairs what it can and carries bytes; what they mean is the core's business.
+
+mod connection;
+mod hidden_service;
+pub mod paths;
+mod process;
+mod supervisor;
+pub mod torrc;
+mod version;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use paths::TorPaths;
+pub use supervisor::supervise;
+pub use torrc::{OptionError, check_options};
+pub use version::{TorVersion, check_binary};
+
+use crate::fault::Fault;
+use crate::keys::KeyError;
+use crate::store::StoreError;
+
+/// One control connection of a tor, counted from 1. A command names the connection it is meant for, so that what was
+/// written for a lost connection never reaches its successor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConnectionId(pub u64);
+
+/// What happens on a tor's control connection.
+#[derive(Debug, PartialEq, Eq)]
+pub enum TorInput {
+    /// Connected and authenticated.
+    Connected(ConnectionId),
+    /// Bytes from tor, at most 64 KiB.
+    Bytes(Vec<u8>),
+    /// Closed, for whatever reason. It comes back by itself.
+    Closed,
+}
+
+/// What a tor's control connection is to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum TorCommand {
+    /// Write these bytes.
+    Write(ConnectionId, Vec<u8>),
+    /// Close and reopen it.
+    Reconnect(ConnectionId),
+}
+
+/// Tor cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum TorError {
+    /// No such program.
+    #[error("cannot find tor as {0:?}: install Debian's tor package or set tor.binary")]
+    Missing(PathBuf),
+    /// It does not run.
+    #[error("cannot run tor ({binary:?}): {source}; set tor.binary to a tor that this user may run")]
+    Start {
+        /// The program.
+        binary: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// `--version` says something else.
+    #[error("{0:?} does not say its version as tor does: set tor.binary to a tor of at least 0.4.8")]
+    NotTor(PathBuf),
+    /// Too old.
+    #[error("tor {0} is too old: at least 0.4.8 is needed, as in Debian 12 and later")]
+    TooOld(TorVersion),
+    /// The operator's lines cannot be used.
+    #[error(transparent)]
+    Option(#[from] OptionError),
+    /// Tor refuses the torrc.
+    #[error("tor refuses its configuration: {0}; check tor.options")]
+    Config(String),
+    /// A unix socket's path does not fit into the system's structure.
+    #[error("the path {path} is {excess} bytes too long for a unix socket: use a shorter state directory")]
+    SocketPath {
+        /// The path.
+        path: PathBuf,
+        /// By how much.
+        excess: usize,
+    },
+    /// The master key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A file of the state directory.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Another tor uses the data directory.
+    #[error("another tor uses {0} and does not go: stop it")]
+    Busy(PathBuf),
+}
+
+impl TorError {
+    /// Whose fault it is.
+    pub const fn fault(&self) -> Fault {
+        match self {
+            Self::Missing(_) | Self::Start { .. } | Self::NotTor(_) | Self::TooOld(_) | Self::Busy(_) => Fault::Tor,
+            Self::Option(_) | Self::Config(_) => Fault::Usage,
+            Self::SocketPath { .. } => Fault::State,
+            Self::Key(error) => error.fault(),
+            Self::Store(error) => error.fault(),
+        }
+    }
+
+    fn start(binary: &Path, source: io::Error) -> Self {
+        if source.kind() == io::ErrorKind::NotFound {
+            Self::Missing(binary.to_owned())
+        } else {
+            Self::Start { binary: binary.to_owned(), source }
+        }
+    }
+}

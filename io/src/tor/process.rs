@@ -1,0 +1,232 @@
+//! The tor process: checked, started, logged, stopped, never orphaned.
+//!
+//! Tor's standard input is one end of a socket pair that tor takes for the control connection of its owner
+//! (`__OwningControllerFD`). We hold the other end, idle. When it closes, which the kernel does for us if we die,
+//! tor exits at once; and there is no moment in which a started tor has no owner.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use async_io::Timer;
+use rustix::fs::FlockOperation;
+use smol::Task;
+use smol::future::{self, FutureExt as _};
+use smol::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use smol::process::{Child, Command};
+use smol::stream::StreamExt as _;
+use tracing::{debug, error, info, warn};
+
+use super::TorError;
+use super::paths::TorPaths;
+use crate::store::StoreError;
+
+/// How long tor may take to exit once its owner is gone; it takes some 20 ms.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long tor's log may stay open after tor.
+const LOG_LIMIT: Duration = Duration::from_millis(200);
+
+/// How long we wait for another tor to leave the data directory.
+const LOCK_LIMIT: Duration = Duration::from_secs(5);
+
+/// How often we look whether it has.
+const LOCK_POLL: Duration = Duration::from_millis(50);
+
+/// A running tor. Dropping it kills tor.
+pub(super) struct Process {
+    child: Child,
+    owner: UnixStream,
+    log: Task<Option<String>>,
+}
+
+impl Process {
+    /// Starts tor on the torrc in `paths`.
+    pub(super) fn start(binary: &Path, paths: &TorPaths) -> Result<Self, TorError> {
+        let cannot_start = |source| TorError::start(binary, source);
+        let (owner, tors_end) = UnixStream::pair().map_err(cannot_start)?;
+        let mut child = command(binary, paths)
+            .stdin(OwnedFd::from(tors_end))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(cannot_start)?;
+        let log = smol::spawn(log(child.stdout.take(), child.stderr.take()));
+        info!(pid = child.id(), "tor started");
+        Ok(Self { child, owner, log })
+    }
+
+    /// Waits until tor exits by itself; says how. [`Process::stop`] is still to be called.
+    pub(super) async fn exited(&mut self) -> String {
+        self.child.status().await.map_or_else(|error| error.to_string(), describe)
+    }
+
+    /// Stops tor: at once by closing the owner's connection, by force if that does not do. Returns the last
+    /// problem that its log named.
+    pub(super) async fn stop(self) -> Option<String> {
+        let Self { mut child, owner, log } = self;
+        drop(owner);
+        let exit = child.status();
+        let exited = async { Some(exit.await) }
+            .or(async {
+                Timer::after(STOP_LIMIT).await;
+                None
+            })
+            .await;
+        if exited.is_none() {
+            warn!(pid = child.id(), "tor does not stop, killing it");
+            // Fails only if it has exited.
+            let _ = child.kill();
+            let _ = child.status().await;
+        }
+        // A program that tor started may hold the log open: no long wait.
+        log.or(async {
+            Timer::after(LOG_LIMIT).await;
+            None
+        })
+        .await
+    }
+}
+
+fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("killed by signal {signal}"),
+        (None, None) => "ended".to_owned(),
+    }
+}
+
+/// Has tor judge the torrc.
+///
+/// # Errors
+/// `TorError::Config` with tor's own words.
+pub(super) async fn verify_config(binary: &Path, paths: &TorPaths) -> Result<(), TorError> {
+    let output = command(binary, paths)
+        .arg("--verify-config")
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .map_err(|source| TorError::start(binary, source))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stdout);
+    let mut problems = said.lines().filter_map(|line| match Entry::parse(line) {
+        Entry { severity: Severity::Warn | Severity::Err, text } => Some(text),
+        Entry { severity: Severity::Notice | Severity::Detail, .. } => None,
+    });
+    let words = problems.find(|text| text.starts_with("Failed to parse/validate config")).or_else(|| problems.next());
+    Err(TorError::Config(words.unwrap_or("tor gave no reason").to_owned()))
+}
+
+/// Tor with our torrc and nobody else's, in a process group of its own: a Ctrl-C is for us, who stop tor last.
+fn command(binary: &Path, paths: &TorPaths) -> Command {
+    let mut command = std::process::Command::new(binary);
+    command.args(["--defaults-torrc", "/dev/null", "-f"]).arg(&paths.torrc).process_group(0);
+    command.into()
+}
+
+/// Waits until no other tor (one that a crashed daemon left) uses the data directory.
+///
+/// # Errors
+/// `TorError::Busy` when it does not go.
+pub(super) async fn wait_for_data_directory(paths: &TorPaths) -> Result<(), TorError> {
+    let path = paths.data.join("lock");
+    let deadline = Instant::now() + LOCK_LIMIT;
+    while locked(&path).map_err(StoreError::io("lock", &path))? {
+        if Instant::now() >= deadline {
+            return Err(TorError::Busy(paths.data.clone()));
+        }
+        Timer::after(LOCK_POLL).await;
+    }
+    Ok(())
+}
+
+/// Whether a tor holds the lock file.
+fn locked(path: &Path) -> io::Result<bool> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        // Closing the file unlocks it again.
+        Ok(()) => Ok(false),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Hands tor's output to our log until it ends; returns the last problem it named.
+async fn log(stdout: Option<impl AsyncRead + Unpin>, stderr: Option<impl AsyncRead + Unpin>) -> Option<String> {
+    let (stdout, stderr) = future::zip(log_stream(stdout), log_stream(stderr)).await;
+    stderr.or(stdout)
+}
+
+async fn log_stream(stream: Option<impl AsyncRead + Unpin>) -> Option<String> {
+    let mut lines = BufReader::new(stream?).split(b'\n');
+    let mut last_problem = None;
+    while let Some(Ok(line)) = lines.next().await {
+        let line = String::from_utf8_lossy(&line);
+        let Entry { severity, text } = Entry::parse(&line);
+        match severity {
+            Severity::Err => error!(target: "tor", "{text}"),
+            Severity::Warn => warn!(target: "tor", "{text}"),
+            Severity::Notice => debug!(target: "tor", "{text}"),
+            Severity::Detail => tracing::trace!(target: "tor", "{text}"),
+        }
+        if matches!(severity, Severity::Err | Severity::Warn) {
+            last_problem = Some(text.to_owned());
+        }
+    }
+    last_problem
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Severity {
+    Err,
+    Warn,
+    Notice,
+    Detail,
+}
+
+/// A line of tor's log.
+#[derive(Debug, PartialEq, Eq)]
+struct Entry<'a> {
+    severity: Severity,
+    text: &'a str,
+}
+
+impl<'a> Entry<'a> {
+    /// Reads `Mon DD hh:mm:ss.mmm [severity] text`; anything else is a notice.
+    fn parse(line: &'a str) -> Self {
+        let entry = line.split_once('[').and_then(|(_time, rest)| rest.split_once("] ")).and_then(|(word, text)| {
+            let severity = match word {
+                "err" => Severity::Err,
+                "warn" => Severity::Warn,
+                "notice" => Severity::Notice,
+                "info" | "debug" => Severity::Detail,
+                _ => return None,
+            };
+            Some(Self { severity, text })
+        });
+        entry.unwrap_or(Self { severity: Severity::Notice, text: line })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_lines_lose_their_time_and_keep_their_severity() {
+        let warning = Entry::parse("Nov 23 22:27:59.290 [warn] Unknown option 'Foo'. [x] y");
+        assert_eq!(warning, Entry { severity: Severity::Warn, text: "Unknown option 'Foo'. [x] y" });
+        for line in ["Configuration was valid", "", "[", "a [b] c"] {
+            assert_eq!(Entry::parse(line), Entry { severity: Severity::Notice, text: line });
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Two meshes on loopback.
+
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use boringtun::x25519::{PublicKey, StaticSecret};
+use rustbalance_core::{NodeId, Peer, WgPublicKey};
+use rustbalance_io::mesh::{self, Mesh, MeshCommand, MeshEvent};
+use smol::future::FutureExt as _;
+
+fn start(seed: u8) -> (Mesh, Peer) {
+    let secret = StaticSecret::from([seed; 32]);
+    let wg = WgPublicKey(PublicKey::from(&secret).to_bytes());
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let contact = Some(socket.local_addr().expect("bound").to_string());
+    let (mesh, task) = mesh::new(socket, secret, 0).expect("a socket that can be polled");
+    smol::spawn(task.run()).detach();
+    (mesh, Peer { node: NodeId([seed; 32]), wg, contact })
+}
+
+fn within_ten_seconds<T>(future: impl Future<Output = T>) -> T {
+    let timeout = async {
+        async_io::Timer::after(Duration::from_secs(10)).await;
+        panic!("nothing came within 10 s");
+    };
+    smol::block_on(future.or(timeout))
+}
+
+#[test]
+fn members_exchange_datagrams_over_loopback() {
+    let ((a, peer_a), (b, peer_b)) = (start(1), start(2));
+    a.peers.force_send(vec![peer_b.clone()]).unwrap();
+    b.peers.force_send(vec![peer_a.clone()]).unwrap();
+    for (from, to, peer, sender) in [(&a, &b, &peer_b, &peer_a), (&b, &a, &peer_a, &peer_b)] {
+        from.commands.try_send(MeshCommand::Send { to: peer.node, bytes: b"hello".to_vec() }).unwrap();
+        let event = within_ten_seconds(to.events.recv()).unwrap();
+        assert_eq!(event, MeshEvent::Datagram { from: sender.node, bytes: b"hello".to_vec() });
+    }
+}
+
+#[test]
+fn only_one_side_needs_to_know_an_address() {
+    let ((a, peer_a), (b, peer_b)) = (start(1), start(2));
+    a.peers.force_send(vec![peer_b]).unwrap();
+    b.peers.force_send(vec![Peer { contact: None, ..peer_a.clone() }]).unwrap();
+    b.commands.try_send(MeshCommand::Send { to: peer_a.node, bytes: b"hello".to_vec() }).unwrap();
+    within_ten_seconds(a.events.recv()).unwrap();
+}
+
+#[test]
+fn what_was_said_last_still_goes_out() {
+    let ((a, peer_a), (b, peer_b)) = (start(1), start(2));
+    a.peers.force_send(vec![peer_b.clone()]).unwrap();
+    b.peers.force_send(vec![peer_a]).unwrap();
+    let say = |text: &str| {
+        a.commands.try_send(MeshCommand::Send { to: peer_b.node, bytes: text.as_bytes().to_vec() }).unwrap();
+    };
+    say("hello");
+    within_ten_seconds(b.events.recv()).unwrap();
+    (0..20).for_each(|_| say("goodbye"));
+    drop(a);
+    for _ in 0..20 {
+        within_ten_seconds(b.events.recv()).unwrap();
+    }
+}

@@ -1,0 +1,365 @@
+//! The proxy between real sockets on this machine.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustbalance_io::proxy::{Connector, Counters, Proxy};
+use rustbalance_io::settings::{ProxySettings, Target};
+
+/// Nothing here takes this long unless it is broken.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running proxy; stops when dropped.
+struct Running {
+    socket: PathBuf,
+    counters: Arc<Counters>,
+    _task: smol::Task<std::convert::Infallible>,
+    _dir: tempfile::TempDir,
+}
+
+impl Running {
+    fn start(target: Target, adjust: impl FnOnce(&mut ProxySettings)) -> Self {
+        let mut settings = ProxySettings {
+            connect_timeout: PATIENCE,
+            idle_timeout: PATIENCE,
+            max_connections: 4096,
+            probe_interval: PATIENCE,
+            probe_failures: 3,
+        };
+        adjust(&mut settings);
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("proxy.sock");
+        let connector = Connector::new(target, dir.path().join("socks.sock"), settings.connect_timeout);
+        let proxy = Proxy::bind(socket.clone(), connector, &settings).unwrap();
+        let counters = proxy.counters();
+        Self { socket, counters, _task: smol::spawn(proxy.run()), _dir: dir }
+    }
+
+    /// As tor connects.
+    fn client(&self) -> UnixStream {
+        let client = UnixStream::connect(&self.socket).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.set_write_timeout(Some(PATIENCE)).unwrap();
+        client
+    }
+
+    /// Waits until no connection is open.
+    fn wait_idle(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.counters.active.load(Relaxed) > 0 {
+            assert!(Instant::now() < deadline, "connections stay open");
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+/// A TCP application that handles each connection with `handle`, for as long as the test runs.
+fn application(handle: impl Fn(TcpStream) + Clone + Send + 'static) -> Target {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = Target::Tcp(listener.local_addr().unwrap().to_string());
+    thread::spawn(move || {
+        for connection in listener.incoming() {
+            let (connection, handle) = (connection.unwrap(), handle.clone());
+            connection.set_read_timeout(Some(PATIENCE)).unwrap();
+            connection.set_write_timeout(Some(PATIENCE)).unwrap();
+            thread::spawn(move || handle(connection));
+        }
+    });
+    target
+}
+
+fn echo(mut connection: TcpStream) {
+    let mut reader = connection.try_clone().unwrap();
+    let _ = std::io::copy(&mut reader, &mut connection);
+}
+
+fn read_all(mut from: impl Read) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+/// Bytes that show when one is lost, doubled or swapped.
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length as u64)
+        .flat_map(|index| (index.wrapping_mul(0x9E37_79B9_7F4A_7C15)).to_le_bytes())
+        .take(length)
+        .collect()
+}
+
+#[test]
+fn bytes_come_back_unchanged_even_when_both_sides_are_slow() {
+    let proxy = Running::start(application(echo), |_| {});
+    let sent = pattern(8 << 20);
+    let client = proxy.client();
+    let mut writer = client.try_clone().unwrap();
+    let expected = sent.clone();
+    let sender = thread::spawn(move || {
+        writer.write_all(&sent).unwrap();
+        writer.shutdown(Shutdown::Write).unwrap();
+    });
+    // While nobody reads, every buffer on the way fills up.
+    thread::sleep(Duration::from_millis(100));
+    assert!(read_all(&client) == expected);
+    sender.join().unwrap();
+    proxy.wait_idle();
+    assert_eq!(proxy.counters.bytes_in.load(Relaxed), 8 << 20);
+    assert_eq!(proxy.counters.bytes_out.load(Relaxed), 8 << 20);
+}
+
+#[test]
+fn a_client_may_stop_sending_and_still_get_its_answer() {
+    let proxy = Running::start(
+        application(|mut connection| {
+            let request = read_all(&connection);
+            connection.write_all(&[b"answer to ", request.as_slice()].concat()).unwrap();
+        }),
+        |_| {},
+    );
+    let mut client = proxy.client();
+    client.write_all(b"question").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_all(&client), b"answer to question");
+}
+
+#[test]
+fn a_server_may_stop_sending_and_still_get_the_rest() {
+    let (received, result) = std::sync::mpsc::channel();
+    let proxy = Running::start(
+        application(move |mut connection| {
+            connection.write_all(b"all I have to say").unwrap();
+            connection.shutdown(Shutdown::Write).unwrap();
+            received.send(read_all(&connection)).unwrap();
+        }),
+        |_| {},
+    );
+    let mut client = proxy.client();
+    assert_eq!(read_all(&client), b"all I have to say");
+    client.write_all(b"said after your end").unwrap();
+    drop(client);
+    assert_eq!(result.recv_timeout(PATIENCE).unwrap(), b"said after your end");
+    proxy.wait_idle();
+}
+
+#[test]
+fn a_server_may_speak_first() {
+    let proxy = Running::start(application(|mut connection| connection.write_all(b"220 ready").unwrap()), |_| {});
+    assert_eq!(read_all(proxy.client()), b"220 ready");
+}
+
+#[test]
+fn an_answer_arrives_although_the_server_did_not_read_the_whole_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    thread::spawn(move || {
+        let (mut connection, _) = listener.accept().unwrap();
+        connection.read_exact(&mut [0; 10]).unwrap();
+        connection.write_all(b"413 too long").unwrap();
+    });
+    let proxy = Running::start(Target::Unix(path), |_| {});
+    let mut client = proxy.client();
+    let mut writer = client.try_clone().unwrap();
+    let sender = thread::spawn(move || while writer.write_all(&[0; 4096]).is_ok() {});
+    let mut answer = [0; 12];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, *b"413 too long");
+    drop(client);
+    sender.join().unwrap();
+}
+
+#[test]
+fn a_target_that_is_down_closes_the_client_at_once() {
+    let vacant = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for target in [Target::Tcp(vacant.to_string()), Target::Unix("/nonexistent/app.sock".into())] {
+        let proxy = Running::start(target, |_| {});
+        assert_eq!(read_all(proxy.client()), b"");
+        proxy.wait_idle();
+        assert_eq!(proxy.counters.target_failed.load(Relaxed), 1);
+    }
+}
+
+#[test]
+fn a_target_that_does_not_answer_is_given_up_after_the_connect_timeout() {
+    // Its backlog full, the listener accepts nobody.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.sock");
+    let listener = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    listener.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
+    listener.listen(0).unwrap();
+    let _waiting = UnixStream::connect(&path).unwrap();
+    let proxy = Running::start(Target::Unix(path), |settings| settings.connect_timeout = Duration::from_millis(100));
+    let start = Instant::now();
+    assert_eq!(read_all(proxy.client()), b"");
+    assert!(start.elapsed() >= Duration::from_millis(100));
+}
+
+#[test]
+fn a_target_with_a_full_backlog_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.sock");
+    let listener = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    listener.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
+    listener.listen(0).unwrap();
+    let waiting = UnixStream::connect(&path).unwrap();
+    let proxy = Running::start(Target::Unix(path), |_| {});
+    let client = proxy.client();
+    thread::sleep(Duration::from_millis(50));
+    let (_, _) = listener.accept().unwrap();
+    let (mut connection, _) = listener.accept().unwrap();
+    connection.write_all(b"at last").unwrap();
+    drop((connection, waiting));
+    assert_eq!(read_all(client), b"at last");
+}
+
+#[test]
+fn connections_beyond_the_limit_are_closed_and_places_come_back() {
+    let proxy = Running::start(application(echo), |settings| settings.max_connections = 2);
+    let mut greeting = [0; 5];
+    let mut greet =
+        |client: &mut UnixStream| client.write_all(b"hello").and_then(|()| client.read_exact(&mut greeting)).is_ok();
+    let mut inside = [proxy.client(), proxy.client()];
+    assert!(inside.iter_mut().all(&mut greet));
+    assert!(!greet(&mut proxy.client()));
+    assert_eq!(proxy.counters.over_limit.load(Relaxed), 1);
+    drop(inside);
+    proxy.wait_idle();
+    assert!(greet(&mut proxy.client()));
+}
+
+#[test]
+fn only_connections_without_traffic_are_closed_for_idleness() {
+    let limit = Duration::from_secs(2);
+    let proxy = Running::start(application(echo), |settings| settings.idle_timeout = limit);
+    let (start, silent) = (Instant::now(), proxy.client());
+    let mut busy = proxy.client();
+    let talker = thread::spawn(move || {
+        while start.elapsed() < limit * 3 / 2 {
+            busy.write_all(b"x").unwrap();
+            busy.read_exact(&mut [0]).unwrap();
+            thread::sleep(Duration::from_millis(20));
+        }
+    });
+    assert_eq!(read_all(silent), b"");
+    assert!(start.elapsed() >= limit);
+    talker.join().unwrap();
+    proxy.wait_idle();
+    assert_eq!(proxy.counters.accepted.load(Relaxed), 2);
+    assert!(proxy.counters.idle_closed.load(Relaxed) >= 1);
+}
+
+#[test]
+fn two_hundred_connections_at_once_do_not_mix() {
+    let proxy = Running::start(application(echo), |_| {});
+    let clients: Vec<_> = (0..200_u32).map(|number| (number, proxy.client())).collect();
+    for (number, client) in &clients {
+        (&*client).write_all(&pattern(100 + *number as usize)).unwrap();
+    }
+    for (number, client) in clients {
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(read_all(client), pattern(100 + number as usize));
+    }
+    proxy.wait_idle();
+    assert_eq!(proxy.counters.accepted.load(Relaxed), 200);
+}
+
+#[test]
+fn the_socket_is_ours_alone_and_replaces_a_stale_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("proxy.sock");
+    drop(UnixListener::bind(&socket).unwrap());
+    let connector = Connector::new(application(echo), PathBuf::new(), PATIENCE);
+    let settings = ProxySettings {
+        connect_timeout: PATIENCE,
+        idle_timeout: PATIENCE,
+        max_connections: 1,
+        probe_interval: PATIENCE,
+        probe_failures: 3,
+    };
+    let _proxy = Proxy::bind(socket.clone(), connector, &settings).unwrap();
+    assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+/// Runs a scripted SOCKS server for one connection, which `then` continues; returns what the client sent.
+fn socks_server(
+    reply: &'static [u8],
+    then: impl FnOnce(UnixStream) + Send + 'static,
+) -> (tempfile::TempDir, Connector, thread::JoinHandle<Vec<u8>>) {
+    const HOST: &str = "targetonion.onion";
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socks.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let server = thread::spawn(move || {
+        let (mut connection, _) = listener.accept().unwrap();
+        connection.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut take = |length: usize, answer: &[u8]| {
+            let mut bytes = vec![0; length];
+            connection.read_exact(&mut bytes).unwrap();
+            connection.write_all(answer).unwrap();
+            bytes
+        };
+        let mut sent = take(3, &[5, 2]);
+        sent.extend(take(1 + 1 + 8 + 1 + 8, &[1, 0]));
+        sent.extend(take(4 + 1 + HOST.len() + 2, reply));
+        then(connection);
+        sent
+    });
+    let target = Target::Onion { host: HOST.to_owned(), port: 0x1234 };
+    (dir, Connector::new(target, path, PATIENCE), server)
+}
+
+#[test]
+fn onion_targets_are_asked_for_by_name_with_isolation() {
+    use rustbalance_io::proxy::Isolation;
+    let mut users = Vec::new();
+    for isolation in [Isolation::unique(), Isolation::unique(), Isolation::PROBE, Isolation::PROBE] {
+        let (_dir, connector, server) = socks_server(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0], drop);
+        smol::block_on(connector.connect(isolation)).unwrap();
+        let sent = server.join().unwrap();
+        assert_eq!(sent[..3], [5, 1, 2]);
+        assert_eq!(sent[22..], [b"\x05\x01\x00\x03\x11targetonion.onion", [0x12, 0x34].as_slice()].concat());
+        users.push(sent[3..22].to_vec());
+    }
+    assert!(users[0] != users[1] && users[1] != users[2] && users[2] == users[3]);
+}
+
+#[test]
+fn what_follows_the_socks_reply_belongs_to_the_connection() {
+    for reply in [
+        [5, 0, 0, 1, 1, 2, 3, 4, 5, 6].as_slice(),
+        b"\x05\x00\x00\x03\x04name\x00\x50",
+        b"\x05\x00\x00\x04sixteen bytes...\x00\x50",
+    ] {
+        let (_dir, connector, server) = socks_server(reply, |mut connection| connection.write_all(b"first").unwrap());
+        let stream = smol::block_on(connector.connect(rustbalance_io::proxy::Isolation::unique())).unwrap();
+        server.join().unwrap();
+        let stream = stream.into_inner().unwrap();
+        stream.set_nonblocking(false).unwrap();
+        assert_eq!(read_all(stream), b"first");
+    }
+}
+
+#[test]
+fn a_socks_refusal_says_what_is_wrong_with_the_target() {
+    for (reply, words) in [
+        ([5, 0xF0, 0, 1].as_slice(), "no descriptor"),
+        (&[5, 5, 0, 1], "refused"),
+        (&[5, 0x99, 0, 1], "0x99"),
+        (&[5, 0, 0, 9], "not SOCKS5"),
+        (&[4, 0, 0, 1], "not SOCKS5"),
+    ] {
+        let (_dir, connector, server) = socks_server(reply, drop);
+        let error = smol::block_on(connector.connect(rustbalance_io::proxy::Isolation::unique())).err().unwrap();
+        server.join().unwrap();
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
