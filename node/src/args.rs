@@ -1,0 +1,176 @@
+//! The command line. No flag ever takes a secret: those come from files or standard input.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Where a node lives unless told otherwise.
+pub const DEFAULT_DIR: &str = "/var/lib/rustbalance";
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  success
+  1  failure at run time
+  2  wrong usage or configuration
+  3  state directory or key problem
+  4  network or peer problem: a join refused or unreachable
+  5  tor missing or older than 0.4.8
+
+A node keeps everything in one directory. `init` founds a cluster on its first machine and prints the
+command that `join`s the next one; `run` serves until SIGTERM or SIGINT, then hands over and stops.";
+
+/// A load balancer for Tor v3 onion services with no single point of failure.
+#[derive(Debug, Parser)]
+#[command(version, about, after_help = EXIT_CODES, propagate_version = true, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Common options")]
+pub struct Common {
+    /// State directory: keys, configuration, tor's data. Only its owner may enter it.
+    #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_DIR)]
+    pub dir: PathBuf,
+    /// Configuration file [default: DIR/rustbalance.toml].
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Log filter: error, warn, info, debug, trace, or directives such as `info,rustbalance_io=debug`.
+    /// WireGuard's own messages come only if named, as in `info,boringtun=debug` [default: RUST_LOG, or info].
+    #[arg(long, global = true, value_name = "FILTER")]
+    pub log_level: Option<String>,
+    /// How log lines look on standard error.
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+impl Common {
+    /// The configuration file in use.
+    pub fn config_file(&self) -> PathBuf {
+        self.config.clone().unwrap_or_else(|| self.dir.join("rustbalance.toml"))
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogFormat {
+    /// One line per event, for people.
+    Text,
+    /// One JSON object per event.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Found a cluster: create the state directory and the onion address, print how others join.
+    Init(Init),
+    /// Join a running cluster through one of its nodes.
+    Join(Join),
+    /// Serve until SIGTERM or SIGINT.
+    Run,
+    /// Show what the running node knows: role, members, plan and what each HSDir has confirmed.
+    Status(Status),
+    /// Look at the configuration file.
+    #[command(subcommand)]
+    Config(Config),
+    /// Leave the cluster for good and stop the running node.
+    Leave,
+}
+
+/// `rustbalance init`.
+#[derive(Debug, Args)]
+pub struct Init {
+    #[command(flatten)]
+    pub node: NodeFlags,
+    /// Keep an existing address: tor's `hs_ed25519_secret_key` file, readable by its owner only.
+    #[arg(long, value_name = "FILE")]
+    pub import_key: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `rustbalance join`.
+#[derive(Debug, Args)]
+#[command(after_help = "`rustbalance init` or `join` printed these values when the member was set up.\n\
+    FILE may be - for standard input, for one of the two.")]
+pub struct Join {
+    /// The address the cluster serves; the master key must belong to it.
+    #[arg(long, value_name = "ADDRESS")]
+    pub master_onion: String,
+    /// Where the member's mesh listens (UDP).
+    #[arg(long, value_name = "HOST:PORT")]
+    pub peer_endpoint: String,
+    /// The member's WireGuard public key, base64.
+    #[arg(long, value_name = "KEY")]
+    pub peer_pubkey: String,
+    /// The cluster token: a copy of the member's `keys/cluster_token`.
+    #[arg(long, value_name = "FILE|-")]
+    pub cluster_token_file: PathBuf,
+    /// The onion service's key: a copy of the member's `keys/hs_ed25519_secret_key`.
+    #[arg(long, value_name = "FILE|-")]
+    pub master_key_file: PathBuf,
+    #[command(flatten)]
+    pub node: NodeFlags,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `init` and `join` write into a new configuration file. An existing one is used as it is, and a flag
+/// that contradicts it is an error.
+#[derive(Debug, Args)]
+pub struct NodeFlags {
+    /// Your application: HOST:PORT, unix:/path or ADDRESS.onion:PORT. Needed unless a configuration file exists.
+    #[arg(long, value_name = "TARGET")]
+    pub target: Option<String>,
+    /// Where other nodes reach this one's mesh (UDP). Without it, this node must be the one to connect.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub endpoint: Option<String>,
+    /// Port of the onion service, the same on every node [default: 80].
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// Local UDP address of the mesh [default: 0.0.0.0 with the port of --endpoint, or 7900].
+    #[arg(long, value_name = "IP:PORT")]
+    pub listen: Option<String>,
+    /// This node's name in `status` and logs [default: the machine's host name].
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+/// `rustbalance status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Print again every second until interrupted.
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// `rustbalance config`.
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Check the file; name every mistake, its line and the way out.
+    Check {
+        /// Print the settings in effect, defaults included, as one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

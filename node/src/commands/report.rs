@@ -1,0 +1,145 @@
+//! What the operator is told about a node that was just set up: how it starts, and how the next one joins through it.
+
+use std::path::Path;
+
+use rustbalance_core::onion::address::OnionAddress;
+use rustbalance_core::{NodeId, WgPublicKey};
+use rustbalance_io::keys::wireguard_public_to_text;
+use rustbalance_io::settings::Settings;
+use serde::Serialize;
+
+use crate::args::{Common, DEFAULT_DIR};
+use crate::config_file::show_target;
+use crate::failure::Failure;
+use crate::output;
+
+/// Stands where the operator must put a machine's own address.
+const HOST_PLACEHOLDER: &str = "HOST";
+
+/// A node's own part of the report, as `init` and `join` learn it.
+pub struct NewNode {
+    /// The address it serves.
+    pub address: OnionAddress,
+    /// Its name in the mesh.
+    pub node: NodeId,
+    /// Its WireGuard key.
+    pub wireguard: WgPublicKey,
+}
+
+/// The report; `--json` prints it as it is.
+#[derive(Serialize)]
+struct Report {
+    /// With `.onion`.
+    address: String,
+    /// 64 hex digits.
+    node: String,
+    dir: String,
+    config: String,
+    /// `HOST:PORT`; `null` if this node was given none.
+    peer_endpoint: Option<String>,
+    /// Base64.
+    peer_pubkey: String,
+    cluster_token_file: String,
+    master_key_file: String,
+    /// Starts this node.
+    run: Vec<String>,
+    /// Joins through this node, on a machine that can read the two files where they are.
+    join: Vec<String>,
+}
+
+/// Prints the report.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn print(common: &Common, settings: &Settings, new: &NewNode, json: bool) -> Result<(), Failure> {
+    let key_file = |name: &str| show(&common.dir.join("keys").join(name));
+    let (token, master) = (key_file("cluster_token"), key_file("hs_ed25519_secret_key"));
+    let report = Report {
+        address: new.address.to_string(),
+        node: new.node.0.iter().map(|byte| format!("{byte:02x}")).collect(),
+        dir: show(&common.dir),
+        config: show(&common.config_file()),
+        peer_endpoint: settings.mesh.endpoint.clone(),
+        peer_pubkey: wireguard_public_to_text(new.wireguard),
+        run: run_command(common),
+        join: join_command(settings, new, &token, &master),
+        cluster_token_file: token,
+        master_key_file: master,
+    };
+    if json {
+        return output::json(&report);
+    }
+    let mut text = format!(
+        "{}\n\n\
+         This node is set up in {}. Start it with\n\n  {}\n\n\
+         To add a node, copy these two files to it over a secure channel. They are secrets: delete the copies once it\n\
+         has joined.\n\n  {}\n  {}\n\n\
+         Start this node, then run there, with that machine's own endpoint:\n\n  {}",
+        report.address,
+        report.dir,
+        shell(&report.run),
+        report.cluster_token_file,
+        report.master_key_file,
+        shell(&join_command(settings, new, "cluster_token", "hs_ed25519_secret_key")),
+    );
+    if report.peer_endpoint.is_none() {
+        text.push_str(
+            "\n\nThis node has no --endpoint: put its reachable address in place of HOST in --peer-endpoint.",
+        );
+    }
+    output::line(&text)
+}
+
+fn run_command(common: &Common) -> Vec<String> {
+    let mut words = vec!["rustbalance".to_owned(), "run".to_owned()];
+    if common.dir != Path::new(DEFAULT_DIR) {
+        words.extend(["--dir".to_owned(), show(&common.dir)]);
+    }
+    if let Some(config) = &common.config {
+        words.extend(["--config".to_owned(), show(config)]);
+    }
+    words
+}
+
+fn join_command(settings: &Settings, new: &NewNode, token: &str, master: &str) -> Vec<String> {
+    let any_host = format!("{HOST_PLACEHOLDER}:{}", settings.mesh.listen.port());
+    let port = settings.service.port.to_string();
+    let mut flags = vec![
+        ("--master-onion", new.address.to_string()),
+        ("--peer-endpoint", settings.mesh.endpoint.clone().unwrap_or_else(|| any_host.clone())),
+        ("--peer-pubkey", wireguard_public_to_text(new.wireguard)),
+        ("--cluster-token-file", token.to_owned()),
+        ("--master-key-file", master.to_owned()),
+        ("--target", show_target(&settings.service.target)),
+        ("--endpoint", any_host),
+    ];
+    if settings.service.port != 80 {
+        flags.push(("--port", port));
+    }
+    let words = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
+    ["rustbalance", "join"].map(str::to_owned).into_iter().chain(words).collect()
+}
+
+fn show(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// The words as a shell reads them back.
+fn shell(words: &[String]) -> String {
+    let quoted = |word: &String| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=+[]@%".contains(&byte);
+        if word.bytes().all(plain) { word.clone() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    };
+    words.iter().map(quoted).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shell;
+
+    #[test]
+    fn words_are_quoted_where_a_shell_needs_it() {
+        let words = ["join", "unix:/a b", "it's", "[::1]:80"].map(str::to_owned);
+        assert_eq!(shell(&words), r"join 'unix:/a b' 'it'\''s' [::1]:80");
+    }
+}

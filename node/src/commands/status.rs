@@ -1,0 +1,38 @@
+//! `rustbalance status`.
+
+mod render;
+mod table;
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use crate::args::{Common, Status};
+use crate::failure::Failure;
+use crate::output;
+
+/// How often `--watch` asks.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// Clears the terminal and goes to its first line (ECMA-48).
+const CLEAR: &str = "\x1b[2J\x1b[H";
+
+/// Prints what the running node knows.
+///
+/// # Errors
+/// No node runs there.
+pub fn status(common: &Common, args: &Status) -> Result<(), Failure> {
+    let terminal = std::io::stdout().is_terminal();
+    let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    loop {
+        let status = rustbalance_io::status::status(&common.dir)?;
+        if args.json {
+            output::json(&status)?;
+        } else {
+            let clear = if args.watch && terminal { CLEAR } else { "" };
+            output::line(&format!("{clear}{}", render::page(&status, colour)))?;
+        }
+        if !args.watch {
+            return Ok(());
+        }
+        std::thread::sleep(WATCH_EVERY);
+    }
+}

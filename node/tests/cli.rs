@@ -1,0 +1,77 @@
+//! The command line: help, usage mistakes, exit codes, and what goes to which stream.
+
+mod common;
+
+use common::rustbalance;
+
+#[test]
+fn help_names_every_command_and_exit_code() {
+    let run = rustbalance(["--help"]);
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+    for word in ["init", "join", "run", "status", "config", "leave", "--dir", "--config", "--log-level", "--log-format"]
+    {
+        assert!(run.stdout.contains(word), "{word} in\n{}", run.stdout);
+    }
+    for code in 0..=5 {
+        assert!(run.stdout.contains(&format!("\n  {code}  ")), "{code} in\n{}", run.stdout);
+    }
+}
+
+#[test]
+fn every_command_has_help() {
+    for command in [&["init"][..], &["join"], &["run"], &["status"], &["config"], &["config", "check"], &["leave"]] {
+        let run = rustbalance(command.iter().copied().chain(["--help"]));
+        assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{command:?}");
+        assert!(run.stdout.contains("Usage: rustbalance"), "{command:?}\n{}", run.stdout);
+    }
+}
+
+#[test]
+fn usage_mistakes_are_one_line_and_exit_2() {
+    for (args, expected) in [
+        (&["stauts"][..], "unrecognized subcommand 'stauts' tip: a similar subcommand exists: 'status'"),
+        (&["run", "--jsno"], "unexpected argument '--jsno' found"),
+        (&["join", "--target", "a:1"], "required arguments were not provided: --master-onion <ADDRESS>"),
+        (&["init", "--port", "70000"], "invalid value '70000' for '--port <PORT>'"),
+        (&["run", "--log-level", "rustbalance=loud"], "--log-level \"rustbalance=loud\""),
+        (&["run", "--log-format", "xml"], "[possible values: text, json]"),
+    ] {
+        let run = rustbalance(args.iter().copied());
+        assert_eq!((run.code, run.stdout.as_str()), (2, ""), "{args:?}");
+        assert!(run.stderr.starts_with("rustbalance: ") && run.stderr.contains(expected), "{args:?}\n{}", run.stderr);
+        assert_eq!(run.stderr.lines().count(), 1, "{args:?}\n{}", run.stderr);
+    }
+}
+
+#[test]
+fn no_command_is_a_usage_mistake() {
+    for args in [&[][..], &["config"]] {
+        let run = rustbalance(args.iter().copied());
+        assert_eq!((run.code, run.stdout.as_str()), (2, ""));
+        assert_eq!(run.stderr, "rustbalance: no command given; see rustbalance --help\n");
+    }
+}
+
+#[test]
+fn version_is_printed() {
+    let run = rustbalance(["--version"]);
+    assert_eq!((run.code, run.stdout), (0, format!("rustbalance {}\n", env!("CARGO_PKG_VERSION"))));
+}
+
+#[test]
+fn run_needs_a_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = rustbalance(["run", "--dir", dir.path().to_str().unwrap()]);
+    assert_eq!((run.code, run.stdout.as_str()), (2, ""));
+    assert!(run.stderr.contains("rustbalance.toml: no such file; run `rustbalance init`"), "{}", run.stderr);
+}
+
+#[test]
+fn asking_a_node_that_does_not_run_is_a_runtime_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    for command in ["status", "leave"] {
+        let run = rustbalance([command, "--dir", dir.path().to_str().unwrap()]);
+        assert_eq!((run.code, run.stdout.as_str()), (1, ""), "{command}");
+        assert!(run.stderr.contains("no node is running here; start it"), "{}", run.stderr);
+    }
+}
