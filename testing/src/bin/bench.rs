@@ -1,0 +1,63 @@
+//! Measures RustBalance beside its peers.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use rustbalance_testing::bench::{descriptor, ring};
+use serde_json::Value;
+
+/// Prints medians and how many times as fast as the peer each part is; the machine may be busy, ratios hold anyway.
+#[derive(Parser)]
+#[command(name = "bench")]
+struct Arguments {
+    #[command(subcommand)]
+    part: Part,
+    /// End with the ratios as one JSON object on a line of its own.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Part {
+    /// Descriptors beside Arti's tor-netdoc.
+    Descriptor {
+        /// How often everything is done in turns.
+        #[arg(long, default_value_t = 300)]
+        rounds: usize,
+    },
+    /// The HSDir ring of 8,000 relays beside Onionbalance 0.2.4, which is installed for it.
+    Ring {
+        /// How often everything is done in turns.
+        #[arg(long, default_value_t = 9)]
+        rounds: usize,
+        /// When memory is measured, seconds after loading.
+        #[arg(long, default_value_t = 60)]
+        settle_secs: u64,
+    },
+    /// The process whose memory `ring` measures.
+    #[command(hide = true)]
+    Hold {
+        /// Where `consensus` and `microdescs` lie.
+        directory: PathBuf,
+        /// How long it rests, seconds.
+        #[arg(long)]
+        settle_secs: u64,
+    },
+}
+
+#[expect(clippy::print_stdout, reason = "this program's purpose is to print")]
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let ratios = match arguments.part {
+        Part::Descriptor { rounds } => descriptor::run(rounds)?,
+        Part::Ring { rounds, settle_secs } => ring::run(rounds, Duration::from_secs(settle_secs))?,
+        Part::Hold { directory, settle_secs } => return ring::hold(&directory, Duration::from_secs(settle_secs)),
+    };
+    if arguments.json {
+        println!("{}", Value::Object(ratios));
+    } else {
+        ratios.iter().for_each(|(name, ratio)| println!("{name} {ratio}"));
+    }
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! A person with a tor client who opens a page of the service.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, ensure};
+
+use crate::tor::Tor;
+use crate::tor_net::TorNet;
+
+/// How long a client may take to bootstrap.
+const BOOTSTRAP_LIMIT: Duration = Duration::from_secs(60);
+
+/// A tor client, a process of its own. Fresh from the start: it has never heard of the service, has no descriptor, no
+/// circuit and no memory of failed introduction points.
+pub struct Client {
+    tor: Tor,
+}
+
+/// A page that was served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// What the application said: the name of the node that served it.
+    pub node: String,
+    /// From opening the SOCKS connection to the page's last byte.
+    pub took: Duration,
+}
+
+impl Client {
+    /// Starts a client and waits until it is bootstrapped.
+    ///
+    /// # Errors
+    /// If it is not within a minute.
+    pub fn start(net: &TorNet, name: &str) -> Result<Self> {
+        let dir = net.dir_of(name);
+        let mut torrc = net.client_torrc_lines();
+        torrc.push(format!("SocksPort unix:{}", dir.join("socks").display()));
+        torrc.push("ClientOnly 1".into());
+        let tor = Tor::start(net.binary(), name, &dir, &torrc)?;
+        tor.wait_bootstrapped(BOOTSTRAP_LIMIT)?;
+        Ok(Self { tor })
+    }
+
+    /// Starts `count` clients at once.
+    ///
+    /// # Errors
+    /// If one of them is not bootstrapped within a minute.
+    pub fn start_some(net: &TorNet, name: &str, count: usize) -> Result<Vec<Self>> {
+        thread::scope(|scope| {
+            let start = |number| scope.spawn(move || Self::start(net, &format!("{name}{number}")));
+            let starting: Vec<_> = (0..count).map(start).collect();
+            starting.into_iter().map(|one| one.join().map_err(|_| anyhow!("starting a client panicked"))?).collect()
+        })
+    }
+
+    /// Its tor.
+    pub fn tor(&self) -> &Tor {
+        &self.tor
+    }
+
+    /// Loads the page once: one SOCKS connection, whatever tor retries behind it, all within `limit`. Pages of one
+    /// `circuit` share their circuit, as the pages of one site do in Tor Browser until "New Tor circuit for this site".
+    ///
+    /// # Errors
+    /// If tor says no, the connection breaks or `limit` passes.
+    pub fn load(&self, address: &str, port: u16, circuit: u32, limit: Duration) -> Result<Page> {
+        let start = Instant::now();
+        let after = || format!("after {:.1} s", start.elapsed().as_secs_f32());
+        let socks = UnixStream::connect(self.tor.dir().join("socks"))?;
+        let mut stream = Deadline { stream: socks, deadline: start + limit };
+        connect(&mut stream, address, port, circuit).with_context(after)?;
+        write!(stream, "GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).with_context(|| format!("connected, then {}", after()))?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("the page was cut off")?;
+        ensure!(head.starts_with("HTTP/1.1 200 "), "answered {head:?}");
+        Ok(Page { node: body.to_owned(), took: start.elapsed() })
+    }
+}
+
+/// SOCKS5 (RFC 1928) to a host name. Tor keeps streams with different passwords (RFC 1929) on different circuits.
+fn connect(stream: &mut Deadline, host: &str, port: u16, circuit: u32) -> Result<()> {
+    const WITH_PASSWORD: [u8; 2] = [5, 2];
+    stream.write_all(&[5, 1, 2])?;
+    let mut choice = [0; 2];
+    stream.read_exact(&mut choice)?;
+    ensure!(choice == WITH_PASSWORD, "not a SOCKS5 server with passwords: {choice:?}");
+    stream.write_all(&[&[1, 4], &b"site"[..], &[4], &circuit.to_be_bytes()].concat())?;
+    stream.read_exact(&mut choice)?;
+    ensure!(choice == [1, 0], "tor refuses the SOCKS password: {choice:?}");
+    let length = u8::try_from(host.len())?;
+    stream.write_all(&[&[5, 1, 0, 3, length], host.as_bytes(), &port.to_be_bytes()].concat())?;
+    let mut reply = [0; 4];
+    stream.read_exact(&mut reply)?;
+    let [_, code, _, bound_type] = reply;
+    ensure!(code == 0, "SOCKS error {code:#04x}");
+    // The bound address means nothing with tor, but must be read.
+    let bound_length = match bound_type {
+        1 => 4,
+        4 => 16,
+        _ => {
+            let mut length = [0];
+            stream.read_exact(&mut length)?;
+            usize::from(length[0])
+        }
+    };
+    stream.read_exact(&mut vec![0; bound_length + 2])?;
+    Ok(())
+}
+
+/// A stream whose reads all end at one deadline.
+struct Deadline {
+    stream: UnixStream,
+    deadline: Instant,
+}
+
+impl Read for Deadline {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        self.stream.set_read_timeout(Some(left))?;
+        let timed_out = |error: std::io::Error| {
+            if error.kind() == ErrorKind::WouldBlock { ErrorKind::TimedOut.into() } else { error }
+        };
+        self.stream.read(buffer).map_err(timed_out)
+    }
+}
+
+impl Write for Deadline {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.stream.write(bytes)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.stream.flush()
+    }
+}

@@ -1,0 +1,184 @@
+//! RustBalance nodes as child processes, driven and observed as an operator would: by the command line.
+
+mod node;
+pub mod plan;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use rustbalance_core::status::Status;
+use serde::Deserialize;
+
+use crate::tor_net::TorNet;
+use crate::wait::{self, Answer};
+pub use node::Node;
+
+/// Where nodes' meshes listen, each on an address of its own.
+const MESH_PORT: u16 = 7900;
+
+/// What `init` and `join` print with `--json`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Report {
+    /// With `.onion`.
+    pub address: String,
+    /// The new node's id.
+    pub node: String,
+    /// Base64.
+    pub peer_pubkey: String,
+    /// Secret.
+    pub cluster_token_file: PathBuf,
+    /// Secret.
+    pub master_key_file: PathBuf,
+}
+
+/// A cluster on the test network. Nodes are counted from 0 and called `node1`, `node2`, ...
+pub struct Cluster<'a> {
+    net: &'a TorNet,
+    binary: PathBuf,
+    log_level: String,
+    /// In the order of joining.
+    pub nodes: Vec<Node>,
+}
+
+impl<'a> Cluster<'a> {
+    /// An empty one, whose nodes will log at `log_level`.
+    ///
+    /// # Errors
+    /// If the `rustbalance` binary was not built.
+    pub fn new(net: &'a TorNet, log_level: &str) -> Result<Self> {
+        Ok(Self { net, binary: binary()?, log_level: log_level.into(), nodes: Vec::new() })
+    }
+
+    /// The `rustbalance` binary.
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// The onion address, with `.onion`.
+    ///
+    /// # Errors
+    /// If there is no node yet.
+    pub fn address(&self) -> Result<&str> {
+        Ok(&self.nodes.first().context("no node yet")?.report.address)
+    }
+
+    /// Founds the cluster (`init`) or joins it through node `through` (`join`), and starts the new node. Returns its number.
+    ///
+    /// # Errors
+    /// If a command fails, with what it said.
+    pub fn add(&mut self, through: Option<usize>) -> Result<usize> {
+        let number = self.nodes.len();
+        let mut node = Node::prepare(self.net, &self.binary, number, MESH_PORT)?;
+        let arguments = match through {
+            None => vec!["init".to_owned()],
+            Some(peer) => self.node(peer)?.join_arguments(),
+        };
+        node.set_up(&arguments)?;
+        node.start(&self.log_level)?;
+        self.nodes.push(node);
+        Ok(number)
+    }
+
+    /// Node number `number`.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn node(&self, number: usize) -> Result<&Node> {
+        self.nodes.get(number).with_context(|| format!("no node {number}"))
+    }
+
+    /// Node number `number`, to start or stop it.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn node_mut(&mut self, number: usize) -> Result<&mut Node> {
+        self.nodes.get_mut(number).with_context(|| format!("no node {number}"))
+    }
+
+    /// Starts node `number` again from its state directory.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn restart(&mut self, number: usize) -> Result<()> {
+        let log_level = self.log_level.clone();
+        self.node_mut(number)?.start(&log_level)
+    }
+
+    /// Numbers of the running nodes.
+    pub fn running(&self) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|number| self.nodes.get(*number).is_some_and(Node::is_running)).collect()
+    }
+
+    /// Asks node `number` until `fact` holds.
+    ///
+    /// # Errors
+    /// After `limit`, or when a node has ended: with the reason `fact` gave, the last status and the ends of the logs.
+    pub fn wait_for(
+        &self,
+        number: usize,
+        what: &str,
+        limit: Duration,
+        mut fact: impl FnMut(&Status) -> Result<(), String>,
+    ) -> Result<Status> {
+        let node = self.node(number)?;
+        let mut last = None;
+        let outcome = wait::until(&format!("{what} ({})", node.name), limit, || {
+            if let Some(ended) = self.nodes.iter().find(|node| node.has_ended()) {
+                bail!("{} has ended by itself", ended.name);
+            }
+            let status = match node.status() {
+                Ok(status) => status,
+                Err(error) => return Ok(Answer::NotYet(format!("{error:#}"))),
+            };
+            let verdict = fact(&status);
+            last = Some(status.clone());
+            Ok(verdict.map_or_else(Answer::NotYet, |()| Answer::Ready(status)))
+        });
+        outcome.with_context(|| {
+            let logs = self.nodes.iter().map(|node| format!("--- {}\n{}", node.name, node.log_tail(12)));
+            let status = last.and_then(|status| serde_json::to_string_pretty(&status).ok()).unwrap_or_default();
+            format!("last status of {}:\n{status}\n{}", node.name, logs.collect::<Vec<_>>().join("\n"))
+        })
+    }
+
+    /// The running node that says it is the publisher.
+    ///
+    /// # Errors
+    /// If none does within `limit`, or two do.
+    pub fn holder(&self, limit: Duration) -> Result<usize> {
+        wait::until("one publisher", limit, || {
+            let says_so = |number: &usize| {
+                let status = self.node(*number).and_then(Node::status);
+                status.is_ok_and(|status| plan::is_publisher(&status))
+            };
+            let holders: Vec<_> = self.running().into_iter().filter(says_so).collect();
+            Ok(match holders.as_slice() {
+                [one] => Answer::Ready(*one),
+                other => Answer::NotYet(format!("{} say they publish", other.len())),
+            })
+        })
+    }
+}
+
+/// The `rustbalance` binary: `$RUSTBALANCE`, or next to the running program as cargo builds it.
+fn binary() -> Result<PathBuf> {
+    if let Some(named) = std::env::var_os("RUSTBALANCE") {
+        return Ok(named.into());
+    }
+    let own = std::env::current_exe()?;
+    let found = own.ancestors().skip(1).take(2).map(|dir| dir.join("rustbalance")).find(|path| path.is_file());
+    found.with_context(|| format!("no rustbalance near {}: run `cargo build -p rustbalance` first", own.display()))
+}
+
+/// Runs a command to its end and returns its standard output.
+///
+/// # Errors
+/// With its standard error if it fails.
+fn output(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{}: {}", output.status, said.trim());
+    Ok(String::from_utf8(output.stdout)?)
+}

@@ -1,0 +1,197 @@
+//! One node: its state directory, its web application and its process.
+
+use std::fs::{self, DirBuilder};
+use std::net::SocketAddrV4;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustbalance_core::status::Status;
+use rustix::process::Signal;
+
+use super::{Report, output};
+use crate::control::Control;
+use crate::process::{Process, tail};
+use crate::tor_net::TorNet;
+use crate::web::Web;
+
+/// A node.
+pub struct Node {
+    /// `node1`, ...; also what its web application answers.
+    pub name: String,
+    /// Its state directory.
+    pub dir: PathBuf,
+    /// What `init` or `join` said.
+    pub report: Report,
+    binary: PathBuf,
+    endpoint: SocketAddrV4,
+    log: PathBuf,
+    /// Behind a lock, so that asking whether it runs can reap it.
+    process: Mutex<Option<Process>>,
+    _web: Web,
+}
+
+impl Node {
+    /// Makes the state directory with a configuration for the test network, and starts the web application.
+    pub(super) fn prepare(net: &TorNet, binary: &Path, number: usize, port: u16) -> Result<Self> {
+        let name = format!("node{}", number + 1);
+        let dir = net.dir_of(&name);
+        let endpoint = SocketAddrV4::new(net.spare_address(u8::try_from(number)?), port);
+        let web = Web::start(&name)?;
+        DirBuilder::new().mode(0o700).create(&dir)?;
+        let options: Vec<String> = net.client_torrc_lines().iter().map(|line| format!("    {line:?},\n")).collect();
+        let config = format!(
+            "name = {name:?}\n\n[mesh]\nlisten = \"{endpoint}\"\nendpoint = \"{endpoint}\"\n\n\
+             [service]\ntarget = \"{}\"\n\n[tor]\noptions = [\n{}]\n",
+            web.target(),
+            options.concat()
+        );
+        fs::write(dir.join("rustbalance.toml"), config)?;
+        let log = net.dir_of(&format!("{name}.log"));
+        let nothing = Report {
+            address: String::new(),
+            node: String::new(),
+            peer_pubkey: String::new(),
+            cluster_token_file: PathBuf::new(),
+            master_key_file: PathBuf::new(),
+        };
+        Ok(Self {
+            name,
+            dir,
+            report: nothing,
+            binary: binary.into(),
+            endpoint,
+            log,
+            process: Mutex::default(),
+            _web: web,
+        })
+    }
+
+    /// `init` or `join`.
+    pub(super) fn set_up(&mut self, arguments: &[String]) -> Result<()> {
+        let report = output(self.command().args(arguments).arg("--json"))
+            .with_context(|| format!("{} of {}", arguments.first().map_or("", String::as_str), self.name))?;
+        self.report = serde_json::from_str(&report).with_context(|| format!("unexpected report: {report}"))?;
+        Ok(())
+    }
+
+    /// What another node passes to `rustbalance` to join through this one.
+    pub fn join_arguments(&self) -> Vec<String> {
+        let Report { address, peer_pubkey, cluster_token_file, master_key_file, .. } = &self.report;
+        let endpoint = self.endpoint.to_string();
+        let (token, key) = (cluster_token_file.display().to_string(), master_key_file.display().to_string());
+        let flags = [
+            ("--master-onion", address),
+            ("--peer-endpoint", &endpoint),
+            ("--peer-pubkey", peer_pubkey),
+            ("--cluster-token-file", &token),
+            ("--master-key-file", &key),
+        ];
+        let flags = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value.clone()]);
+        std::iter::once("join".to_owned()).chain(flags).collect()
+    }
+
+    /// `rustbalance run`.
+    pub(super) fn start(&mut self, log_level: &str) -> Result<()> {
+        let process = Process::spawn(&self.name, self.command().args(["run", "--log-level", log_level]), &self.log)?;
+        *self.process() = Some(process);
+        Ok(())
+    }
+
+    /// `rustbalance --dir DIR`, to be completed.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.arg("--dir").arg(&self.dir);
+        command
+    }
+
+    /// `rustbalance status --json`.
+    ///
+    /// # Errors
+    /// What the command says if it fails.
+    pub fn status(&self) -> Result<Status> {
+        let text = output(self.command().args(["status", "--json"]))?;
+        serde_json::from_str(&text).with_context(|| format!("unexpected status: {text}"))
+    }
+
+    /// `rustbalance leave`, and waits until the node has stopped.
+    ///
+    /// # Errors
+    /// If the command fails or the node goes on for `limit`.
+    pub fn leave(&self, limit: Duration) -> Result<ExitStatus> {
+        output(self.command().arg("leave")).with_context(|| format!("leave of {}", self.name))?;
+        self.wait_exit(limit)
+    }
+
+    /// SIGKILL, and nothing else: its tor is its own affair.
+    pub fn kill(&self) {
+        if let Some(mut process) = self.process().take() {
+            process.kill();
+        }
+    }
+
+    /// SIGTERM, and waits until it has stopped.
+    ///
+    /// # Errors
+    /// If it goes on for `limit`.
+    pub fn terminate(&self, limit: Duration) -> Result<ExitStatus> {
+        if let Some(process) = self.process().as_ref() {
+            process.signal(Signal::TERM);
+        }
+        self.wait_exit(limit)
+    }
+
+    /// Whether it was started and neither stopped by us nor ended.
+    pub fn is_running(&self) -> bool {
+        self.process().as_mut().is_some_and(|process| process.exited().is_none())
+    }
+
+    /// Whether it ended without being stopped by us.
+    pub fn has_ended(&self) -> bool {
+        self.process().as_mut().is_some_and(|process| process.exited().is_some())
+    }
+
+    /// Its process id, if it was started.
+    pub fn pid(&self) -> Option<u32> {
+        self.process().as_ref().map(Process::pid)
+    }
+
+    /// The pid of its tor, from that tor itself.
+    ///
+    /// # Errors
+    /// If the tor does not answer.
+    pub fn tor_pid(&self) -> Result<u32> {
+        Ok(self.tor_control()?.get_info_text("process/pid")?.parse()?)
+    }
+
+    /// A control connection of our own to its tor.
+    ///
+    /// # Errors
+    /// If the tor does not answer.
+    pub fn tor_control(&self) -> Result<Control> {
+        let run = self.dir.join("run");
+        Control::connect_with_cookie(&run.join("control.sock"), &run.join("cookie"))
+    }
+
+    /// Everything it has logged, over all its lives.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// The last `lines` lines of its log.
+    pub fn log_tail(&self, lines: usize) -> String {
+        tail(&self.log, lines)
+    }
+
+    fn wait_exit(&self, limit: Duration) -> Result<ExitStatus> {
+        let mut process = self.process().take().with_context(|| format!("{} does not run", self.name))?;
+        process.wait_exit(limit)
+    }
+
+    fn process(&self) -> MutexGuard<'_, Option<Process>> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

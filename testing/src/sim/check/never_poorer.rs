@@ -1,0 +1,40 @@
+//! Invariant 6: no empty descriptor, none poorer without a cause; and no minority takes the majority's points away.
+
+use super::{World, is_calm};
+use crate::sim::world::Taken;
+
+/// By then a parted node knows that it is parted: silence, probes, and the upload that was under way.
+const PARTED_MS: u64 = 8_000;
+
+pub(super) fn check(world: &mut World) -> Result<(), String> {
+    let Some(Taken { by, relay, removed, points }) = world.taken.take() else { return Ok(()) };
+    if points == 0 {
+        return Err(format!("{by} emptied {relay}"));
+    }
+    let parted = !world.turmoil && !world.cut.is_empty() && world.now > world.calm_since + PARTED_MS;
+    let judged = is_calm(world) || (parted && is_minority(world, by));
+    if !judged {
+        return Ok(());
+    }
+    let offers = |key: &[u8; 32]| {
+        let offering = world.nodes.iter().position(|node| node.tor.points.iter().any(|point| point.auth_key == *key));
+        offering.filter(|owner| world.nodes[*owner].is_live())
+    };
+    // Of two points on one relay one has to go, and which may change.
+    let shared = |key: &[u8; 32]| {
+        let all = || world.nodes.iter().flat_map(|node| &node.tor.points);
+        let relay = all().find(|point| point.auth_key == *key).and_then(|point| point.relay());
+        all().filter(|point| point.relay() == relay).count() > 1
+    };
+    match removed.iter().find_map(|key| offers(key).filter(|_| !shared(key))) {
+        Some(owner) => Err(format!("{by} took a point of {owner} off {relay} without a cause")),
+        None => Ok(()),
+    }
+}
+
+/// Whether `node` reaches less than half of the members, itself included.
+fn is_minority(world: &World, node: usize) -> bool {
+    let members: Vec<_> = (0..world.nodes.len()).filter(|other| world.nodes[*other].is_member).collect();
+    let reached = members.iter().filter(|other| !world.cut.contains(&(node, **other))).count();
+    reached * 2 < members.len()
+}

@@ -1,0 +1,136 @@
+//! A synthetic tor network: relays, microdescriptors, and a consensus for any hour.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
+use rustbalance_core::hsdir::consensus::Consensus;
+use rustbalance_core::hsdir::microdesc;
+use rustbalance_core::hsdir::ring::Ring;
+use rustbalance_core::id::RelayFingerprint;
+use sha2::{Digest, Sha256};
+
+/// Seconds between two consensuses, as on the public network.
+pub const VOTING_INTERVAL_SECS: u64 = 3600;
+
+/// A relay of the synthetic network.
+#[derive(Clone, Debug)]
+pub struct Relay {
+    /// RSA identity.
+    pub fingerprint: RelayFingerprint,
+    /// Ed25519 identity.
+    pub ed25519: [u8; 32],
+    /// `ntor-onion-key`.
+    pub ntor: [u8; 32],
+    microdesc: String,
+}
+
+/// All relays, every one an HSDir.
+pub struct TorNetwork {
+    /// The relays, in order of fingerprint.
+    pub relays: Vec<Relay>,
+    rings: BTreeMap<u64, std::sync::Arc<Ring>>,
+}
+
+fn hash(label: &str, number: u64) -> [u8; 32] {
+    Sha256::new().chain_update(label).chain_update(number.to_be_bytes()).finalize().into()
+}
+
+impl Relay {
+    fn new(number: u64) -> Self {
+        let mut fingerprint = [0; 20];
+        fingerprint.copy_from_slice(hash("rsa", number).split_at(20).0);
+        let ed25519 = hash("ed25519", number);
+        let ntor = *x25519_base(hash("ntor", number)).as_bytes();
+        let (key, id) = (BASE64.encode(ntor), BASE64.encode(ed25519));
+        let microdesc = format!("onion-key\nntor-onion-key {key}\nid ed25519 {id}\n");
+        Self { fingerprint: RelayFingerprint(fingerprint), ed25519, ntor, microdesc }
+    }
+}
+
+/// The public key of `secret`.
+pub fn x25519_base(secret: [u8; 32]) -> x25519_dalek::PublicKey {
+    x25519_dalek::PublicKey::from(&x25519_dalek::StaticSecret::from(secret))
+}
+
+impl TorNetwork {
+    /// A network of `relays` HSDirs, always the same ones.
+    pub fn new(relays: u64) -> Self {
+        let mut relays: Vec<_> = (0..relays).map(Relay::new).collect();
+        relays.sort_by_key(|relay| relay.fingerprint);
+        Self { relays, rings: BTreeMap::new() }
+    }
+
+    /// `valid-after` of the consensus in force at unix time `secs`.
+    pub fn valid_after(secs: u64) -> u64 {
+        secs - secs % VOTING_INTERVAL_SECS
+    }
+
+    /// The consensus in force at unix time `secs`, as text.
+    pub fn consensus(&self, secs: u64) -> String {
+        let valid_after = Self::valid_after(secs);
+        // A new shared random value comes every 24 voting intervals, at 00:00 UTC.
+        let run = valid_after / (24 * VOTING_INTERVAL_SECS);
+        let mut text = String::from("network-status-version 3 microdesc\nvote-status consensus\nconsensus-method 35\n");
+        for (word, at) in [("valid-after", 0), ("fresh-until", 1), ("valid-until", 3)] {
+            let _ = writeln!(text, "{word} {}", date(valid_after + at * VOTING_INTERVAL_SECS));
+        }
+        for (word, run) in [("previous", run - 1), ("current", run)] {
+            let value = base64::engine::general_purpose::STANDARD.encode(hash("srv", run));
+            let _ = writeln!(text, "shared-rand-{word}-value 3 {value}");
+        }
+        for (number, relay) in self.relays.iter().enumerate() {
+            let digest = BASE64.encode(Sha256::digest(&relay.microdesc));
+            let name = BASE64.encode(relay.fingerprint.0);
+            let _ = writeln!(text, "r relay{number} {name} 2038-01-01 00:00:00 10.0.0.1 9001 0\nm {digest}");
+            text.push_str("s Fast Guard HSDir Running Stable V2Dir Valid\nw Bandwidth=100\n");
+        }
+        text.push_str("directory-footer\nbandwidth-weights Wbd=0\n");
+        text
+    }
+
+    /// `GETINFO md/all`.
+    pub fn microdescs(&self) -> String {
+        self.relays.iter().map(|relay| relay.microdesc.as_str()).collect()
+    }
+
+    /// The ring in force at unix time `secs`.
+    pub fn ring(&mut self, secs: u64) -> std::sync::Arc<Ring> {
+        let valid_after = Self::valid_after(secs);
+        if let Some(ring) = self.rings.get(&valid_after) {
+            return ring.clone();
+        }
+        let consensus = Consensus::parse(self.consensus(secs).as_bytes()).expect("our own consensus parses");
+        let identities = microdesc::identities(self.microdescs().as_bytes());
+        let ring = std::sync::Arc::new(Ring::new(&consensus, &identities, false));
+        self.rings.insert(valid_after, ring.clone());
+        ring
+    }
+}
+
+/// `YYYY-MM-DD HH:MM:SS` (proleptic Gregorian; Howard Hinnant's `civil_from_days`).
+pub(crate) fn date(secs: u64) -> String {
+    let (days, rest) = (secs / 86_400 + 719_468, secs % 86_400);
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_index = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
+    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_gregorian() {
+        assert_eq!(date(0), "1970-01-01 00:00:00");
+        assert_eq!(date(1_795_446_800), "2026-11-23 15:13:20");
+        assert_eq!(date(1_709_164_799), "2024-02-28 23:59:59");
+        assert_eq!(date(1_709_164_800), "2024-02-29 00:00:00");
+    }
+}

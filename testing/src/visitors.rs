@@ -1,0 +1,170 @@
+//! People who visit the service: fresh ones, each with a tor client that has never heard of it, and regular ones who stay.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+
+use crate::client::{Client, Page};
+use crate::tor_net::TorNet;
+
+/// How long a visitor waits for a page before giving up; a little less than tor itself waits (`SocksTimeout`, 120 s).
+/// A client that took a dead node's introduction point from a descriptor fetched before the takeover, and was not told so
+/// by the relays, waits 31 s here (three circuit build timeouts) before its tor tries another one, at most three times.
+pub const PATIENCE: Duration = Duration::from_secs(110);
+/// Between two pages of a regular visitor.
+const READING: Duration = Duration::from_secs(1);
+/// A regular visitor does not look at a blank screen for longer. (After a SIGKILL of a service's tor, C tor does not always
+/// tell the clients that were connected: their circuit looks alive, and stays silent for two minutes.)
+const BLANK: Duration = Duration::from_secs(10);
+/// Between an error on the screen and the reload.
+const RELOADING: Duration = Duration::from_millis(500);
+
+/// How visits went.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Pages, by the node that served them.
+    pub served_by: BTreeMap<String, usize>,
+    /// Regular visitors only: connections that broke and were opened again.
+    pub reloads: usize,
+    /// Visits without a page within [`PATIENCE`], each with its reason. A fresh visitor's first error counts: it does not
+    /// reload.
+    pub failed: Vec<String>,
+    /// The page that took longest.
+    pub slowest: Duration,
+}
+
+impl Tally {
+    /// Visits that got their page.
+    pub fn served(&self) -> usize {
+        self.served_by.values().sum()
+    }
+
+    fn page(&mut self, page: Page) {
+        *self.served_by.entry(page.node).or_default() += 1;
+        self.slowest = self.slowest.max(page.took);
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} pages, {} failed", self.served(), self.failed.len())?;
+        if self.reloads > 0 {
+            write!(f, ", {} reloads", self.reloads)?;
+        }
+        write!(f, ", slowest {:.1} s, by", self.slowest.as_secs_f32())?;
+        self.served_by.iter().try_for_each(|(node, pages)| write!(f, " {node}:{pages}"))?;
+        self.failed.iter().take(3).try_for_each(|reason| write!(f, "\n    failed: {reason}"))
+    }
+}
+
+/// Sends `count` fresh visitors, `at_once` at a time; each is a new tor process that loads the page once.
+///
+/// # Errors
+/// If a client's tor does not start or bootstrap: that is the network's fault, not the service's.
+pub fn fresh(net: &TorNet, address: &str, count: usize, at_once: usize) -> Result<Tally> {
+    let sent = AtomicUsize::new(0);
+    fresh_while(net, address, at_once, || sent.fetch_add(1, Ordering::SeqCst) < count)
+}
+
+/// Sends fresh visitors, `at_once` at a time, for as long as `go_on` says so.
+///
+/// # Errors
+/// As [`fresh`].
+pub fn fresh_while(net: &TorNet, address: &str, at_once: usize, go_on: impl Fn() -> bool + Sync) -> Result<Tally> {
+    let tally = Mutex::new(Tally::default());
+    let visit = || -> Result<()> {
+        while go_on() {
+            record(&tally, fresh_visit(net, address)?);
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..at_once).map(|_| scope.spawn(visit)).collect();
+        threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| anyhow!("a visitor panicked"))?)
+    })?;
+    Ok(tally.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn fresh_visit(net: &TorNet, address: &str) -> Result<Result<Page>> {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let client = Client::start(net, &format!("fresh{}", NUMBER.fetch_add(1, Ordering::SeqCst)))?;
+    let outcome = client.load(address, 80, 0, PATIENCE);
+    let dir = client.tor().dir().to_path_buf();
+    drop(client);
+    if outcome.is_ok() {
+        std::fs::remove_dir_all(dir)?;
+    }
+    Ok(outcome)
+}
+
+fn record(tally: &Mutex<Tally>, outcome: Result<Page>) {
+    let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+    match outcome {
+        Ok(page) => tally.page(page),
+        Err(error) => tally.failed.push(format!("{error:#}")),
+    }
+}
+
+/// Regular visitors in the background: each keeps one tor client, with its descriptor and circuits, and loads a page every
+/// second. An error, or a screen that stays blank for 10 s, makes it reload over a new circuit; only [`PATIENCE`] without a
+/// page is a failed visit.
+pub struct Regulars {
+    stop: Arc<AtomicBool>,
+    tally: Arc<Mutex<Tally>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Regulars {
+    /// Starts `count` of them.
+    ///
+    /// # Errors
+    /// If a client's tor does not start or bootstrap.
+    pub fn start(net: &TorNet, address: &str, count: usize) -> Result<Self> {
+        let mut regulars = Self { stop: Arc::default(), tally: Arc::default(), threads: Vec::new() };
+        for client in Client::start_some(net, "regular", count)? {
+            let (stop, tally) = (Arc::clone(&regulars.stop), Arc::clone(&regulars.tally));
+            let address = address.to_owned();
+            regulars.threads.push(thread::spawn(move || {
+                let mut circuit = 0;
+                while !stop.load(Ordering::SeqCst) {
+                    record(&tally, regular_visit(&client, &address, &mut circuit, &tally));
+                    thread::sleep(READING);
+                }
+            }));
+        }
+        Ok(regulars)
+    }
+
+    /// How it went since the start or the last call.
+    pub fn take_tally(&self) -> Tally {
+        std::mem::take(&mut *self.tally.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for Regulars {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        for thread in self.threads.drain(..) {
+            let _panicked = thread.join();
+        }
+    }
+}
+
+fn regular_visit(client: &Client, address: &str, circuit: &mut u32, tally: &Mutex<Tally>) -> Result<Page> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let outcome = client.load(address, 80, *circuit, left.min(BLANK));
+        if outcome.is_ok() || Instant::now() + RELOADING >= deadline {
+            return outcome;
+        }
+        *circuit += 1;
+        tally.lock().unwrap_or_else(PoisonError::into_inner).reloads += 1;
+        thread::sleep(RELOADING);
+    }
+}

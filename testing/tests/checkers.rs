@@ -1,0 +1,125 @@
+//! No checker is blind: in a calm, good world each one sees what only it should see.
+
+use rustbalance_core::cluster::Role;
+use rustbalance_testing::sim::check::CONVERGE_MS;
+use rustbalance_testing::sim::world::{Options, Taken, World};
+
+/// Three nodes, all published, nothing happening.
+fn calm() -> World {
+    let options = Options {
+        loss_permille: 0,
+        duplicate_permille: 0,
+        delay_ms_max: 20,
+        skew_ms_max: 0,
+        start_secs: 1_800_000_000 / 86_400 * 86_400 + 7_200,
+        late_ms_max: 0,
+        starved_ms: None,
+        disk_ms_max: 20,
+        bootstrap_ms_max: 2_000,
+    };
+    let mut world = World::new(1, 3, options);
+    world.found();
+    for joiner in [1, 2] {
+        world.run_for(1_000);
+        world.join(joiner, 0);
+    }
+    world.run_for(CONVERGE_MS + 10_000);
+    assert_eq!(world.violation, None);
+    world
+}
+
+fn publisher(world: &World) -> usize {
+    world.nodes.iter().position(|node| matches!(node.role, Role::Holder { .. })).expect("someone publishes")
+}
+
+/// What is said of the calm world once `spoil` has been at it.
+fn verdict(spoil: impl Fn(&mut World)) -> String {
+    let mut world = calm();
+    spoil(&mut world);
+    // Some look at whole seconds only.
+    world.now = world.now / 1000 * 1000 + 2000;
+    world.check().expect_err("this is not well")
+}
+
+#[test]
+fn two_publishers_are_seen() {
+    let said = verdict(|world| {
+        let follower = (publisher(world) + 1) % 3;
+        world.nodes[follower].role = world.nodes[publisher(world)].role;
+    });
+    assert_eq!(said, "2 publishers among 3 live nodes in calm");
+}
+
+#[test]
+fn no_publisher_is_seen() {
+    let said = verdict(|world| {
+        let holder = publisher(world);
+        world.nodes[holder].role = Role::Follower;
+    });
+    assert_eq!(said, "0 publishers among 3 live nodes in calm");
+}
+
+#[test]
+fn native_publishing_in_a_cluster_is_seen() {
+    assert_eq!(verdict(|world| world.nodes[2].tor.publishes = true), "the tor of 2 publishes in a cluster of 3");
+}
+
+#[test]
+fn an_older_epoch_is_seen() {
+    let said = verdict(|world| {
+        let holder = publisher(world);
+        world.nodes[holder].epoch_seen = 99;
+    });
+    assert!(said.ends_with("after 99"), "{said}");
+}
+
+#[test]
+fn an_emptied_descriptor_is_seen() {
+    let said = verdict(|world| {
+        let relay = world.network.relays[0].fingerprint;
+        world.taken = Some(Taken { by: 1, relay, removed: Vec::new(), points: 0 });
+    });
+    assert!(said.starts_with("1 emptied"), "{said}");
+}
+
+#[test]
+fn points_taken_off_without_a_cause_are_seen() {
+    let said = verdict(|world| {
+        let relay = world.network.relays[0].fingerprint;
+        let removed = world.nodes[2].tor.points.iter().map(|point| point.auth_key).collect();
+        world.taken = Some(Taken { by: 1, relay, removed, points: 6 });
+    });
+    assert!(said.starts_with("1 took a point of 2 off"), "{said}");
+}
+
+#[test]
+fn a_flood_is_seen() {
+    assert_eq!(verdict(|world| world.nodes[1].sent = (0, 151)), "1 sent 151 datagrams in one second");
+}
+
+#[test]
+fn a_counter_from_the_future_is_seen() {
+    let said = verdict(|world| {
+        world.options.start_secs -= 120;
+        world.hsdirs.accepted += 1;
+    });
+    assert!(said.ends_with("is more than 5 s ahead of true time"), "{said}");
+}
+
+#[test]
+fn points_that_are_gone_are_seen() {
+    let said = verdict(|world| {
+        let point = world.nodes[1].tor.points[0].auth_key;
+        world.nodes[1].past_points.push((point, 0));
+    });
+    assert!(said.ends_with("still lists a dead node's point in the First slot"), "{said}");
+}
+
+#[test]
+fn a_point_that_is_missing_is_seen() {
+    let said = verdict(|world| {
+        let unknown_key = world.network.relays[0].ed25519;
+        world.nodes[1].tor.points[0].auth_key = unknown_key;
+    });
+    assert!(said.contains("in the First slot, offered on"), "{said}");
+}

@@ -1,0 +1,135 @@
+//! The whole thing on a private tor network, from the first node to the last: one network, one cluster, one story. Each
+//! step prints what it checked as it passes. Takes about 12 minutes, most of them waiting for tor's rotations.
+
+#![expect(clippy::print_stdout, reason = "a test that takes minutes must show where it is")]
+
+mod founding;
+mod mistakes;
+mod repair;
+mod report;
+mod rotation;
+mod secrets;
+mod shrinking;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use rustbalance_testing::cluster::{Cluster, plan};
+use rustbalance_testing::hsdir::{self, HsDirReader};
+use rustbalance_testing::process::{self, RunDir};
+use rustbalance_testing::tor_net::{Shape, TorNet};
+use rustbalance_testing::visitors::{self, Regulars};
+
+use report::Report;
+
+/// Nodes in the cluster.
+const NODES: usize = 3;
+/// For things without a promised time.
+const LONG: Duration = Duration::from_secs(90);
+
+fn main() -> ExitCode {
+    let mut report = Report::new();
+    if let Err(error) = run(&mut report) {
+        report.check::<()>("the steps so far could go on", Err(error));
+    }
+    report.finish()
+}
+
+fn run(report: &mut Report) -> Result<()> {
+    process::stop_children_on_signals()?;
+    let mut dir = RunDir::new()?;
+    report.step("a private tor network");
+    let net = TorNet::start(dir.path(), Shape::default())?;
+    let mut scenario = Scenario {
+        net: &net,
+        cluster: Cluster::new(&net, "trace")?,
+        reader: HsDirReader::start(&net)?,
+        regulars: None,
+        report,
+    };
+    scenario.tell()?;
+    if scenario.report.all_good() {
+        dir.good();
+    }
+    Ok(())
+}
+
+/// Everything the steps share.
+struct Scenario<'a> {
+    net: &'a TorNet,
+    cluster: Cluster<'a>,
+    reader: HsDirReader,
+    /// From the first node on.
+    regulars: Option<Regulars>,
+    report: &'a mut Report,
+}
+
+impl Scenario<'_> {
+    fn tell(&mut self) -> Result<()> {
+        self.first_node()?;
+        for through in 0..NODES - 1 {
+            self.node_joins(through)?;
+        }
+        self.all_serve()?;
+        self.live_through_rotations()?;
+        self.secrets_stay_secret()?;
+        self.publisher_is_killed()?;
+        self.killed_node_comes_back()?;
+        self.node_leaves()?;
+        self.last_one_serves_alone()?;
+        self.secrets_stay_secret()?;
+        self.clean_stop()
+    }
+
+    /// The names of the running nodes.
+    fn names(&self) -> Vec<String> {
+        let running = self.cluster.running();
+        running.iter().filter_map(|number| Some(self.cluster.node(*number).ok()?.name.clone())).collect()
+    }
+
+    /// Waits until the publisher's plan has all points of the running nodes, no others, and every HSDir of both slots has
+    /// confirmed it; then reads it back. Returns the publisher's number.
+    fn settle(&mut self, what: &str, limit: Duration) -> Result<usize> {
+        let names = self.names();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let holder = self.cluster.holder(limit)?;
+        self.cluster.wait_for(holder, what, limit, |status| {
+            plan::has_points_of(status, &names).and_then(|()| plan::is_confirmed(status, u64::MAX))
+        })?;
+        self.hsdirs_hold_the_plan(holder, what)?;
+        Ok(holder)
+    }
+
+    /// Checks that an independent reader finds exactly the plan's points on every HSDir that clients read.
+    fn hsdirs_hold_the_plan(&mut self, holder: usize, when: &str) -> Result<()> {
+        let copies = self.reader.wait_published(self.cluster.address()?, LONG)?;
+        let planned = self.cluster.node(holder)?.status()?.publication.points;
+        let planned = planned.into_iter().map(|point| point.auth_key).collect();
+        let same = copies.values().flatten().filter(|copy| hsdir::auth_keys(copy) == planned).count();
+        let detail = format!("{same} of {} HSDirs, {} points", copies.len(), planned.len());
+        self.report.expect(&format!("{when}: HSDirs hold the plan that status shows"), same == copies.len(), &detail);
+        Ok(())
+    }
+
+    /// Checks that `count` fresh visitors are all served, and that every running node serves some of them if `by_all`.
+    fn fresh_visitors(&mut self, when: &str, count: usize, by_all: bool) -> Result<()> {
+        let tally = visitors::fresh(self.net, self.cluster.address()?, count, 4)?;
+        let by_expected = if by_all {
+            tally.served_by.keys().cloned().collect::<Vec<_>>() == self.names()
+        } else {
+            tally.served_by.keys().all(|node| self.names().contains(node))
+        };
+        let good = tally.failed.is_empty() && by_expected;
+        self.report.expect(&format!("{when}: fresh visitors are served"), good, &tally.to_string());
+        Ok(())
+    }
+
+    /// Checks how the regular visitors fared since the last time.
+    fn regular_visitors(&mut self, when: &str) {
+        let Some(regulars) = &self.regulars else { return };
+        let tally = regulars.take_tally();
+        let good = tally.failed.is_empty();
+        self.report.expect(&format!("{when}: regular visitors need no more than a reload"), good, &tally.to_string());
+    }
+}
