@@ -1,0 +1,4 @@
+//! Microdescriptors.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| drop(rustbalance_core::hsdir::microdesc::identities(bytes)));
