@@ -10,7 +10,10 @@ if ! command -v tor >/dev/null || ! command -v tor-gencert >/dev/null; then
         exit 1
     fi
     echo "installing tor" >&2
-    # The tests run tors of their own; the system's service is not wanted.
     apt-get update -qq >&2
     DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends tor </dev/null >&2
+    # The package also starts a tor service and enables it. Nobody here asked for that: the tests run tors of their own.
+    if [ -d /run/systemd/system ]; then
+        systemctl disable --quiet --now tor >&2
+    fi
 fi
