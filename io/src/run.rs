@@ -251,8 +251,8 @@ async fn until_stopped(driver: Driver, mut tor: Task<Result<(), TorError>>) -> R
 
 async fn forward(mut signals: StopSignals, stop: Sender<()>) {
     while let Ok(signal) = signals.next().await {
-        tracing::info!(?signal, "stopping");
         // A second signal while the first is being followed changes nothing.
         _ = stop.try_send(());
+        tracing::info!(?signal, "stopping");
     }
 }

@@ -15,7 +15,8 @@ const BASE: &str = "boringtun=off";
 /// The filter does not parse.
 pub fn start(common: &Common) -> Result<(), Failure> {
     let filter = filter(common.log_level.as_deref())?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that cannot be written is lost. Told of it, the library would say so on standard error too, and panic.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     match common.log_format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

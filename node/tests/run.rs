@@ -54,7 +54,10 @@ impl Node {
 
     /// Starts the node, all its logs going to a file, and waits until it answers.
     fn start(&self) -> Running<'_> {
-        let log = fs::File::create(self.log()).expect("room for a log");
+        self.start_logging_to(fs::File::create(self.log()).expect("room for a log"))
+    }
+
+    fn start_logging_to(&self, log: impl Into<Stdio>) -> Running<'_> {
         let dir = self.dir();
         let args = ["run", "--log-level", "trace,boringtun=trace", "--dir", text(&dir)];
         let child = command(args).stdout(Stdio::piped()).stderr(log).spawn().expect("the binary starts");
@@ -73,7 +76,7 @@ impl Node {
     }
 
     fn log_text(&self) -> String {
-        fs::read_to_string(self.log()).expect("a log in UTF-8")
+        fs::read_to_string(self.log()).unwrap_or_else(|error| format!("no log: {error}"))
     }
 }
 
@@ -133,6 +136,16 @@ fn a_node_answers_and_stops_in_order_on_sigterm() {
 }
 
 #[test]
+fn a_log_that_nobody_reads_keeps_a_node_neither_from_running_nor_from_stopping() {
+    let node = Node::new();
+    // As in `rustbalance run 2>&1 | tee log` after a Ctrl-C, which ends tee too.
+    let (_, log) = std::io::pipe().expect("a pipe");
+    let running = node.start_logging_to(log);
+    running.signal(Signal::INT);
+    assert_eq!(running.end(), (Some(0), String::new()));
+}
+
+#[test]
 fn leave_stops_the_node() {
     let node = Node::new();
     let running = node.start();
@@ -184,6 +197,7 @@ fn no_secret_is_in_the_fullest_log() {
     running.signal(Signal::TERM);
     assert_eq!(running.end().0, Some(0));
     let log = node.log_text().to_lowercase();
+    assert!(log.contains("starting"), "{log}");
     for name in ["cluster_token", "node_key", "wireguard_key"] {
         let secret = fs::read_to_string(node.dir().join("keys").join(name)).expect("a key");
         assert!(!log.contains(secret.trim().trim_end_matches('=').to_lowercase().as_str()), "{name}");
