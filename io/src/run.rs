@@ -27,6 +27,9 @@ use crate::signals::StopSignals;
 use crate::store::{ClusterFile, Secrets, Store, StoreError};
 use crate::tor::{self, TorError, TorPaths};
 use crate::{clock, mesh, probe, status};
+use parts::Parts;
+
+mod parts;
 
 /// The one tor of this node. The core can take several.
 const TOR: TorId = TorId(0);
@@ -85,6 +88,9 @@ pub enum RunError {
     /// The core.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A task that should last as long as the node.
+    #[error("the {0} ended by itself, so the node stopped; start it again, and report this as a bug with its log")]
+    PartEnded(&'static str),
 }
 
 impl RunError {
@@ -97,7 +103,9 @@ impl RunError {
             Self::Proxy(error) => error.fault(),
             Self::Config(_) => Fault::Usage,
             Self::NotAMember { .. } => Fault::State,
-            Self::Entropy(_) | Self::Mesh { .. } | Self::Status { .. } | Self::Signals(_) => Fault::Runtime,
+            Self::Entropy(_) | Self::Mesh { .. } | Self::Status { .. } | Self::Signals(_) | Self::PartEnded(_) => {
+                Fault::Runtime
+            }
         }
     }
 }
@@ -215,30 +223,42 @@ async fn serve(
     let limits = &settings.proxy;
     let probing = probe::watch(connector, limits.probe_interval, limits.probe_failures, to_target);
     let tor = smol::spawn(tor::supervise(Arc::clone(&settings), TOR, to_tors, from_core));
-    let helpers = [
-        smol::spawn(mesh_task.run()),
-        smol::spawn(probing),
-        smol::spawn(status.run(to_questions, keep)),
-        smol::spawn(forward(signals, to_stop)),
-        smol::spawn(async move { match proxy.run().await {} }),
-    ];
+    let mut parts = Parts::new();
+    parts.spawn("mesh", mesh_task.run());
+    parts.spawn("target's probe", probing);
+    parts.spawn("status socket", status.run(to_questions, keep));
+    parts.spawn("signal handler", forward(signals, to_stop.clone()));
+    parts.spawn("proxy", async move { match proxy.run().await {} });
     let tor_commands = BTreeMap::from([(TOR, tor_commands)]);
     let channels = Channels { mesh, tors, tor_commands, target, questions, stop };
     let driver = Driver::new(node, store, cluster.joined_through, channels);
-    let result = until_stopped(driver, tor).await;
-    drop(helpers);
+    let result = until_stopped(driver.run(), tor, &parts, &to_stop).await;
+    drop(parts);
     // Only now do operators who asked for the stop see their connections close.
     drop::<Receiver<_>>(kept);
     result
 }
 
-/// The driver's end closes tor's command channel, at which tor is stopped. Tor's unforeseen end ends the node.
-async fn until_stopped(driver: Driver, mut tor: Task<Result<(), TorError>>) -> Result<(), RunError> {
+/// The driver's end closes tor's command channel, at which tor is stopped. Tor's unforeseen end ends the node; that of
+/// a part asks the driver for an orderly stop, and so hands the lease over as far as what is left can.
+async fn until_stopped(
+    driver: impl Future<Output = ()>,
+    mut tor: Task<Result<(), TorError>>,
+    parts: &Parts,
+    to_stop: &Sender<()>,
+) -> Result<(), RunError> {
+    let mut ended_part = None;
     let driven = async {
-        driver.run().await;
+        driver.await;
         None
     };
-    if let Some(ended) = driven.or(async { Some((&mut tor).await) }).await {
+    let part_ends = async {
+        ended_part = Some(parts.ended().await);
+        _ = to_stop.try_send(());
+        core::future::pending().await
+    };
+    let tor_ends = async { Some((&mut tor).await) };
+    if let Some(ended) = driven.or(part_ends).or(tor_ends).await {
         return ended.map_err(RunError::Tor);
     }
     let late = async {
@@ -246,7 +266,8 @@ async fn until_stopped(driver: Driver, mut tor: Task<Result<(), TorError>>) -> R
         tracing::warn!("tor does not stop by itself: killing it");
         Ok(())
     };
-    tor.or(late).await.map_err(RunError::Tor)
+    tor.or(late).await?;
+    ended_part.map_or(Ok(()), |part| Err(RunError::PartEnded(part)))
 }
 
 async fn forward(mut signals: StopSignals, stop: Sender<()>) {
@@ -254,5 +275,32 @@ async fn forward(mut signals: StopSignals, stop: Sender<()>) {
         // A second signal while the first is being followed changes nothing.
         _ = stop.try_send(());
         tracing::info!(?signal, "stopping");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_that_ends_or_panics_stops_the_node_in_order() {
+        for (name, panics) in [("mesh", false), ("proxy", true)] {
+            let mut parts = Parts::new();
+            parts.spawn("signal handler", core::future::pending());
+            parts.spawn(name, async move { assert!(!panics, "as a bug would") });
+            let (to_stop, stop) = smol::channel::bounded(1);
+            let (commands, from_core) = smol::channel::bounded::<()>(1);
+            let tor = smol::spawn(async move {
+                // As tor's supervisor, until the driver drops its end.
+                while from_core.recv().await.is_ok() {}
+                Ok(())
+            });
+            let driver = async move {
+                stop.recv().await.expect("the order to stop");
+                drop(commands);
+            };
+            let error = smol::block_on(until_stopped(driver, tor, &parts, &to_stop)).unwrap_err();
+            assert!(matches!(error, RunError::PartEnded(part) if part == name), "{error}");
+        }
     }
 }
