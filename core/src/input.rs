@@ -67,7 +67,7 @@ pub enum TargetHealth {
 pub enum Command {
     /// Release the lease, say goodbye, then [`Output::Stopped`](crate::Output).
     Shutdown,
-    /// Leave the roster for good, then stop.
+    /// Leave the roster for good, then stop. Refused to the only member, which would leave nobody to join again.
     Leave,
 }
 
@@ -89,6 +89,8 @@ pub enum Rejected {
     Control(TorError),
     /// A `Done` or tor nobody waits for.
     Unexpected(&'static str),
+    /// The only member cannot leave.
+    OnlyMember,
 }
 
 impl Rejected {
@@ -115,6 +117,7 @@ impl Rejected {
             Self::Control(TorError::Protocol(_)) => "control_protocol",
             Self::Control(TorError::UnexpectedReply) => "control_unexpected_reply",
             Self::Unexpected(what) => what,
+            Self::OnlyMember => "leave_only_member",
         }
     }
 }

@@ -161,6 +161,7 @@ impl Node {
                 self.target = health;
                 Ok(())
             }
+            Input::Command(Command::Leave) if self.cluster.view(now).role == Role::Alone => Err(Rejected::OnlyMember),
             Input::Command(command) => {
                 self.shutdown = Shutdown::Asked;
                 self.cluster.shut_down(now, command == Command::Leave, &mut self.out);

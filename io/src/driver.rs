@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use rustbalance_core::join::AdmitError;
+use rustbalance_core::status::Status;
 use rustbalance_core::time::Mono;
 use rustbalance_core::{
     Command, ControlInput, Durable, EffectError, EffectId, Event, Input, Node, Output, Rejected, TargetHealth, TorId,
@@ -150,34 +151,42 @@ impl Driver {
                 },
             ),
             Woke::Target(health) => Input::Target(*health),
-            Woke::Question(question) => match self.answer(question) {
-                Some(command) => Input::Command(command),
-                None => return Ok(()),
-            },
-            Woke::Stop => Input::Command(self.stop_soon(Command::Shutdown)),
+            Woke::Question(question) => return self.answer(question),
+            Woke::Stop => return self.stop(Command::Shutdown),
         };
         self.node.handle(now, input)
     }
 
-    fn stop_soon(&mut self, command: Command) -> Command {
-        self.stop_by.get_or_insert(clock::mono().plus(GOODBYE));
-        command
+    /// Has the core stop, which gets its time for that unless it refuses.
+    fn stop(&mut self, command: Command) -> Result<(), Rejected> {
+        let now = clock::now();
+        self.node.handle(now, Input::Command(command))?;
+        self.stop_by.get_or_insert(now.mono.plus(GOODBYE));
+        Ok(())
     }
 
-    /// Answers an operator; the command that follows for the core, if any.
-    fn answer(&mut self, question: &Question) -> Option<Command> {
-        let (answer, command) = match question.request {
-            Request::Status => {
-                let mut status = self.node.status(clock::now());
-                status.rejected.extend(self.channels.mesh.counters.snapshot());
-                (Answer::Status(Box::new(status)), None)
-            }
-            Request::Leave => (Answer::Accepted(question.request), Some(self.stop_soon(Command::Leave))),
-            Request::Shutdown => (Answer::Accepted(question.request), Some(self.stop_soon(Command::Shutdown))),
+    /// Does what an operator asks for, and answers.
+    fn answer(&mut self, question: &Question) -> Result<(), Rejected> {
+        let outcome = match question.request {
+            Request::Status => Ok(()),
+            Request::Leave => self.stop(Command::Leave),
+            Request::Shutdown => self.stop(Command::Shutdown),
+        };
+        let answer = match (&outcome, question.request) {
+            (Ok(()), Request::Status) => Answer::Status(Box::new(self.status())),
+            (Ok(()), Request::Leave | Request::Shutdown) => Answer::Accepted(question.request),
+            (Err(Rejected::OnlyMember), _) => Answer::OnlyMember,
+            (Err(rejected), _) => Answer::Error(rejected.name().to_owned()),
         };
         // A client that went away needs no answer.
         _ = question.answer.try_send(answer);
-        command
+        outcome
+    }
+
+    fn status(&self) -> Status {
+        let mut status = self.node.status(clock::now());
+        status.rejected.extend(self.channels.mesh.counters.snapshot());
+        status
     }
 
     /// Hands a wish over. What finds its channel full is lost, which every receiver of ours can live with, and

@@ -48,6 +48,8 @@ pub enum Answer {
     Status(Box<Status>),
     /// It will be done; the connection stays open until the node has stopped.
     Accepted(Request),
+    /// To [`Request::Leave`]: nobody would be left to join again, so the node goes on.
+    OnlyMember,
     /// In words.
     Error(String),
 }
@@ -72,6 +74,15 @@ pub enum StatusError {
     /// It did not say what we asked for.
     #[error("the running node answered `{0}`; is it another version of rustbalance?")]
     Answer(String),
+    /// It cannot leave.
+    #[error(
+        "{}: this is the only member of its cluster, and with it the address would be gone; to stop it, stop the process; \
+         to move the address, run `rustbalance init --import-key` elsewhere once it has stopped", dir.display()
+    )]
+    OnlyMember {
+        /// The state directory.
+        dir: PathBuf,
+    },
     /// It should have stopped.
     #[error("the node did not stop within {} s; look at its log", STOPPED_WITHIN.as_secs())]
     StillRunning,
@@ -91,7 +102,7 @@ impl StatusError {
 pub fn status(dir: &Path) -> Result<Status, StatusError> {
     match ask(dir, Request::Status)?.0 {
         Answer::Status(status) => Ok(*status),
-        other @ (Answer::Accepted(_) | Answer::Error(_)) => Err(unexpected(&other)),
+        other @ (Answer::Accepted(_) | Answer::OnlyMember | Answer::Error(_)) => Err(unexpected(&other)),
     }
 }
 
@@ -113,6 +124,9 @@ pub fn shut_down(dir: &Path) -> Result<(), StatusError> {
 
 fn stop(dir: &Path, request: Request) -> Result<(), StatusError> {
     let (answer, mut stream) = ask(dir, request)?;
+    if answer == Answer::OnlyMember {
+        return Err(StatusError::OnlyMember { dir: dir.to_owned() });
+    }
     if answer != Answer::Accepted(request) {
         return Err(unexpected(&answer));
     }
@@ -126,7 +140,7 @@ fn stop(dir: &Path, request: Request) -> Result<(), StatusError> {
 fn unexpected(answer: &Answer) -> StatusError {
     StatusError::Answer(match answer {
         Answer::Error(error) => error.clone(),
-        Answer::Status(_) | Answer::Accepted(_) => "something else than was asked".to_owned(),
+        Answer::Status(_) | Answer::Accepted(_) | Answer::OnlyMember => "something else than was asked".to_owned(),
     })
 }
 

@@ -78,7 +78,7 @@ pub enum Command {
     /// Look at the configuration file.
     #[command(subcommand)]
     Config(Config),
-    /// Leave the cluster for good and stop the running node.
+    /// Leave the cluster for good and stop the running node. The only member cannot.
     Leave,
 }
 

@@ -1,5 +1,7 @@
 //! A node alone, with a real tor that may not use the network: start, questions, stop, and what keeps it from starting.
 
+#![expect(clippy::indexing_slicing, reason = "a test may panic")]
+
 mod common;
 
 use std::fs;
@@ -16,18 +18,36 @@ use tempfile::TempDir;
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A node that was founded and not yet started.
+/// A node that was set up and not yet started.
 struct Node {
     root: TempDir,
+    /// What others join with: the command that `init` printed.
+    join: Vec<String>,
 }
 
 impl Node {
     fn new() -> Self {
-        let node = Self { root: tempfile::tempdir().expect("a directory for the test") };
-        node.configure("[tor]\noptions = ['DisableNetwork 1']\n");
-        let run = rustbalance(["init", "--dir", text(&node.dir())]);
+        let mut node = Self::unfounded();
+        let run = node.run(&["init", "--json"]);
         assert_eq!(run.code, 0, "{}", run.stderr);
+        let report: serde_json::Value = serde_json::from_str(&run.stdout).expect("JSON");
+        let words = report["join"].as_array().expect("a command").iter();
+        node.join = words.map(|word| word.as_str().expect("text").to_owned()).collect();
         node
+    }
+
+    /// Only its configuration is there.
+    fn unfounded() -> Self {
+        let node = Self { root: tempfile::tempdir().expect("a directory for the test"), join: Vec::new() };
+        node.configure("[tor]\noptions = ['DisableNetwork 1']\n");
+        node
+    }
+
+    /// How another node joins through this one, without the endpoint, which its configuration names.
+    fn join_command(&self) -> Vec<&str> {
+        let words: Vec<_> = self.join.iter().map(String::as_str).collect();
+        let endpoint = words.iter().position(|word| *word == "--endpoint").expect("a flag");
+        [&words[1..endpoint], &words[endpoint + 2..]].concat()
     }
 
     fn dir(&self) -> PathBuf {
@@ -41,7 +61,8 @@ impl Node {
     }
 
     fn configure_port(&self, port: u16, more: &str) {
-        let config = format!("mesh.listen = '127.0.0.1:{port}'\nservice.target = '127.0.0.1:9'\n{more}");
+        let mesh = format!("mesh.listen = '127.0.0.1:{port}'\nmesh.endpoint = '127.0.0.1:{port}'\n");
+        let config = format!("{mesh}service.target = '127.0.0.1:9'\n{more}");
         let file = self.dir().join("rustbalance.toml");
         fs::create_dir_all(self.dir()).expect("room for a directory");
         fs::set_permissions(self.dir(), fs::Permissions::from_mode(0o700)).expect("our own directory");
@@ -146,13 +167,27 @@ fn a_log_that_nobody_reads_keeps_a_node_neither_from_running_nor_from_stopping()
 }
 
 #[test]
-fn leave_stops_the_node() {
+fn the_only_member_does_not_leave() {
     let node = Node::new();
     let running = node.start();
-    let left = node.run(&["leave"]);
-    assert_eq!((left.code, left.stdout.as_str()), (0, ""), "{}\n{}", left.stderr, node.log_text());
+    assert_refused(&node.run(&["leave"]), 1, "this is the only member of its cluster");
+    assert_eq!(node.run(&["status"]).code, 0);
+    running.signal(Signal::TERM);
     assert_eq!(running.end().0, Some(0), "{}", node.log_text());
-    assert_refused(&node.run(&["run"]), 3, "this node has left its cluster for good; join again from another --dir");
+    node.start();
+}
+
+#[test]
+fn who_leaves_stops_and_cannot_come_back() {
+    let (member, leaver) = (Node::new(), Node::unfounded());
+    let _member = member.start();
+    let joined = leaver.run(&member.join_command());
+    assert_eq!(joined.code, 0, "{}\n{}", joined.stderr, member.log_text());
+    let running = leaver.start();
+    let left = leaver.run(&["leave"]);
+    assert_eq!((left.code, left.stdout.as_str()), (0, ""), "{}\n{}", left.stderr, leaver.log_text());
+    assert_eq!(running.end().0, Some(0), "{}", leaver.log_text());
+    assert_refused(&leaver.run(&["run"]), 3, "this node has left its cluster for good; join again from another --dir");
 }
 
 #[test]
