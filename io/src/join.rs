@@ -21,6 +21,7 @@ use crate::keys::{KeyError, MasterKey, NodeKey, Token, WireguardKey};
 use crate::mesh::contact;
 use crate::mesh::packet::Port;
 use crate::mesh::tunnel::{Tunnel, TunnelKeys, WIRE_MAX};
+use crate::signals::StopSignals;
 use crate::store::{ClusterFile, Initial, JoinedThrough, Lock, Secrets, Store, StoreError};
 use crate::{clock, mesh};
 
@@ -94,6 +95,12 @@ pub enum JoinError {
         /// Why not.
         source: io::Error,
     },
+    /// Signals.
+    #[error("cannot listen for SIGTERM and SIGINT: {0}; check the limits of this process")]
+    Signals(io::Error),
+    /// SIGTERM or SIGINT.
+    #[error("stopped before the node had joined; run the command again to join")]
+    Stopped,
     /// No handshake.
     #[error(
         "{endpoint}: no answer within {} s; check that a node runs there, that UDP reaches that port, \
@@ -130,7 +137,7 @@ impl JoinError {
         match self {
             Self::Store(error) => error.fault(),
             Self::Key(error) => error.fault(),
-            Self::Entropy(_) => Fault::Runtime,
+            Self::Entropy(_) | Self::Signals(_) | Self::Stopped => Fault::Runtime,
             Self::AddressOfKey { .. } => Fault::State,
             Self::Resolve { .. }
             | Self::Socket { .. }
@@ -169,7 +176,15 @@ pub fn join(params: JoinParams) -> Result<Joined, JoinError> {
     }
     let store = Store::new(&params.dir);
     let lock = store.claim()?;
-    smol::block_on(join_claimed(&store, &lock, params))
+    // So that who gives up waiting finds nothing half done.
+    let mut signals = StopSignals::new().map_err(JoinError::Signals)?;
+    let stopped = async {
+        match signals.next().await {
+            Ok(_) => Err(JoinError::Stopped),
+            Err(error) => Err(JoinError::Signals(error)),
+        }
+    };
+    smol::block_on(join_claimed(&store, &lock, params).or(stopped))
 }
 
 async fn join_claimed(store: &Store, lock: &Lock, params: JoinParams) -> Result<Joined, JoinError> {

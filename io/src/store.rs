@@ -28,8 +28,7 @@ mod staged;
 
 pub use cluster_file::{ClusterFile, JoinedThrough};
 pub use lock::Lock;
-pub use permission::check_secret_file;
-pub(crate) use permission::create_private_dir;
+pub use permission::{check_secret_file, create_private_dir};
 pub use staged::{Initial, Secrets};
 
 /// Why the state directory cannot be used. Each message names the file and the way out.

@@ -8,6 +8,7 @@ use rustbalance_io::join::JoinError;
 use rustbalance_io::keys::KeyError;
 use rustbalance_io::run::RunError;
 use rustbalance_io::status::StatusError;
+use rustbalance_io::store::StoreError;
 
 /// Exit codes, as `rustbalance --help` lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,4 +76,4 @@ macro_rules! from_shell {
     };
 }
 
-from_shell!(InitError, JoinError, KeyError, RunError, StatusError);
+from_shell!(InitError, JoinError, KeyError, RunError, StatusError, StoreError);

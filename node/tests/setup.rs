@@ -5,9 +5,15 @@ mod common;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
 
-use common::{Run, assert_refused, rustbalance, text};
+use common::{Run, assert_refused, command, rustbalance, text};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+/// Far longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A service of C tor: its key file and the address tor wrote beside it.
 const TOR_SERVICE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../core/testdata/ctor/cases/plain-3ip");
@@ -185,6 +191,26 @@ fn init_refuses_a_bad_key_and_writes_nothing() {
 }
 
 #[test]
+fn init_founds_no_node_whose_configuration_cannot_be_written() {
+    let place = Place::new();
+    let nowhere = place.root.path().join("missing/node.toml");
+    let run = place.run(&["init", "--target", "127.0.0.1:8080", "--config", text(&nowhere)]);
+    assert_refused(&run, 3, "missing/node.toml: cannot be created: ");
+    place.assert_holds_no_node();
+    assert_eq!(place.run(&["init", "--target", "127.0.0.1:8080"]).code, 0);
+}
+
+#[test]
+fn init_that_fails_takes_its_configuration_file_away_again() {
+    let place = Place::new();
+    assert_eq!(place.run(&["init", "--target", "127.0.0.1:8080"]).code, 0);
+    let config = place.root.path().join("second.toml");
+    let run = place.run(&["init", "--target", "127.0.0.1:8080", "--config", text(&config)]);
+    assert_refused(&run, 3, "holds a node already; nothing was changed");
+    assert!(!config.exists());
+}
+
+#[test]
 fn init_uses_an_existing_configuration_as_it_is() {
     let place = Place::new();
     fs::create_dir(place.dir()).unwrap();
@@ -200,11 +226,16 @@ fn init_uses_an_existing_configuration_as_it_is() {
     assert_eq!(fs::read_to_string(config).unwrap(), text);
 }
 
-/// The flags of a join that is right but for what `change` replaces.
 fn join(place: &Place, change: (&str, &str)) -> Run {
+    let args = join_flags(place, change);
+    place.run(&args.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// The flags of a join that is right but for what `change` replaces.
+fn join_flags(place: &Place, change: (&str, &str)) -> Vec<String> {
     let (key, token) = (place.tor_key(), place.file("token", format!("{}\n", "A".repeat(43) + "=").as_bytes(), 0o600));
     let address = tor_address();
-    let mut args = vec!["join"];
+    let mut args = vec!["join".to_owned()];
     for (flag, value) in [
         ("--master-onion", address.as_str()),
         ("--peer-endpoint", "127.0.0.1:9"),
@@ -213,9 +244,9 @@ fn join(place: &Place, change: (&str, &str)) -> Run {
         ("--master-key-file", &key),
         ("--target", "127.0.0.1:8080"),
     ] {
-        args.extend([flag, if flag == change.0 { change.1 } else { value }]);
+        args.extend([flag, if flag == change.0 { change.1 } else { value }].map(str::to_owned));
     }
-    place.run(&args)
+    args
 }
 
 #[test]
@@ -256,5 +287,26 @@ fn join_gives_up_on_a_member_that_does_not_answer() {
     let endpoint = silent.local_addr().unwrap().to_string();
     let run = join(&place, ("--peer-endpoint", &endpoint));
     assert_refused(&run, 4, &format!("{endpoint}: no answer within "));
+    place.assert_holds_no_node();
+}
+
+#[test]
+fn join_that_is_stopped_while_it_waits_leaves_nothing_behind() {
+    let place = Place::new();
+    let member = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    member.set_read_timeout(Some(PATIENCE)).unwrap();
+    let flags = join_flags(&place, ("--peer-endpoint", &member.local_addr().unwrap().to_string()));
+    let dir = place.dir();
+    let joining = command(flags.iter().map(String::as_str).chain(["--dir", text(&dir)]))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It knocks: it waits for an answer.
+    member.recv(&mut [0; 2048]).unwrap();
+    assert!(dir.join("rustbalance.toml").exists());
+    kill_process(Pid::from_child(&joining), Signal::INT).unwrap();
+    let run = joining.wait_with_output().unwrap().into();
+    assert_refused(&run, 1, "stopped before the node had joined");
     place.assert_holds_no_node();
 }

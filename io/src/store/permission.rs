@@ -7,7 +7,10 @@ use std::path::Path;
 use super::StoreError;
 
 /// Makes `dir` and its missing parents, 0700; one that is there is checked.
-pub(crate) fn create_private_dir(dir: &Path) -> Result<(), StoreError> {
+///
+/// # Errors
+/// It cannot be made, is not ours, or others have access to it.
+pub fn create_private_dir(dir: &Path) -> Result<(), StoreError> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true).mode(0o700);
     builder.create(dir).map_err(StoreError::io("create", dir))?;

@@ -15,8 +15,9 @@ use crate::failure::Failure;
 pub fn init(common: &Common, args: &Init) -> Result<(), Failure> {
     let setup = Setup::prepare(common, &args.node, None)?;
     let master = args.import_key.as_deref().map(MasterKey::read).transpose()?;
+    let config = setup.create()?;
     let founded = rustbalance_io::init::init(InitParams { dir: common.dir.clone(), master })?;
-    setup.write()?;
+    config.keep();
     let new = NewNode { address: founded.address, node: founded.node, wireguard: founded.wireguard };
     report::print(common, &setup.settings, &new, args.json)
 }

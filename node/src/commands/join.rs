@@ -19,8 +19,10 @@ use crate::failure::{Exit, Failure};
 /// A usage mistake, a bad key or token, no answer, a refusal: nothing is written.
 pub fn join(common: &Common, args: &Join) -> Result<(), Failure> {
     let setup = Setup::prepare(common, &args.node, Some(&args.peer_endpoint))?;
-    let joined = rustbalance_io::join::join(params(common, args)?)?;
-    setup.write()?;
+    let params = params(common, args)?;
+    let config = setup.create()?;
+    let joined = rustbalance_io::join::join(params)?;
+    config.keep();
     let new = NewNode { address: joined.address, node: joined.node, wireguard: joined.wireguard };
     report::print(common, &setup.settings, &new, args.json)
 }

@@ -2,9 +2,10 @@
 
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustbalance_io::settings::Settings;
+use rustbalance_io::store::create_private_dir;
 use toml::Value;
 
 use crate::args::{Common, NodeFlags};
@@ -20,7 +21,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Reads the existing file, or prepares a new one; writes nothing. `peer` is the endpoint that must be reachable.
+    /// Reads the existing file, or prepares a new one; writes nothing yet. `peer` is the endpoint that must be reachable.
     ///
     /// # Errors
     /// A mistake in the file or in a flag, a flag that contradicts the file, no target.
@@ -50,21 +51,46 @@ impl Setup {
         Ok(Self { settings, file, new_text: Some(config_file::render(&values)) })
     }
 
-    /// Writes the file if it is new.
+    /// Makes the file if it is new, before anything that cannot be taken back.
     ///
     /// # Errors
-    /// The file cannot be created; an existing one is never overwritten.
-    pub fn write(&self) -> Result<(), Failure> {
-        let Some(text) = &self.new_text else { return Ok(()) };
+    /// The file cannot be made; an existing one is never overwritten.
+    pub fn create(&self) -> Result<NewFile<'_>, Failure> {
+        let Some(text) = &self.new_text else { return Ok(NewFile(None)) };
+        if self.file.parent() == Some(&self.settings.dir) {
+            create_private_dir(&self.settings.dir)?;
+        }
         let write = || {
             let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.file)?;
+            let new = NewFile(Some(&self.file));
             file.write_all(text.as_bytes())?;
-            file.sync_all()
+            file.sync_all()?;
+            Ok(new)
         };
         write().map_err(|error: std::io::Error| {
-            let way_out = "the node is set up; write the file by hand (docs/CONFIG.md)";
-            Failure::new(Exit::State, format!("{}: cannot be written: {error}; {way_out}", self.file.display()))
+            let way_out = "nothing was set up; name a --config that this user can create";
+            Failure::new(Exit::State, format!("{}: cannot be created: {error}; {way_out}", self.file.display()))
         })
+    }
+}
+
+/// A configuration file that was just made: removed again unless the node it is for comes to be.
+#[must_use]
+pub struct NewFile<'a>(Option<&'a Path>);
+
+impl NewFile<'_> {
+    /// The node is set up.
+    pub fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for NewFile<'_> {
+    fn drop(&mut self) {
+        if let Some(path) = self.0 {
+            // What cannot be removed is an ordinary configuration file, which the next attempt takes as it is.
+            _ = std::fs::remove_file(path);
+        }
     }
 }
 
