@@ -149,7 +149,7 @@ pub struct Status {
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
-    /// Print again every second until interrupted.
+    /// Print again every second until interrupted, or until nobody reads it.
     #[arg(long)]
     pub watch: bool,
 }

@@ -6,27 +6,52 @@ use serde::Serialize;
 
 use crate::failure::{Exit, Failure};
 
-/// Writes `text` and a line end. A reader that went away is no failure.
+/// Who reads standard output.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// Somebody, as far as one can know.
+    There,
+    /// Nobody any more: whatever comes next is in vain.
+    Gone,
+}
+
+/// Writes `text` and a line end.
 ///
 /// # Errors
-/// Standard output cannot be written.
-pub fn line(text: &str) -> Result<(), Failure> {
+/// Standard output cannot be written, for another reason than that its reader went away.
+pub fn write(text: &str) -> Result<Reader, Failure> {
     let mut stdout = std::io::stdout().lock();
     match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::new(
+        Ok(()) => Ok(Reader::There),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(error) => Err(Failure::new(
             Exit::Runtime,
             format!("standard output: {error}; redirect it to where it can be written"),
         )),
-        _ => Ok(()),
     }
 }
 
-/// Writes `value` as one JSON object on one line.
+/// Writes `text` and a line end, as the last thing. A reader that went away is no failure.
 ///
 /// # Errors
-/// Standard output cannot be written.
+/// As for [`write`].
+pub fn line(text: &str) -> Result<(), Failure> {
+    write(text).map(|_| ())
+}
+
+/// Writes `value` as one JSON object on one line, as the last thing.
+///
+/// # Errors
+/// As for [`write`].
 pub fn json(value: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string(value)
-        .map_err(|error| Failure::new(Exit::Runtime, format!("JSON: {error}; report this as a bug")))?;
-    line(&text)
+    line(&to_json(value)?)
+}
+
+/// `value` as one JSON object on one line.
+///
+/// # Errors
+/// None in practice.
+pub fn to_json(value: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string(value)
+        .map_err(|error| Failure::new(Exit::Runtime, format!("JSON: {error}; report this as a bug")))
 }

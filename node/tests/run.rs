@@ -5,6 +5,7 @@
 mod common;
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -164,6 +165,29 @@ fn a_log_that_nobody_reads_keeps_a_node_neither_from_running_nor_from_stopping()
     let running = node.start_logging_to(log);
     running.signal(Signal::INT);
     assert_eq!(running.end(), (Some(0), String::new()));
+}
+
+#[test]
+fn a_watch_ends_when_nobody_reads_it() {
+    let node = Node::new();
+    let _running = node.start();
+    let dir = node.dir();
+    let watch = command(["status", "--watch", "--json", "--dir", text(&dir)]).stdout(Stdio::piped()).spawn();
+    let mut watch = watch.expect("the binary starts");
+    let mut pages = BufReader::new(watch.stdout.take().expect("piped")).lines();
+    for _ in 0..2 {
+        let page = pages.next().expect("a page").expect("text");
+        assert!(page.starts_with('{'), "{page}");
+    }
+    drop(pages);
+    let started = Instant::now();
+    while watch.try_wait().expect("our child").is_none() {
+        if started.elapsed() > PATIENCE {
+            _ = watch.kill();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(watch.wait().expect("our child").code(), Some(0));
 }
 
 #[test]

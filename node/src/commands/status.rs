@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::args::{Common, Status};
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, Reader};
 
 /// How often `--watch` asks.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
@@ -24,13 +24,13 @@ pub fn status(common: &Common, args: &Status) -> Result<(), Failure> {
     let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     loop {
         let status = rustbalance_io::status::status(&common.dir)?;
-        if args.json {
-            output::json(&status)?;
+        let text = if args.json {
+            output::to_json(&status)?
         } else {
             let clear = if args.watch && terminal { CLEAR } else { "" };
-            output::line(&format!("{clear}{}", render::page(&status, colour)))?;
-        }
-        if !args.watch {
+            format!("{clear}{}", render::page(&status, colour))
+        };
+        if output::write(&text)? == Reader::Gone || !args.watch {
             return Ok(());
         }
         std::thread::sleep(WATCH_EVERY);
