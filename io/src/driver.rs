@@ -16,6 +16,8 @@ use smol::future::FutureExt as _;
 use crate::clock;
 use crate::mesh::counters::Count;
 use crate::mesh::{Mesh, MeshCommand, MeshEvent};
+use crate::proxy;
+use crate::seldom::Seldom;
 use crate::status::{Answer, Question, Request};
 use crate::store::{JoinedThrough, Store};
 use crate::tor::{ConnectionId, TorCommand, TorInput};
@@ -27,9 +29,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Time the core has to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);
 
-/// A log line about wrong tokens at most this often: whoever knows our WireGuard key can ask as often as it likes.
-const BAD_TOKEN_EVERY: Duration = Duration::from_secs(60);
-
 /// The driver's ends of all channels.
 pub(crate) struct Channels {
     /// The mesh.
@@ -38,6 +37,8 @@ pub(crate) struct Channels {
     pub tors: Receiver<(TorId, TorInput)>,
     /// To each tor.
     pub tor_commands: BTreeMap<TorId, Sender<TorCommand>>,
+    /// What the proxy has done.
+    pub proxy: Arc<proxy::Counters>,
     /// The target's health.
     pub target: Receiver<TargetHealth>,
     /// Operators.
@@ -56,7 +57,7 @@ pub(crate) struct Driver {
     persisted: Receiver<Done>,
     /// Outcomes known at once.
     failed: VecDeque<Done>,
-    bad_token_said: Option<Mono>,
+    bad_token_said: Seldom,
     stop_by: Option<Mono>,
     stopped: bool,
 }
@@ -88,7 +89,7 @@ impl Driver {
             persist,
             persisted,
             failed: VecDeque::new(),
-            bad_token_said: None,
+            bad_token_said: Seldom::default(),
             stop_by: None,
             stopped: false,
         }
@@ -186,6 +187,7 @@ impl Driver {
     fn status(&self) -> Status {
         let mut status = self.node.status(clock::now());
         status.rejected.extend(self.channels.mesh.counters.snapshot());
+        status.rejected.extend(self.channels.proxy.refused());
         status
     }
 
@@ -235,10 +237,9 @@ impl Driver {
 
     /// The core counts what it refuses; details are for debugging.
     fn log_rejected(&mut self, rejected: &Rejected) {
-        let now = clock::mono();
-        let said = self.bad_token_said.is_some_and(|at| now.since(at) < BAD_TOKEN_EVERY);
-        if *rejected == Rejected::Admit(AdmitError::BadToken) && !said {
-            self.bad_token_said = Some(now);
+        let is_bad_token = *rejected == Rejected::Admit(AdmitError::BadToken);
+        // Whoever knows our WireGuard key can ask as often as it likes.
+        if is_bad_token && self.bad_token_said.is_due(clock::mono()) {
             tracing::warn!("a node asked to join with a wrong cluster token; further ones are counted, see `status`");
         } else {
             tracing::debug!(?rejected, "refused");

@@ -11,6 +11,7 @@ pub mod mesh;
 pub mod probe;
 pub mod proxy;
 pub mod run;
+mod seldom;
 pub mod settings;
 mod signals;
 pub mod status;

@@ -22,7 +22,9 @@ use tracing::{debug, warn};
 
 pub use connect::{Connector, Isolation};
 
+use crate::clock;
 use crate::fault::Fault;
+use crate::seldom::Seldom;
 use crate::settings::ProxySettings;
 
 /// Connections tor may have waiting for us to accept; the kernel lowers it to `net.core.somaxconn`.
@@ -51,6 +53,21 @@ pub struct Counters {
     pub bytes_in: AtomicU64,
     /// Bytes from the target to clients.
     pub bytes_out: AtomicU64,
+}
+
+impl Counters {
+    /// The connections that did not get what they came for, by name; those that are not zero.
+    pub fn refused(&self) -> impl Iterator<Item = (String, u64)> {
+        let counters = [
+            ("proxy_over_limit", &self.over_limit),
+            ("proxy_target_failed", &self.target_failed),
+            ("proxy_idle_closed", &self.idle_closed),
+        ];
+        counters
+            .map(|(name, counter)| (name.to_owned(), counter.load(Relaxed)))
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+    }
 }
 
 /// The proxy cannot start.
@@ -109,10 +126,11 @@ impl Proxy {
     }
 
     async fn accept(&self, connections: &Executor<'static>) -> Infallible {
+        let mut limit_said = Seldom::default();
         loop {
             let accepted = self.listener.read_with(Socket::accept).await;
             match accepted.and_then(|(socket, _)| Async::new(socket)) {
-                Ok(client) => self.admit(client, connections),
+                Ok(client) => self.admit(client, connections, &mut limit_said),
                 Err(error) => {
                     warn!(%error, "cannot accept a connection from tor");
                     Timer::after(ACCEPT_PAUSE).await;
@@ -122,11 +140,18 @@ impl Proxy {
     }
 
     /// Starts serving `client`, or drops it when there are too many.
-    fn admit(&self, client: Async<Socket>, connections: &Executor<'static>) {
+    fn admit(&self, client: Async<Socket>, connections: &Executor<'static>, limit_said: &mut Seldom) {
         let counters = &self.shared.counters;
         if counters.active.load(Relaxed) >= self.shared.max_connections {
             counters.over_limit.fetch_add(1, Relaxed);
-            debug!(limit = self.shared.max_connections, "too many connections, closing a new one");
+            let limit = self.shared.max_connections;
+            if limit_said.is_due(clock::mono()) {
+                warn!(
+                    "{limit} connections are open: new ones are closed at once, and counted; see proxy.max_connections"
+                );
+            } else {
+                debug!(limit, "too many connections, closing a new one");
+            }
             return;
         }
         counters.accepted.fetch_add(1, Relaxed);

@@ -223,6 +223,7 @@ async fn serve(
     let limits = &settings.proxy;
     let probing = probe::watch(connector, limits.probe_interval, limits.probe_failures, to_target);
     let tor = smol::spawn(tor::supervise(Arc::clone(&settings), TOR, to_tors, from_core));
+    let proxy_counters = proxy.counters();
     let mut parts = Parts::new();
     parts.spawn("mesh", mesh_task.run());
     parts.spawn("target's probe", probing);
@@ -230,7 +231,7 @@ async fn serve(
     parts.spawn("signal handler", forward(signals, to_stop.clone()));
     parts.spawn("proxy", async move { match proxy.run().await {} });
     let tor_commands = BTreeMap::from([(TOR, tor_commands)]);
-    let channels = Channels { mesh, tors, tor_commands, target, questions, stop };
+    let channels = Channels { mesh, tors, tor_commands, proxy: proxy_counters, target, questions, stop };
     let driver = Driver::new(node, store, cluster.joined_through, channels);
     let result = until_stopped(driver.run(), tor, &parts, &to_stop).await;
     drop(parts);

@@ -185,6 +185,7 @@ fn a_target_that_is_down_closes_the_client_at_once() {
         assert_eq!(read_all(proxy.client()), b"");
         proxy.wait_idle();
         assert_eq!(proxy.counters.target_failed.load(Relaxed), 1);
+        assert!(proxy.counters.refused().eq([("proxy_target_failed".to_owned(), 1)]));
     }
 }
 

@@ -5,9 +5,10 @@
 mod common;
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::net::UdpSocket;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -18,6 +19,9 @@ use tempfile::TempDir;
 
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Nobody listens there.
+const NO_TARGET: &str = "127.0.0.1:9";
 
 /// A node that was set up and not yet started.
 struct Node {
@@ -63,11 +67,18 @@ impl Node {
 
     fn configure_port(&self, port: u16, more: &str) {
         let mesh = format!("mesh.listen = '127.0.0.1:{port}'\nmesh.endpoint = '127.0.0.1:{port}'\n");
-        let config = format!("{mesh}service.target = '127.0.0.1:9'\n{more}");
+        let config = format!("{mesh}service.target = '{NO_TARGET}'\n{more}");
         let file = self.dir().join("rustbalance.toml");
         fs::create_dir_all(self.dir()).expect("room for a directory");
         fs::set_permissions(self.dir(), fs::Permissions::from_mode(0o700)).expect("our own directory");
         fs::write(file, config).expect("room for a file");
+    }
+
+    /// Puts an application in the place of the one that is not there.
+    fn set_target(&self, target: SocketAddr) {
+        let file = self.dir().join("rustbalance.toml");
+        let config = fs::read_to_string(&file).expect("our own file");
+        fs::write(file, config.replace(NO_TARGET, &target.to_string())).expect("room for a file");
     }
 
     fn run(&self, args: &[&str]) -> Run {
@@ -165,6 +176,25 @@ fn a_log_that_nobody_reads_keeps_a_node_neither_from_running_nor_from_stopping()
     let running = node.start_logging_to(log);
     running.signal(Signal::INT);
     assert_eq!(running.end(), (Some(0), String::new()));
+}
+
+#[test]
+fn connections_over_the_limit_are_in_the_status_and_once_in_the_log() {
+    let node = Node::new();
+    let application = TcpListener::bind("127.0.0.1:0").unwrap();
+    node.configure("[tor]\noptions = ['DisableNetwork 1']\n[proxy]\nmax_connections = 1\n");
+    node.set_target(application.local_addr().unwrap());
+    let running = node.start();
+    let visitor = || UnixStream::connect(node.dir().join("run/proxy.sock")).expect("the proxy listens");
+    let _first = visitor();
+    for _ in 0..3 {
+        assert_eq!(visitor().read(&mut [0]).unwrap(), 0, "closed at once");
+    }
+    let status: serde_json::Value = serde_json::from_str(&node.run(&["status", "--json"]).stdout).expect("JSON");
+    assert_eq!(status["rejected"]["proxy_over_limit"], 3);
+    running.signal(Signal::TERM);
+    running.end();
+    assert_eq!(node.log_text().matches("proxy.max_connections").count(), 1, "{}", node.log_text());
 }
 
 #[test]
