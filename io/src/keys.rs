@@ -191,6 +191,8 @@ const MASTER_FILE: &str = "hs_ed25519_secret_key";
 const NODE_FILE: &str = "node_key";
 const WIREGUARD_FILE: &str = "wireguard_key";
 const TOKEN_FILE: &str = "cluster_token";
+/// All files below `keys/`.
+pub(crate) const KEY_FILES: [&str; 4] = [MASTER_FILE, NODE_FILE, WIREGUARD_FILE, TOKEN_FILE];
 
 impl Secrets {
     /// Reads all keys of the node in `store`.

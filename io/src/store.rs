@@ -22,6 +22,7 @@ use crate::fault::Fault;
 
 pub(crate) mod atomic;
 mod cluster_file;
+mod foreign;
 mod lock;
 mod permission;
 mod staged;

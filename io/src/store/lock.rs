@@ -14,10 +14,27 @@ use super::StoreError;
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
 
+/// Stays when the lock is gone: removing it would race with the next owner.
+const FILE: &str = "lock";
+
 impl Lock {
-    /// Takes `dir/lock`, which stays when the lock is gone: removing it would race with the next owner.
+    /// Whether the file, if it is there, is one of ours, whose content may be replaced.
+    pub(super) fn check_own(dir: &Path) -> Result<(), StoreError> {
+        let path = dir.join(FILE);
+        let is_ours = match File::open(&path) {
+            Ok(mut file) => {
+                let length = file.metadata().map_err(StoreError::io("read", &path))?.len();
+                length == 0 || read_pid(&mut file).is_some()
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+            Err(error) => return Err(StoreError::io("open", &path)(error)),
+        };
+        if is_ours { Ok(()) } else { Err(StoreError::Foreign { path }) }
+    }
+
+    /// Takes `dir`.
     pub(super) fn take(dir: &Path) -> Result<Self, StoreError> {
-        let path = dir.join("lock");
+        let path = dir.join(FILE);
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let mut file = open.map_err(StoreError::io("open", &path))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {

@@ -31,7 +31,7 @@ pub struct Initial<'a> {
 }
 
 /// Where a new node is put together; renamed into place.
-const STAGE: &str = ".new";
+pub(super) const STAGE: &str = ".new";
 
 impl Store {
     /// Takes the directory for a new node, making it if it is missing.
@@ -51,30 +51,6 @@ impl Store {
         // Another process may have had the lock and founded a node.
         check_free()?;
         Ok(lock)
-    }
-
-    /// Whether what [`Store::found`] would replace was left by a node founded half, and not by somebody else.
-    fn check_own(&self) -> Result<(), StoreError> {
-        let state = self.dir.join("state");
-        let entries = match fs::read_dir(&state) {
-            Ok(entries) => entries.collect::<Result<Vec<_>, _>>().map_err(StoreError::io("read", &state))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(StoreError::io("read", &state)(error)),
-        };
-        let is_ours = |entry: &fs::DirEntry| {
-            let name = entry.file_name();
-            let name = Path::new(&name);
-            let is_written = name.extension().is_none_or(|extension| extension == "new");
-            is_written && DurableKind::ALL.iter().any(|kind| name.file_stem() == Some(kind.file_name().as_ref()))
-        };
-        if let Some(foreign) = entries.iter().find(|entry| !is_ours(entry)) {
-            return Err(StoreError::Foreign { path: foreign.path() });
-        }
-        let path = self.cluster_path();
-        if path.is_file() && self.cluster().is_err() {
-            return Err(StoreError::Foreign { path });
-        }
-        Ok(())
     }
 
     /// Writes a new node's files; on error there is no node. The lock proves that the directory was claimed.

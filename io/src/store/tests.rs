@@ -106,8 +106,10 @@ fn a_directory_with_anything_else_where_a_nodes_files_go_cannot_be_claimed() {
     let dir = tempfile::tempdir().unwrap();
     set_mode(dir.path(), 0o700);
     let store = Store::new(dir.path());
-    fs::create_dir(dir.path().join("state")).unwrap();
-    for foreign in ["state/thesis.tex", "cluster.json"] {
+    for ours in ["state", ".new/keys"] {
+        fs::create_dir_all(dir.path().join(ours)).unwrap();
+    }
+    for foreign in ["state/thesis.tex", "cluster.json", ".new/thesis.tex", ".new/keys/private.pem", "lock"] {
         let path = dir.path().join(foreign);
         fs::write(&path, b"years of work").unwrap();
         let error = store.claim().unwrap_err();
@@ -116,6 +118,10 @@ fn a_directory_with_anything_else_where_a_nodes_files_go_cannot_be_claimed() {
         fs::remove_file(&path).unwrap();
     }
     store.claim().unwrap();
+    fs::remove_dir_all(dir.path().join(".new")).unwrap();
+    fs::write(dir.path().join(".new"), b"years of work").unwrap();
+    let error = store.claim().unwrap_err();
+    assert!(matches!(error, StoreError::Foreign { .. }), "{error}");
 }
 
 #[test]
@@ -164,7 +170,9 @@ fn a_node_that_was_founded_half_can_be_founded_again() {
     for half in [".new/keys", "state"] {
         fs::create_dir_all(dir.path().join(half)).unwrap();
     }
-    fs::write(dir.path().join("state/roster"), b"half").unwrap();
+    for half in [".new/keys/node_key", "state/roster", "state/lease.new"] {
+        fs::write(dir.path().join(half), b"half").unwrap();
+    }
     let store = Store::new(dir.path());
     let lock = store.claim().unwrap();
     store.found(&lock, &Initial { secrets: &secrets(), cluster: CLUSTER, roster: b"whole" }).unwrap();
