@@ -18,6 +18,7 @@ use rustbalance_core::rng::Seed;
 use rustbalance_io::proxy::{Connector, Isolation};
 use rustbalance_io::settings::{MeshSettings, ProxySettings, ServiceSettings, Settings, Target, TorSettings};
 use rustbalance_io::tor::{ConnectionId, TorCommand, TorError, TorInput, TorPaths, check_binary, supervise};
+use rustix::fs::inotify;
 use rustix::process::{Pid, Signal};
 use smol::channel::{Receiver, Sender};
 use smol::future::FutureExt as _;
@@ -280,10 +281,13 @@ fn a_tor_that_another_daemon_left_is_waited_for() {
     let (dir, _) = state_directory();
     let old = Supervised::start(settings(dir.path()));
     let old_pid = old.tor_pid(old.connected());
+    let lock = smol::Async::new(inotify::init(inotify::CreateFlags::empty()).unwrap()).unwrap();
+    inotify::add_watch(&lock, dir.path().join("tor/data/lock"), inotify::WatchFlags::CLOSE_WRITE).unwrap();
     let new = Supervised::start(settings(dir.path()));
-    // It must find the data directory taken.
-    thread::sleep(Duration::from_millis(300));
+    // It has looked at the lock, and found the data directory taken.
+    within(lock.readable()).unwrap();
     assert!(new.news.is_empty());
+    assert!(dir.path().join("run/control.sock").exists(), "the old tor's");
     old.commands.close();
     within(old.task).unwrap();
     let connection = new.connected();
