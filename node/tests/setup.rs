@@ -149,6 +149,7 @@ fn init_refuses_bad_flags_before_it_writes_anything() {
         ("--target", "", "--target: \"\" is not allowed; use \"HOST:PORT\""),
         ("--target", "nowhere", "--target: \"nowhere\" is not allowed"),
         ("--endpoint", "nowhere", "--endpoint: \"nowhere\" is not allowed; use \"HOST:PORT\""),
+        ("--endpoint", "HOST:7900", "--endpoint \"HOST:7900\": HOST stands for this machine's own name or address"),
         ("--listen", "localhost:1", "--listen: \"localhost:1\" is not allowed; use \"IP:PORT\""),
         ("--name", "a name that is much longer than a name may be", "use 1 to 32 bytes of text"),
         ("--port", "0", "--port: 0 is not allowed; use 1 to 65535"),
@@ -258,6 +259,12 @@ fn join_refuses_bad_input_and_writes_nothing() {
     for (flag, value, code, expected) in [
         ("--master-onion", "abc.onion", 2, "--master-onion \"abc.onion\": a v3 onion address has 56 characters"),
         ("--master-onion", wrong_address, 3, "the master key is not the key of "),
+        (
+            "--peer-endpoint",
+            "HOST:7900",
+            2,
+            "--peer-endpoint \"HOST:7900\": HOST stands for the member's name or address",
+        ),
         ("--peer-endpoint", "host", 2, "--peer-endpoint \"host\": not HOST:PORT"),
         ("--peer-pubkey", "abc", 2, "--peer-pubkey \"abc\": not a WireGuard key"),
         ("--cluster-token-file", &other, 3, "not a cluster token"),

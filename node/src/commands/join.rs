@@ -32,6 +32,7 @@ fn params(common: &Common, args: &Join) -> Result<JoinParams, Failure> {
     if is_stdin(token) && is_stdin(master) {
         return Err(usage("--cluster-token-file and --master-key-file: both are -; give one of them as a file"));
     }
+    report::refuse_placeholder("--peer-endpoint", &args.peer_endpoint)?;
     if !is_endpoint(&args.peer_endpoint) {
         return Err(usage(format!("--peer-endpoint {:?}: not HOST:PORT; copy it from the member", args.peer_endpoint)));
     }

@@ -10,11 +10,25 @@ use serde::Serialize;
 
 use crate::args::{Common, DEFAULT_DIR};
 use crate::config_file::show_target;
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::output;
 
 /// Stands where the operator must put a machine's own address.
 const HOST_PLACEHOLDER: &str = "HOST";
+
+/// Refuses an endpoint that was copied with the placeholder still in it.
+///
+/// # Errors
+/// So it was.
+pub fn refuse_placeholder(flag: &str, endpoint: &str) -> Result<(), Failure> {
+    if endpoint.split(':').next() != Some(HOST_PLACEHOLDER) {
+        return Ok(());
+    }
+    let machine = if flag == "--endpoint" { "this machine's own" } else { "the member's" };
+    let line =
+        format!("{flag} {endpoint:?}: {HOST_PLACEHOLDER} stands for {machine} name or address; put that in its place");
+    Err(Failure::new(Exit::Usage, line))
+}
 
 /// A node's own part of the report, as `init` and `join` learn it.
 pub struct NewNode {
@@ -74,7 +88,8 @@ pub fn print(common: &Common, settings: &Settings, new: &NewNode, json: bool) ->
          This node is set up in {}. Start it with\n\n  {}\n\n\
          To add a node, copy these two files to it over a secure channel. They are secrets: delete the copies once it\n\
          has joined.\n\n  {}\n  {}\n\n\
-         Start this node, then run there, with that machine's own endpoint:\n\n  {}",
+         Start this node, then run there, with that machine's own address in place of {HOST_PLACEHOLDER} in \
+         --endpoint:\n\n  {}",
         report.address,
         report.dir,
         shell(&report.run),

@@ -8,6 +8,7 @@ use rustbalance_io::settings::Settings;
 use rustbalance_io::store::create_private_dir;
 use toml::Value;
 
+use super::report;
 use crate::args::{Common, NodeFlags};
 use crate::config_file::{self, KEYS, Key, MESH_PORT};
 use crate::failure::{Exit, Failure};
@@ -26,6 +27,9 @@ impl Setup {
     /// # Errors
     /// A mistake in the file or in a flag, a flag that contradicts the file, no target.
     pub fn prepare(common: &Common, flags: &NodeFlags, peer: Option<&str>) -> Result<Self, Failure> {
+        if let Some(endpoint) = &flags.endpoint {
+            report::refuse_placeholder("--endpoint", endpoint)?;
+        }
         let file = common.config_file();
         let given = given(flags);
         if let Some(settings) = config_file::load(&file, &common.dir)? {
