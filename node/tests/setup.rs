@@ -99,6 +99,8 @@ fn init_writes_a_private_directory_and_says_how_others_join() {
     assert!(address.len() == 62 && address.ends_with(".onion"), "{address}");
     let join = format!("rustbalance join --master-onion {address} --peer-endpoint a.example:7901 --peer-pubkey ");
     assert!(run.stdout.contains(&join), "{}", run.stdout);
+    let copies = format!("--cluster-token-file {0}/cluster_token --master-key-file {0}/hs_ed25519", text(&place.dir()));
+    assert!(run.stdout.contains(&copies), "{}", run.stdout);
     let config = fs::read_to_string(place.dir().join("rustbalance.toml")).unwrap();
     assert!(config.ends_with(
         "\nname = \"one\"\n\n[mesh]\nlisten = \"0.0.0.0:7901\"\nendpoint = \"a.example:7901\"\n\n[service]\ntarget = \"127.0.0.1:8080\"\n"

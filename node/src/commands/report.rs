@@ -86,16 +86,17 @@ pub fn print(common: &Common, settings: &Settings, new: &NewNode, json: bool) ->
     let mut text = format!(
         "{}\n\n\
          This node is set up in {}. Start it with\n\n  {}\n\n\
-         To add a node, copy these two files to it over a secure channel. They are secrets: delete the copies once it\n\
-         has joined.\n\n  {}\n  {}\n\n\
+         To add a node, copy these two files into {} there, over a secure channel. They are secrets: they must be\n\
+         readable by the user that runs the node and by nobody else; delete the copies once it has joined.\n\n  {}\n  {}\n\n\
          Start this node, then run there, with that machine's own address in place of {HOST_PLACEHOLDER} in \
          --endpoint:\n\n  {}",
         report.address,
         report.dir,
         shell(&report.run),
+        report.dir,
         report.cluster_token_file,
         report.master_key_file,
-        shell(&join_command(settings, new, "cluster_token", "hs_ed25519_secret_key")),
+        shell(&join_there(common, settings, new)),
     );
     if report.peer_endpoint.is_none() {
         text.push_str(
@@ -107,13 +108,24 @@ pub fn print(common: &Common, settings: &Settings, new: &NewNode, json: bool) ->
 
 fn run_command(common: &Common) -> Vec<String> {
     let mut words = vec!["rustbalance".to_owned(), "run".to_owned()];
-    if common.dir != Path::new(DEFAULT_DIR) {
-        words.extend(["--dir".to_owned(), show(&common.dir)]);
-    }
+    words.extend(dir_flag(common));
     if let Some(config) = &common.config {
         words.extend(["--config".to_owned(), show(config)]);
     }
     words
+}
+
+/// Joins through this node on a machine that is to look like this one, with copies of the two files.
+fn join_there(common: &Common, settings: &Settings, new: &NewNode) -> Vec<String> {
+    let copy = |name: &str| show(&common.dir.join(name));
+    let mut words = join_command(settings, new, &copy("cluster_token"), &copy("hs_ed25519_secret_key"));
+    words.extend(dir_flag(common));
+    words
+}
+
+/// Names the state directory where that is needed.
+fn dir_flag(common: &Common) -> Vec<String> {
+    if common.dir == Path::new(DEFAULT_DIR) { Vec::new() } else { vec!["--dir".to_owned(), show(&common.dir)] }
 }
 
 fn join_command(settings: &Settings, new: &NewNode, token: &str, master: &str) -> Vec<String> {
