@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Run, assert_refused, command, rustbalance, text};
+use common::{Run, assert_refused, mortal, rustbalance, text};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -93,7 +93,7 @@ impl Node {
     fn start_logging_to(&self, log: impl Into<Stdio>) -> Running<'_> {
         let dir = self.dir();
         let args = ["run", "--log-level", "trace,boringtun=trace", "--dir", text(&dir)];
-        let child = command(args).stdout(Stdio::piped()).stderr(log).spawn().expect("the binary starts");
+        let child = mortal(args).stdout(Stdio::piped()).stderr(log).spawn().expect("the binary starts");
         let mut running = Running { node: self, child };
         let started = Instant::now();
         while self.run(&["status"]).code != 0 {
@@ -202,7 +202,7 @@ fn a_watch_ends_when_nobody_reads_it() {
     let node = Node::new();
     let _running = node.start();
     let dir = node.dir();
-    let watch = command(["status", "--watch", "--json", "--dir", text(&dir)]).stdout(Stdio::piped()).spawn();
+    let watch = mortal(["status", "--watch", "--json", "--dir", text(&dir)]).stdout(Stdio::piped()).spawn();
     let mut watch = watch.expect("the binary starts");
     let mut pages = BufReader::new(watch.stdout.take().expect("piped")).lines();
     for _ in 0..2 {

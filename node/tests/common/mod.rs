@@ -24,9 +24,21 @@ impl From<Output> for Run {
     }
 }
 
+const BINARY: &str = env!("CARGO_BIN_EXE_rustbalance");
+
 /// `rustbalance` with `args`, no standard input and no log filter from the environment.
 pub fn command<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rustbalance"));
+    complete(Command::new(BINARY), args)
+}
+
+/// The same for what runs until it is told to stop: killed when the thread that started it ends, however it ends.
+pub fn mortal<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", BINARY]);
+    complete(command, args)
+}
+
+fn complete<'a>(mut command: Command, args: impl IntoIterator<Item = &'a str>) -> Command {
     command.args(args).env_remove("RUST_LOG").stdin(Stdio::null());
     command
 }
