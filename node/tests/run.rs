@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Run, assert_refused, mortal, rustbalance, text};
+use common::{Run, assert_refused, command, mortal, rustbalance, text};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -242,6 +242,23 @@ fn who_leaves_stops_and_cannot_come_back() {
     assert_eq!((left.code, left.stdout.as_str()), (0, ""), "{}\n{}", left.stderr, leaver.log_text());
     assert_eq!(running.end().0, Some(0), "{}", leaver.log_text());
     assert_refused(&leaver.run(&["run"]), 3, "this node has left its cluster for good; join again from another --dir");
+}
+
+#[test]
+fn who_joins_may_give_either_secret_on_standard_input() {
+    let member = Node::new();
+    let _member = member.start();
+    for (flag, name) in [("--cluster-token-file", "cluster_token"), ("--master-key-file", "hs_ed25519_secret_key")] {
+        let joiner = Node::unfounded();
+        let mut words = member.join_command();
+        let file = words.iter().position(|word| *word == flag).expect("a flag") + 1;
+        let secret = std::mem::replace(&mut words[file], "-");
+        let dir = joiner.dir();
+        let mut join = command(words.into_iter().chain(["--dir", text(&dir)]));
+        let joined: Run = join.stdin(fs::File::open(secret).unwrap()).output().unwrap().into();
+        assert_eq!(joined.code, 0, "{flag}: {}\n{}", joined.stderr, member.log_text());
+        assert!(fs::read(dir.join("keys").join(name)).unwrap() == fs::read(secret).unwrap(), "{name}");
+    }
 }
 
 #[test]
