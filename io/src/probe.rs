@@ -1,12 +1,12 @@
 //! Whether the operator's application answers: a connection to it now and then.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use async_io::Timer;
 use rustbalance_core::TargetHealth;
 use smol::channel::Sender;
 use tracing::{debug, info, warn};
 
+use crate::clock;
 use crate::proxy::Connector;
 
 /// Connects to the target every `interval`. Sends the first outcome at once, then only changes: down after
@@ -14,7 +14,7 @@ use crate::proxy::Connector;
 pub async fn watch(connector: Connector, interval: Duration, failures: u32, changes: Sender<TargetHealth>) {
     let mut tracker = Tracker { failures_to_down: failures, failures: 0, health: None };
     loop {
-        let next = Instant::now() + interval;
+        let next = clock::mono().plus(interval);
         let outcome = connector.probe(interval).await;
         if let Err(error) = &outcome {
             debug!(%error, "the target does not answer the probe");
@@ -30,7 +30,7 @@ pub async fn watch(connector: Connector, interval: Duration, failures: u32, chan
                 return;
             }
         }
-        Timer::at(next).await;
+        clock::sleep_until(Some(next)).await;
     }
 }
 

@@ -7,13 +7,15 @@ use std::cell::RefCell;
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use async_io::{Async, Timer};
+use async_io::Async;
+use rustbalance_core::time::Mono;
 use smol::future::{self, FutureExt as _};
 use socket2::Socket;
 
 use super::Counters;
+use crate::clock;
 
 /// Most bytes moved by one system call, and most that a direction keeps.
 const BUFFER: usize = 64 * 1024;
@@ -110,34 +112,26 @@ pub(super) async fn write_all(to: &Async<Socket>, mut bytes: &[u8], progress: im
     Ok(())
 }
 
-/// When a byte last moved.
-struct Activity {
-    start: Instant,
-    /// Milliseconds after `start`.
-    last: AtomicU64,
-}
+/// When a byte last moved, in milliseconds of boot time.
+struct Activity(AtomicU64);
 
 impl Activity {
     fn new() -> Self {
-        Self { start: Instant::now(), last: AtomicU64::new(0) }
-    }
-
-    fn now_ms(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+        Self(AtomicU64::new(clock::mono().as_ms()))
     }
 
     fn touch(&self) {
-        self.last.store(self.now_ms(), Relaxed);
+        self.0.store(clock::mono().as_ms(), Relaxed);
     }
 
     /// Ends once nothing has moved for `limit`.
     async fn silence(&self, limit: Duration) {
         loop {
-            let quiet = Duration::from_millis(self.now_ms().saturating_sub(self.last.load(Relaxed)));
-            match limit.checked_sub(quiet) {
-                None | Some(Duration::ZERO) => return,
-                Some(left) => Timer::after(left).await,
-            };
+            let ends = Mono::from_ms(self.0.load(Relaxed)).plus(limit);
+            if clock::mono() >= ends {
+                return;
+            }
+            clock::sleep_until(Some(ends)).await;
         }
     }
 }

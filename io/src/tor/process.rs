@@ -12,7 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_io::Timer;
 use rustix::fs::FlockOperation;
@@ -25,6 +25,7 @@ use tracing::{debug, error, info, warn};
 
 use super::TorError;
 use super::paths::TorPaths;
+use crate::clock;
 use crate::store::StoreError;
 
 /// How long tor may take to exit once its owner is gone; it takes some 20 ms.
@@ -139,9 +140,9 @@ fn command(binary: &Path, paths: &TorPaths) -> Command {
 /// `TorError::Busy` when it does not go.
 pub(super) async fn wait_for_data_directory(paths: &TorPaths) -> Result<(), TorError> {
     let path = paths.data.join("lock");
-    let deadline = Instant::now() + LOCK_LIMIT;
+    let deadline = clock::mono().plus(LOCK_LIMIT);
     while locked(&path).map_err(StoreError::io("lock", &path))? {
-        if Instant::now() >= deadline {
+        if clock::mono() >= deadline {
             return Err(TorError::Busy(paths.data.clone()));
         }
         Timer::after(LOCK_POLL).await;

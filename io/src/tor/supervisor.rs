@@ -3,10 +3,11 @@
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_io::{Async, Timer};
 use rustbalance_core::TorId;
+use rustbalance_core::time::Mono;
 use smol::channel::{Receiver, Sender};
 use smol::future::FutureExt as _;
 use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -17,9 +18,9 @@ use super::process::{self, Process};
 use super::{
     ConnectionId, TorCommand, TorError, TorInput, TorPaths, check_binary, check_options, hidden_service, torrc,
 };
-use crate::entropy;
 use crate::settings::Settings;
 use crate::store::{StoreError, atomic};
+use crate::{clock, entropy};
 
 /// How long a living tor may leave us without a control connection before it is replaced.
 const CONTROL_LIMIT: Duration = Duration::from_secs(30);
@@ -126,11 +127,11 @@ impl Supervisor {
 
     /// Tries until tor answers.
     async fn connect(&self) -> Result<Async<UnixStream>, ConnectError> {
-        let deadline = Instant::now() + CONTROL_LIMIT;
+        let deadline = clock::mono().plus(CONTROL_LIMIT);
         loop {
             let nonce = entropy::secret()?;
             match connection::open(&self.paths, *nonce).await {
-                Err(_) if Instant::now() < deadline => Timer::after(CONTROL_RETRY).await,
+                Err(_) if clock::mono() < deadline => Timer::after(CONTROL_RETRY).await,
                 outcome => return outcome,
             };
         }
@@ -204,21 +205,21 @@ struct Backoff {
     /// What lasts this long counts as a success.
     calm: Duration,
     next: Duration,
-    started: Instant,
+    started: Mono,
 }
 
 impl Backoff {
     fn new(first: Duration, longest: Duration, calm: Duration) -> Self {
-        Self { first, longest, calm, next: first, started: Instant::now() }
+        Self { first, longest, calm, next: first, started: clock::mono() }
     }
 
     fn started(&mut self) {
-        self.started = Instant::now();
+        self.started = clock::mono();
     }
 
     /// The delay after what was started has failed.
     fn next(&mut self) -> Duration {
-        self.after(self.started.elapsed())
+        self.after(clock::mono().since(self.started))
     }
 
     fn after(&mut self, lasted: Duration) -> Duration {
