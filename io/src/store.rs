@@ -36,7 +36,7 @@ pub use staged::{Initial, Secrets};
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The system refused.
-    #[error("{}: cannot {action}: {source}; check that the path exists and is writable by this user", path.display())]
+    #[error("{}: cannot {action}: {source}; check that the path exists and that this user has access to it", path.display())]
     Io {
         /// What was tried.
         action: &'static str,

@@ -184,7 +184,7 @@ fn init_refuses_a_bad_key_and_writes_nothing() {
         (place.file("header", &header, 0o600), "its header is not"),
         (place.file("short", &good[..95], 0o600), "95 bytes instead of 96"),
         (place.file("empty", b"", 0o600), "0 bytes instead of 96"),
-        (text(&place.root.path().join("missing")).to_owned(), "missing: cannot read"),
+        (text(&place.root.path().join("missing")).to_owned(), "missing: cannot read: No such file"),
     ];
     for (file, expected) in files {
         let run = place.run(&["init", "--target", "127.0.0.1:8080", "--import-key", &file]);
