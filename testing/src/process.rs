@@ -2,7 +2,7 @@
 //!
 //! Every child is stopped by its pid when its [`Process`] is dropped, and all of them when this program gets SIGINT,
 //! SIGTERM or SIGHUP ([`stop_children_on_signals`]). If the program itself is killed, the tors notice
-//! (`__OwningControllerProcess`).
+//! (`__OwningControllerProcess`), and the kernel kills the nodes ([`dying_with_us`]).
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -40,15 +40,39 @@ pub fn stop_children_on_signals() -> Result<()> {
     let mut signals = Signals::new([AsyncSignal::Int, AsyncSignal::Term, AsyncSignal::Hup])?;
     thread::Builder::new().name("signals".into()).spawn(move || {
         if smol::block_on(signals.next()).is_some() {
-            let left = left_behind();
-            for pid in left.children.iter().copied().chain(left.dirs.iter().flat_map(|dir| processes_in(dir))) {
-                signal(pid, Signal::KILL);
-            }
-            left.dirs.iter().for_each(|dir| remove_dir(dir));
-            std::process::exit(130);
+            end(130, true);
         }
     })?;
     Ok(())
+}
+
+/// If this program still runs after `limit`, stops all children, and ends it with status 1. The run directories stay, for
+/// whoever asks why.
+///
+/// # Errors
+/// If no thread can be had.
+pub fn end_after(limit: Duration) -> Result<()> {
+    thread::Builder::new().name("limit".into()).spawn(move || {
+        thread::sleep(limit);
+        #[expect(clippy::print_stderr, reason = "whoever waits must learn why it ended")]
+        {
+            eprintln!("FAILED: not done after {} s", limit.as_secs());
+        }
+        end(1, false);
+    })?;
+    Ok(())
+}
+
+/// Stops all children and ends this program.
+fn end(status: i32, remove_dirs: bool) -> ! {
+    let left = left_behind();
+    for pid in left.children.iter().copied().chain(left.dirs.iter().flat_map(|dir| processes_in(dir))) {
+        signal(pid, Signal::KILL);
+    }
+    for dir in left.dirs.iter().filter(|_| remove_dirs) {
+        remove_dir(dir);
+    }
+    std::process::exit(status)
 }
 
 /// Sends `signal` to `pid`; a process that is gone already is no error.
@@ -69,6 +93,14 @@ pub fn processes_in(dir: &Path) -> Vec<u32> {
             *pid != std::process::id() && command_line.windows(wanted.len()).any(|window| window == wanted)
         })
         .collect()
+}
+
+/// `command`, killed by the kernel when the thread that starts it ends: so only for what the main thread starts.
+/// `setpriv` becomes the program itself.
+pub fn dying_with_us(command: &Command) -> Command {
+    let mut wrapped = Command::new("setpriv");
+    wrapped.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program()).args(command.get_args());
+    wrapped
 }
 
 /// A child process with its output in a log file.

@@ -58,6 +58,21 @@ impl<'a> Victim<'a> {
     pub fn kill(self) -> Killed<'a> {
         let at = Instant::now();
         self.node.kill();
+        self.gone(at)
+    }
+
+    /// SIGTERM, and waits until it has stopped.
+    ///
+    /// # Errors
+    /// If it goes on for `limit`, or does not end well.
+    pub fn stop(self, limit: Duration) -> Result<Killed<'a>> {
+        let at = Instant::now();
+        let status = self.node.terminate(limit)?;
+        ensure!(status.success(), "{} ended with {status}", self.node.name);
+        Ok(self.gone(at))
+    }
+
+    fn gone(self, at: Instant) -> Killed<'a> {
         let tor_is_gone = || process::processes_in(&self.node.dir).is_empty().then(|| at.elapsed());
         let tor_gone = wait::until("the dead node's tor to be gone", Duration::from_secs(5), || {
             Ok(Answer::from_option(tor_is_gone(), || "it lives".into()))
@@ -66,7 +81,7 @@ impl<'a> Victim<'a> {
     }
 }
 
-/// The publisher, killed.
+/// The publisher, killed or stopped.
 pub struct Killed<'a> {
     victim: Victim<'a>,
     at: Instant,

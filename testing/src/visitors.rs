@@ -11,6 +11,7 @@ use anyhow::{Result, anyhow};
 
 use crate::client::{Client, Page};
 use crate::tor_net::TorNet;
+use crate::wait::{self, Answer};
 
 /// How long a visitor waits for a page before giving up; a little less than tor itself waits (`SocksTimeout`, 120 s).
 /// A client that took a dead node's introduction point from a descriptor fetched before the takeover, and was not told so
@@ -34,7 +35,7 @@ pub struct Tally {
     /// Visits without a page within [`PATIENCE`], each with its reason. A fresh visitor's first error counts: it does not
     /// reload.
     pub failed: Vec<String>,
-    /// The page that took longest.
+    /// The longest wait for a page, from a visitor's first try on, reloads included.
     pub slowest: Duration,
 }
 
@@ -44,9 +45,9 @@ impl Tally {
         self.served_by.values().sum()
     }
 
-    fn page(&mut self, page: Page) {
-        *self.served_by.entry(page.node).or_default() += 1;
-        self.slowest = self.slowest.max(page.took);
+    /// Everybody got a page, and nobody waited longer than `patience`.
+    pub fn is_good(&self, patience: Duration) -> bool {
+        self.failed.is_empty() && self.served() > 0 && self.slowest <= patience
     }
 }
 
@@ -79,7 +80,8 @@ pub fn fresh_while(net: &TorNet, address: &str, at_once: usize, go_on: impl Fn()
     let tally = Mutex::new(Tally::default());
     let visit = || -> Result<()> {
         while go_on() {
-            record(&tally, fresh_visit(net, address)?);
+            let (outcome, took) = fresh_visit(net, address)?;
+            record(&tally, outcome, took);
         }
         Ok(())
     };
@@ -90,22 +92,25 @@ pub fn fresh_while(net: &TorNet, address: &str, at_once: usize, go_on: impl Fn()
     Ok(tally.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-fn fresh_visit(net: &TorNet, address: &str) -> Result<Result<Page>> {
+fn fresh_visit(net: &TorNet, address: &str) -> Result<(Result<Page>, Duration)> {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let client = Client::start(net, &format!("fresh{}", NUMBER.fetch_add(1, Ordering::SeqCst)))?;
+    let began = Instant::now();
     let outcome = client.load(address, 80, 0, PATIENCE);
+    let took = began.elapsed();
     let dir = client.tor().dir().to_path_buf();
     drop(client);
     if outcome.is_ok() {
         std::fs::remove_dir_all(dir)?;
     }
-    Ok(outcome)
+    Ok((outcome, took))
 }
 
-fn record(tally: &Mutex<Tally>, outcome: Result<Page>) {
+fn record(tally: &Mutex<Tally>, outcome: Result<Page>, took: Duration) {
     let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+    tally.slowest = tally.slowest.max(took);
     match outcome {
-        Ok(page) => tally.page(page),
+        Ok(page) => *tally.served_by.entry(page.node).or_default() += 1,
         Err(error) => tally.failed.push(format!("{error:#}")),
     }
 }
@@ -116,6 +121,8 @@ fn record(tally: &Mutex<Tally>, outcome: Result<Page>) {
 pub struct Regulars {
     stop: Arc<AtomicBool>,
     tally: Arc<Mutex<Tally>>,
+    /// How many visits each has ended.
+    visits: Vec<Arc<AtomicUsize>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -125,14 +132,19 @@ impl Regulars {
     /// # Errors
     /// If a client's tor does not start or bootstrap.
     pub fn start(net: &TorNet, address: &str, count: usize) -> Result<Self> {
-        let mut regulars = Self { stop: Arc::default(), tally: Arc::default(), threads: Vec::new() };
+        let mut regulars =
+            Self { stop: Arc::default(), tally: Arc::default(), visits: Vec::new(), threads: Vec::new() };
         for client in Client::start_some(net, "regular", count)? {
-            let (stop, tally) = (Arc::clone(&regulars.stop), Arc::clone(&regulars.tally));
+            let (stop, tally, visits) = (Arc::clone(&regulars.stop), Arc::clone(&regulars.tally), Arc::default());
+            regulars.visits.push(Arc::clone(&visits));
             let address = address.to_owned();
             regulars.threads.push(thread::spawn(move || {
                 let mut circuit = 0;
                 while !stop.load(Ordering::SeqCst) {
-                    record(&tally, regular_visit(&client, &address, &mut circuit, &tally));
+                    let began = Instant::now();
+                    let outcome = regular_visit(&client, &address, &mut circuit, &tally);
+                    record(&tally, outcome, began.elapsed());
+                    visits.fetch_add(1, Ordering::SeqCst);
                     thread::sleep(READING);
                 }
             }));
@@ -140,9 +152,19 @@ impl Regulars {
         Ok(regulars)
     }
 
-    /// How it went since the start or the last call.
-    pub fn take_tally(&self) -> Tally {
-        std::mem::take(&mut *self.tally.lock().unwrap_or_else(PoisonError::into_inner))
+    /// How it went since the start or the last call, up to a visit of each that began now: whoever was still waiting for
+    /// a page has got it or given up.
+    ///
+    /// # Errors
+    /// If a visitor ends no visit for longer than its patience.
+    pub fn take_tally(&self) -> Result<Tally> {
+        let ended = || self.visits.iter().map(|visits| visits.load(Ordering::SeqCst));
+        let before: Vec<usize> = ended().collect();
+        wait::until("each regular visitor's next visit", 3 * PATIENCE, || {
+            let all = ended().zip(&before).all(|(now, before)| now >= before + 2);
+            Ok(Answer::from_option(all.then_some(()), || "some still wait for a page".into()))
+        })?;
+        Ok(std::mem::take(&mut *self.tally.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 }
 

@@ -2,17 +2,24 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Result;
 
 /// The application of one node. Stops listening when dropped.
 pub struct Web {
+    name: String,
     address: SocketAddr,
+    listening: Mutex<Option<Listening>>,
+}
+
+/// The thread that takes connections.
+struct Listening {
     stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
 }
 
 impl Web {
@@ -22,10 +29,39 @@ impl Web {
     /// If no port can be had.
     pub fn start(name: &str) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
-        let address = listener.local_addr()?;
+        let web = Self { name: name.to_owned(), address: listener.local_addr()?, listening: Mutex::default() };
+        web.listen(listener)?;
+        Ok(web)
+    }
+
+    /// `HOST:PORT` for a node's `--target`.
+    pub fn target(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Dies: its port is closed when this returns.
+    pub fn pause(&self) {
+        let listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Listening { stop, thread }) = listening {
+            stop.store(true, Ordering::SeqCst);
+            // Wakes `incoming`.
+            let _wake = TcpStream::connect(self.address);
+            let _panicked = thread.join();
+        }
+    }
+
+    /// Lives again, on the same port.
+    ///
+    /// # Errors
+    /// If the port cannot be had.
+    pub fn resume(&self) -> Result<()> {
+        self.listen(TcpListener::bind(self.address)?)
+    }
+
+    fn listen(&self, listener: TcpListener) -> Result<()> {
         let stop = Arc::new(AtomicBool::new(false));
-        let (name, stopped) = (name.to_owned(), Arc::clone(&stop));
-        thread::Builder::new().name(format!("web {name}")).spawn(move || {
+        let (name, stopped) = (self.name.clone(), Arc::clone(&stop));
+        let thread = thread::Builder::new().name(format!("web {name}")).spawn(move || {
             for stream in listener.incoming() {
                 if stopped.load(Ordering::SeqCst) {
                     return;
@@ -35,20 +71,14 @@ impl Web {
                 thread::spawn(move || stream.and_then(|stream| answer(stream, &name)));
             }
         })?;
-        Ok(Self { address, stop })
-    }
-
-    /// `HOST:PORT` for a node's `--target`.
-    pub fn target(&self) -> String {
-        self.address.to_string()
+        *self.listening.lock().unwrap_or_else(PoisonError::into_inner) = Some(Listening { stop, thread });
+        Ok(())
     }
 }
 
 impl Drop for Web {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        // Wakes `incoming`, so that the port is closed.
-        let _wake = TcpStream::connect(self.address);
+        self.pause();
     }
 }
 

@@ -26,6 +26,8 @@ const CLIENTS_AFTER: usize = 24;
 const AT_ONCE: usize = 4;
 /// For the nodes to come up and agree.
 const SETTLE_LIMIT: Duration = Duration::from_secs(60);
+/// For everything: if the service fails, so many visitors would wait for longer than anybody watches.
+const LIMIT: Duration = Duration::from_secs(235);
 
 /// Several nodes, one onion address, and the publisher killed: on a private tor network on this machine.
 #[derive(Parser)]
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<Outcome> {
     process::stop_children_on_signals()?;
+    process::end_after(LIMIT)?;
     let mut dir = RunDir::new()?;
     let outcome = show(&dir, usize::from(arguments.nodes), &Progress { start: Instant::now() })?;
     if !arguments.keep_logs {

@@ -14,7 +14,7 @@ use rustix::process::Signal;
 
 use super::{Report, output};
 use crate::control::Control;
-use crate::process::{Process, tail};
+use crate::process::{self, Process, tail};
 use crate::tor_net::TorNet;
 use crate::web::Web;
 
@@ -31,7 +31,7 @@ pub struct Node {
     log: PathBuf,
     /// Behind a lock, so that asking whether it runs can reap it.
     process: Mutex<Option<Process>>,
-    _web: Web,
+    web: Web,
 }
 
 impl Node {
@@ -58,16 +58,7 @@ impl Node {
             cluster_token_file: PathBuf::new(),
             master_key_file: PathBuf::new(),
         };
-        Ok(Self {
-            name,
-            dir,
-            report: nothing,
-            binary: binary.into(),
-            endpoint,
-            log,
-            process: Mutex::default(),
-            _web: web,
-        })
+        Ok(Self { name, dir, report: nothing, binary: binary.into(), endpoint, log, process: Mutex::default(), web })
     }
 
     /// `init` or `join`.
@@ -96,7 +87,8 @@ impl Node {
 
     /// `rustbalance run`.
     pub(super) fn start(&mut self, log_level: &str) -> Result<()> {
-        let process = Process::spawn(&self.name, self.command().args(["run", "--log-level", log_level]), &self.log)?;
+        let mut run = process::dying_with_us(self.command().args(["run", "--log-level", log_level]));
+        let process = Process::spawn(&self.name, &mut run, &self.log)?;
         *self.process() = Some(process);
         Ok(())
     }
@@ -174,6 +166,19 @@ impl Node {
     pub fn tor_control(&self) -> Result<Control> {
         let run = self.dir.join("run");
         Control::connect_with_cookie(&run.join("control.sock"), &run.join("cookie"))
+    }
+
+    /// What its tor says of `PublishHidServDescriptors`: `250 PublishHidServDescriptors=0` or `=1`.
+    ///
+    /// # Errors
+    /// If the tor does not answer.
+    pub fn publishing(&self) -> Result<String> {
+        Ok(self.tor_control()?.command(b"GETCONF PublishHidServDescriptors\r\n")?.to_string())
+    }
+
+    /// Its web application.
+    pub fn web(&self) -> &Web {
+        &self.web
     }
 
     /// Everything it has logged, over all its lives.

@@ -9,7 +9,7 @@ use rustbalance_testing::cluster::{Node, plan};
 use rustbalance_testing::visitors::{PATIENCE, Regulars};
 use rustbalance_testing::wait::{self, Answer};
 
-use crate::{LONG, Scenario};
+use crate::{LONG, RELOAD, Scenario};
 
 /// From the first node's tor being bootstrapped to the first page.
 const FIRST_PAGE: Duration = Duration::from_secs(10);
@@ -36,6 +36,8 @@ impl Scenario<'_> {
         }
         let status = self.cluster.wait_for(0, "status says alone and native", LONG, plan::alone_and_native);
         self.report.check("a node by itself is alone, its tor publishes", status).context("not alone")?;
+        let publishing = self.cluster.node(0)?.publishing()?;
+        self.report.expect("its tor says so too", publishing.ends_with("=1"), &publishing);
         let address = self.cluster.address()?;
         let copies = self.reader.wait_published(address, LONG);
         self.report.check("every HSDir that clients read has the descriptor", copies).context("not published")?;
@@ -58,14 +60,20 @@ impl Scenario<'_> {
         let holder = self.settle(&format!("{name} joined"), LONG)?;
         let mode = self.cluster.node(holder)?.status()?.mode;
         self.report.expect("the cluster publishes merged by itself", mode == "merged", &mode);
-        self.regular_visitors(&format!("while {name} joined"));
+        for number in self.cluster.running() {
+            let publishing = self.cluster.node(number)?.publishing()?;
+            let name = self.cluster.node(number)?.name.clone();
+            let off = publishing.ends_with("=0");
+            self.report.expect(&format!("the tor of {name} itself publishes nothing"), off, &publishing);
+        }
+        self.regular_visitors(&format!("while {name} joined"), RELOAD)?;
         Ok(())
     }
 
     /// Fresh visitors land on all nodes.
     pub fn all_serve(&mut self) -> Result<()> {
         self.report.step("all nodes serve");
-        self.fresh_visitors("three nodes", 24, true)
+        self.fresh_visitors_by_all("three nodes", 24)
     }
 }
 

@@ -19,7 +19,7 @@ use rustbalance_testing::cluster::{Cluster, plan};
 use rustbalance_testing::hsdir::{self, HsDirReader};
 use rustbalance_testing::process::{self, RunDir};
 use rustbalance_testing::tor_net::{Shape, TorNet};
-use rustbalance_testing::visitors::{self, Regulars};
+use rustbalance_testing::visitors::{self, Regulars, Tally};
 
 use report::Report;
 
@@ -27,6 +27,12 @@ use report::Report;
 const NODES: usize = 3;
 /// For things without a promised time.
 const LONG: Duration = Duration::from_secs(90);
+/// The longest a fresh visitor may wait where nobody is dead: less than the 31 s of a client that took a dead point.
+const FRESH: Duration = Duration::from_secs(25);
+/// The longest a regular visitor may wait when nothing was killed: a blank screen and a reload, twice.
+const RELOAD: Duration = Duration::from_secs(25);
+/// The same where a node was killed: its relays may not tell, and a reload may choose the same node again.
+const RELOAD_AFTER_A_KILL: Duration = Duration::from_secs(45);
 
 fn main() -> ExitCode {
     let mut report = Report::new();
@@ -112,24 +118,28 @@ impl Scenario<'_> {
         Ok(())
     }
 
-    /// Checks that `count` fresh visitors are all served, and that every running node serves some of them if `by_all`.
-    fn fresh_visitors(&mut self, when: &str, count: usize, by_all: bool) -> Result<()> {
-        let tally = visitors::fresh(self.net, self.cluster.address()?, count, 4)?;
-        let by_expected = if by_all {
-            tally.served_by.keys().cloned().collect::<Vec<_>>() == self.names()
-        } else {
-            tally.served_by.keys().all(|node| self.names().contains(node))
-        };
-        let good = tally.failed.is_empty() && by_expected;
-        self.report.expect(&format!("{when}: fresh visitors are served"), good, &tally.to_string());
+    /// Checks that `count` fresh visitors are all served, and that every running node serves some of them.
+    fn fresh_visitors_by_all(&mut self, when: &str, count: usize) -> Result<()> {
+        let tally = self.fresh_visitors_by(when, count, &self.names())?;
+        let idle: Vec<_> = self.names().into_iter().filter(|node| !tally.served_by.contains_key(node)).collect();
+        self.report.expect(&format!("{when}: every node serves some"), idle.is_empty(), &format!("idle: {idle:?}"));
         Ok(())
     }
 
-    /// Checks how the regular visitors fared since the last time.
-    fn regular_visitors(&mut self, when: &str) {
-        let Some(regulars) = &self.regulars else { return };
-        let tally = regulars.take_tally();
-        let good = tally.failed.is_empty();
-        self.report.expect(&format!("{when}: regular visitors need no more than a reload"), good, &tally.to_string());
+    /// Checks that `count` fresh visitors are all served, and by nobody but `nodes`.
+    fn fresh_visitors_by(&mut self, when: &str, count: usize, nodes: &[String]) -> Result<Tally> {
+        let tally = visitors::fresh(self.net, self.cluster.address()?, count, 4)?;
+        let good = tally.is_good(FRESH) && tally.served_by.keys().all(|node| nodes.contains(node));
+        self.report.expect(&format!("{when}: fresh visitors are served"), good, &tally.to_string());
+        Ok(tally)
+    }
+
+    /// Checks how the regular visitors fared since the last time: none waited longer than `limit` for a page.
+    fn regular_visitors(&mut self, when: &str, limit: Duration) -> Result<()> {
+        let Some(regulars) = &self.regulars else { return Ok(()) };
+        let tally = regulars.take_tally()?;
+        let what = format!("{when}: regular visitors get each page within {} s", limit.as_secs());
+        self.report.expect(&what, tally.is_good(limit), &tally.to_string());
+        Ok(())
     }
 }

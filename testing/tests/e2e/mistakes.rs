@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rustbalance_testing::process::Process;
 
-use crate::Scenario;
+use crate::{RELOAD, Scenario};
 
 /// Exit codes, as `rustbalance --help` lists them.
 const RUNTIME: i32 = 1;
@@ -36,7 +36,7 @@ impl Scenario<'_> {
         self.join_is_refused("an unreachable peer", &with(&good, "--peer-endpoint", &nobody))?;
         self.port_in_use()?;
         self.two_on_one_directory()?;
-        self.regular_visitors("during the mistakes");
+        self.regular_visitors("during the mistakes", RELOAD)?;
         Ok(())
     }
 

@@ -10,10 +10,13 @@ use rustbalance_testing::process;
 use rustbalance_testing::wait::{self, Answer};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open};
 
-use crate::{LONG, Scenario};
+use crate::{LONG, RELOAD, RELOAD_AFTER_A_KILL, Scenario};
 
 /// From a tor's death to its successor's points in the plan.
 const RESTARTED: Duration = Duration::from_secs(60);
+/// From the death of an application to its node's points being out of the plan, and back: three probes 5 s apart, one of
+/// which may take as long, then the upload.
+const NOTICED: Duration = Duration::from_secs(30);
 
 impl Scenario<'_> {
     /// The tor of a follower dies.
@@ -46,7 +49,7 @@ impl Scenario<'_> {
         let restarted = self.cluster.node(number)?.tor_pid()?;
         self.report.expect("it is another process", restarted != tor, &format!("pid {tor}, then {restarted}"));
         self.settle(&format!("after the tor of {whose} was killed"), LONG)?;
-        self.regular_visitors(&format!("while the tor of {whose} was down"));
+        self.regular_visitors(&format!("while the tor of {whose} was down"), RELOAD_AFTER_A_KILL)?;
         Ok(())
     }
 
@@ -57,25 +60,65 @@ impl Scenario<'_> {
         self.report.step(&format!("the control connection of {name}, the publisher, breaks"));
         let node = self.cluster.node(holder)?;
         let tor = node.tor_pid()?;
-        let before = control_connections(node, tor)?;
+        // Ours, and so not the node's doing: it has to be undone by the node once it is connected again.
+        node.tor_control()?.command(b"SETCONF PublishHidServDescriptors=1\r\n")?;
+        let before = wait::until("our own control connections to be gone", LONG, || {
+            let open = control_connections(node, tor)?;
+            Ok(Answer::from_option((open.len() == 1).then(|| open.clone()), || format!("{open:?}")))
+        })?;
         for socket in &before {
             break_connection(tor, *socket)?;
         }
         let broken = Instant::now();
         let again = wait::until("another control connection", LONG, || {
-            let now = control_connections(node, node.tor_pid()?)?;
+            let now = control_connections(node, tor)?;
             let new = now.iter().any(|socket| !before.contains(socket));
             Ok(Answer::from_option(new.then(|| broken.elapsed()), || format!("{now:?}, before {before:?}")))
         })?;
-        let same = node.tor_pid()? == tor;
         self.report.in_time("a lost control connection is made again", again, Duration::from_secs(10));
+        let reasserted = wait::until("the wanted state to be in force again", LONG, || {
+            let publishing = self.cluster.node(holder)?.publishing()?;
+            Ok(Answer::from_option(publishing.ends_with("=0").then(|| publishing.clone()), || publishing))
+        });
+        self.report.check("the wanted state is in force again", reasserted);
+        let same = self.cluster.node(holder)?.tor_pid()? == tor;
         self.report.expect("its tor lived on", same, &format!("pid {tor}"));
         self.settle("after the control connection broke", LONG)?;
-        let mut control = self.cluster.node(holder)?.tor_control()?;
-        let publishing = control.command(b"GETCONF PublishHidServDescriptors\r\n")?.to_string();
-        self.report.expect("the wanted state is in force", publishing.ends_with("=0"), &publishing);
-        self.regular_visitors("while the control connection was down");
+        self.regular_visitors("while the control connection was down", RELOAD)?;
         Ok(())
+    }
+
+    /// The application of a node dies: its tor and its introduction points are well, and still nobody is sent there.
+    pub fn target_dies(&mut self) -> Result<()> {
+        let holder = self.cluster.holder(LONG)?;
+        let number = self.cluster.running().into_iter().find(|number| *number != holder).context("no follower")?;
+        let name = self.cluster.node(number)?.name.clone();
+        self.report.step(&format!("the application of {name} dies"));
+        self.cluster.node(number)?.web().pause();
+        let gone = self.wait_points_of(number, "its points to leave the plan", |points| points.is_empty())?;
+        self.report.in_time(&format!("the points of {name} leave the plan"), gone, NOTICED);
+        let said = self.cluster.node(number)?.status()?.target;
+        self.report.expect("its status says so", said == "down", &said);
+        let others: Vec<String> = self.names().into_iter().filter(|other| *other != name).collect();
+        let holder = self.cluster.holder(LONG)?;
+        self.cluster
+            .wait_for(holder, "the plan without it, confirmed", LONG, |status| plan::is_confirmed(status, u64::MAX))?;
+        self.hsdirs_hold_the_plan(holder, "with a dead application")?;
+        self.fresh_visitors_by("with a dead application", 6, &others)?;
+        self.cluster.node(number)?.web().resume()?;
+        let back = self.wait_points_of(number, "its points to return", |points| !points.is_empty())?;
+        self.report.in_time("its application is back, and so are its points", back, NOTICED);
+        self.settle("after the application came back", LONG)?;
+        self.regular_visitors("while an application was dead", RELOAD_AFTER_A_KILL)
+    }
+
+    /// How long until the publisher's plan has such points of a node.
+    fn wait_points_of(&self, number: usize, what: &str, such: impl Fn(&BTreeSet<String>) -> bool) -> Result<Duration> {
+        let began = Instant::now();
+        wait::until(what, LONG, || {
+            let points = self.points_of(number)?;
+            Ok(Answer::from_option(such(&points).then(|| began.elapsed()), || format!("{} points", points.len())))
+        })
     }
 
     /// Points of a node in the publisher's plan.

@@ -11,7 +11,7 @@ use rustbalance_testing::cluster::plan;
 use rustbalance_testing::tor_net::Rotation;
 use rustbalance_testing::visitors;
 
-use crate::{LONG, Scenario};
+use crate::{FRESH, LONG, RELOAD, Scenario};
 
 /// What is tried in between takes no longer.
 const ROOM: Duration = Duration::from_secs(80);
@@ -24,8 +24,16 @@ impl Scenario<'_> {
     /// Crosses one of each, and does the rest meanwhile.
     pub fn live_through_rotations(&mut self) -> Result<()> {
         let mut wanted = vec![Rotation::SharedRandom, Rotation::TimePeriod];
-        let mut meanwhile: Vec<fn(&mut Self) -> Result<()>> =
-            vec![Self::mistakes, Self::lost_control_connection, Self::publishers_tor_is_killed, Self::tor_is_killed];
+        // From the last to the first.
+        let mut meanwhile: Vec<fn(&mut Self) -> Result<()>> = vec![
+            Self::two_die_at_once,
+            Self::publisher_stops,
+            Self::target_dies,
+            Self::mistakes,
+            Self::lost_control_connection,
+            Self::publishers_tor_is_killed,
+            Self::tor_is_killed,
+        ];
         while !wanted.is_empty() || !meanwhile.is_empty() {
             let (next, left) = self.net.next_rotation();
             if (left > ROOM || wanted.is_empty())
@@ -58,9 +66,9 @@ impl Scenario<'_> {
         });
         crossed?;
         let tally = tally.map_err(|_| anyhow!("the visitors panicked"))??;
-        let good = tally.failed.is_empty() && tally.served() > 0;
+        let good = tally.is_good(FRESH);
         self.report.expect(&format!("{rotation:?}: fresh visitors meanwhile"), good, &tally.to_string());
-        self.regular_visitors(&format!("{rotation:?}"));
+        self.regular_visitors(&format!("{rotation:?}"), RELOAD)?;
         Ok(())
     }
 

@@ -5,12 +5,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use rustbalance_testing::process;
 use rustbalance_testing::takeover::Victim;
+use rustbalance_testing::visitors;
 use rustbalance_testing::wait::{self, Answer};
 
-use crate::{LONG, Scenario};
+use crate::{LONG, RELOAD, RELOAD_AFTER_A_KILL, Scenario};
 
 /// From the publisher's death to the survivors' plan on every HSDir.
 const TAKEN_OVER: Duration = Duration::from_secs(10);
+/// From SIGTERM to the publisher until another one's complete plan is on every HSDir. The lease is released at once; the
+/// rest is building, uploading, and reading it back.
+const HANDED_OVER: Duration = Duration::from_secs(5);
 /// For a node to stop in good order.
 const STOPPED: Duration = Duration::from_secs(15);
 
@@ -26,8 +30,8 @@ impl Scenario<'_> {
         let plan_name = "the survivors' complete plan is on every HSDir of both slots";
         self.report.in_time(plan_name, takeover.takeover, TAKEN_OVER);
         self.report.in_time("no HSDir lists a dead point", takeover.dead_points_gone, TAKEN_OVER);
-        self.fresh_visitors("after the kill", 12, false)?;
-        self.regular_visitors("through the kill");
+        self.fresh_visitors_by("after the kill", 12, &self.names())?;
+        self.regular_visitors("through the kill", RELOAD_AFTER_A_KILL)?;
         Ok(())
     }
 
@@ -41,8 +45,50 @@ impl Scenario<'_> {
         let started = Instant::now();
         self.settle(&format!("{name} is back"), LONG)?;
         self.report.in_time("a killed node comes back", started.elapsed(), Duration::from_secs(60));
-        self.regular_visitors("while it came back");
+        self.regular_visitors("while it came back", RELOAD)?;
         Ok(())
+    }
+
+    /// The publisher is stopped in good order: nobody has to wait for a silence.
+    pub fn publisher_stops(&mut self) -> Result<()> {
+        let holder = self.cluster.holder(LONG)?;
+        let name = self.cluster.node(holder)?.name.clone();
+        self.report.step(&format!("{name}, the publisher, is stopped in good order"));
+        let victim = Victim::find(&self.cluster, &mut self.reader)?;
+        let stopped = victim.stop(STOPPED)?;
+        let takeover = stopped.watch(&mut self.reader)?;
+        self.report.note(&format!("{takeover:?}"));
+        self.report.in_time("another one has published its complete plan", takeover.takeover, HANDED_OVER);
+        self.report.in_time("no HSDir lists a point of it", takeover.dead_points_gone, HANDED_OVER);
+        self.fresh_visitors_by("after the stop", 6, &self.names())?;
+        self.cluster.restart(holder)?;
+        self.settle(&format!("{name} is back"), LONG)?;
+        self.regular_visitors("while the publisher was stopped and came back", RELOAD_AFTER_A_KILL)
+    }
+
+    /// Two of three die at once: the last one is a minority, which takes nothing away from a majority that it merely
+    /// cannot hear. The address is served all the same: clients go on from a dead point to a live one.
+    pub fn two_die_at_once(&mut self) -> Result<()> {
+        let survivor = *self.cluster.running().first().context("nobody runs")?;
+        let name = self.cluster.node(survivor)?.name.clone();
+        self.report.step(&format!("all but {name} die at once"));
+        let dead: Vec<usize> = self.cluster.running().into_iter().filter(|number| *number != survivor).collect();
+        for number in &dead {
+            self.cluster.node(*number)?.kill();
+        }
+        self.cluster.wait_for(survivor, "the survivor to know that it is alone", LONG, |status| {
+            let live = status.members.iter().filter(|member| member.liveness != "down").count();
+            if live == 1 { Ok(()) } else { Err(format!("{live} members are not down")) }
+        })?;
+        let tally = visitors::fresh(self.net, self.cluster.address()?, 8, 4)?;
+        let good = tally.is_good(visitors::PATIENCE) && tally.served_by.keys().all(|node| *node == name);
+        self.report.expect("the one that is left serves everybody", good, &tally.to_string());
+        for number in dead {
+            self.cluster.restart(number)?;
+        }
+        self.settle("all are back", LONG)?;
+        self.fresh_visitors_by("all are back", 6, &self.names())?;
+        self.regular_visitors("while two of three were dead", visitors::PATIENCE)
     }
 
     /// A node that does not publish leaves for good.
@@ -57,7 +103,7 @@ impl Scenario<'_> {
         let members = self.cluster.node(holder)?.status()?.members;
         let listed = members.iter().any(|member| member.name == name);
         self.report.expect("who has left is no member", !listed, &format!("{} members", members.len()));
-        self.regular_visitors("while a node left");
+        self.regular_visitors("while a node left", RELOAD)?;
         Ok(())
     }
 
@@ -69,8 +115,8 @@ impl Scenario<'_> {
         self.report.note(&format!("{takeover:?}"));
         self.report.in_time("the last one's plan is on every HSDir", takeover.takeover, TAKEN_OVER);
         self.settle("one node left", LONG)?;
-        self.fresh_visitors("one node left", 6, true)?;
-        self.regular_visitors("with one node left");
+        self.fresh_visitors_by_all("one node left", 6)?;
+        self.regular_visitors("with one node left", RELOAD_AFTER_A_KILL)?;
         Ok(())
     }
 
