@@ -18,6 +18,9 @@ pub use node::Node;
 /// Where nodes' meshes listen, each on an address of its own.
 const MESH_PORT: u16 = 7900;
 
+/// How many nodes a first cluster may have at most: the second one's names and addresses begin after them.
+const SECOND_CLUSTER: usize = 8;
+
 /// What `init` and `join` print with `--json`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Report {
@@ -38,6 +41,10 @@ pub struct Cluster<'a> {
     net: &'a TorNet,
     binary: PathBuf,
     log_level: String,
+    /// Its nodes are called `node1`, ... from here on.
+    first: usize,
+    /// What its nodes serve; each a web application of its own if `None`.
+    target: Option<String>,
     /// In the order of joining.
     pub nodes: Vec<Node>,
 }
@@ -48,7 +55,15 @@ impl<'a> Cluster<'a> {
     /// # Errors
     /// If the `rustbalance` binary was not built.
     pub fn new(net: &'a TorNet, log_level: &str) -> Result<Self> {
-        Ok(Self { net, binary: binary()?, log_level: log_level.into(), nodes: Vec::new() })
+        Ok(Self { net, binary: binary()?, log_level: log_level.into(), first: 0, target: None, nodes: Vec::new() })
+    }
+
+    /// A second cluster on the same network, all of whose nodes serve `target`.
+    ///
+    /// # Errors
+    /// As [`Cluster::new`].
+    pub fn in_front_of(target: &str, net: &'a TorNet, log_level: &str) -> Result<Self> {
+        Ok(Self { first: SECOND_CLUSTER, target: Some(target.to_owned()), ..Self::new(net, log_level)? })
     }
 
     /// The `rustbalance` binary.
@@ -70,7 +85,7 @@ impl<'a> Cluster<'a> {
     /// If a command fails, with what it said.
     pub fn add(&mut self, through: Option<usize>) -> Result<usize> {
         let number = self.nodes.len();
-        let mut node = Node::prepare(self.net, &self.binary, number, MESH_PORT)?;
+        let mut node = Node::prepare(self.net, &self.binary, self.first + number, MESH_PORT, self.target.as_deref())?;
         let arguments = match through {
             None => vec!["init".to_owned()],
             Some(peer) => self.node(peer)?.join_arguments(),

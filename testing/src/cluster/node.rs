@@ -35,8 +35,9 @@ pub struct Node {
 }
 
 impl Node {
-    /// Makes the state directory with a configuration for the test network, and starts the web application.
-    pub(super) fn prepare(net: &TorNet, binary: &Path, number: usize, port: u16) -> Result<Self> {
+    /// Makes the state directory with a configuration for the test network, and starts the web application, which is
+    /// served unless there is another `target`.
+    pub(super) fn prepare(net: &TorNet, binary: &Path, number: usize, port: u16, target: Option<&str>) -> Result<Self> {
         let name = format!("node{}", number + 1);
         let dir = net.dir_of(&name);
         let endpoint = SocketAddrV4::new(net.spare_address(u8::try_from(number)?), port);
@@ -46,7 +47,7 @@ impl Node {
         let config = format!(
             "name = {name:?}\n\n[mesh]\nlisten = \"{endpoint}\"\nendpoint = \"{endpoint}\"\n\n\
              [service]\ntarget = \"{}\"\n\n[tor]\noptions = [\n{}]\n",
-            web.target(),
+            target.map_or_else(|| web.target(), str::to_owned),
             options.concat()
         );
         fs::write(dir.join("rustbalance.toml"), config)?;

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustbalance_testing::client::Client;
-use rustbalance_testing::cluster::{Node, plan};
-use rustbalance_testing::visitors::{PATIENCE, Regulars};
+use rustbalance_testing::cluster::{Cluster, Node, plan};
+use rustbalance_testing::visitors::{self, PATIENCE, Regulars};
 use rustbalance_testing::wait::{self, Answer};
 
 use crate::{LONG, RELOAD, Scenario};
@@ -74,6 +74,27 @@ impl Scenario<'_> {
     pub fn all_serve(&mut self) -> Result<()> {
         self.report.step("all nodes serve");
         self.fresh_visitors_by_all("three nodes", 24)
+    }
+}
+
+impl Scenario<'_> {
+    /// A node of another cluster whose target is this service: reached through that node's own tor.
+    pub fn onion_target(&mut self) -> Result<()> {
+        self.report.step("another service, whose target is this onion");
+        let mut outer = Cluster::in_front_of(&format!("{}:80", self.cluster.address()?), self.net, "info")?;
+        outer.add(None)?;
+        outer.wait_for(0, "its target to answer", LONG, |status| match status.target.as_str() {
+            "up" => plan::alone_and_native(status),
+            target => Err(format!("target {target}")),
+        })?;
+        self.reader.wait_published(outer.address()?, LONG)?;
+        let tally = visitors::fresh(self.net, outer.address()?, 4, 2)?;
+        let inner = tally.served_by.keys().all(|node| self.names().contains(node));
+        let good = tally.is_good(PATIENCE) && inner;
+        self.report.expect("its visitors get the pages of this one", good, &tally.to_string());
+        let status = outer.node(0)?.terminate(LONG)?;
+        self.report.expect("it stops in good order", status.success(), &status.to_string());
+        Ok(())
     }
 }
 

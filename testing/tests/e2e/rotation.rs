@@ -26,6 +26,7 @@ impl Scenario<'_> {
         let mut wanted = vec![Rotation::SharedRandom, Rotation::TimePeriod];
         // From the last to the first.
         let mut meanwhile: Vec<fn(&mut Self) -> Result<()>> = vec![
+            Self::onion_target,
             Self::two_die_at_once,
             Self::publisher_stops,
             Self::target_dies,
