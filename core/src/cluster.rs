@@ -55,6 +55,7 @@ use crate::id::{ClusterId, EffectId, NodeId, WgPublicKey};
 use crate::input::EffectError;
 use crate::output::{DurableKind, Event, Outbox, Peer, TimerName};
 use crate::rng::Rng;
+use crate::sabotage::{Rule, is_broken};
 use crate::time::{Mono, Now};
 
 pub use self::exercise::exercise_datagrams;
@@ -285,7 +286,9 @@ impl Cluster {
 
     fn notice_stall(&mut self, now: Mono) {
         let epoch_seq = self.lease.holding().map(|_| self.lease.newest());
-        let Some(stalled) = self.stall.notice(now, epoch_seq) else { return };
+        let Some(stalled) = self.stall.notice(now, epoch_seq).filter(|_| !is_broken(Rule::DiscardAtStall)) else {
+            return;
+        };
         self.build_era += 1;
         if let Stalled::Until(grace_until) = stalled {
             self.members.stall(now, grace_until);
@@ -296,6 +299,7 @@ impl Cluster {
     fn judge(&mut self, now: Mono, out: &mut Outbox) {
         let holder = self.lease.holder(now).map(|(node, _)| node);
         let hearer = ranks!(self).hearers(holder).contains(&self.me.id);
+        let hearer = hearer && !is_broken(Rule::OwnEvidenceOfDeath);
         let told = if hearer { BTreeMap::new() } else { self.lease.told(now, ranks!(self)) };
         let last = self.lease.last_holder();
         let judgement = Judgement { hearer, holder: last, told: &|node| told.get(&node).copied() };

@@ -17,6 +17,7 @@ pub mod onion;
 pub mod output;
 pub mod publish;
 pub mod rng;
+pub mod sabotage;
 pub mod status;
 pub mod time;
 pub mod tor;

@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use super::timing::{HANDOVER, PREEMPT_CALM, PREEMPT_DELAY, PREEMPT_DELAY_MAX};
 use crate::id::NodeId;
+use crate::sabotage::{Rule, is_broken};
 use crate::time::Mono;
 
 /// What a node remembers of hand-overs it took part in.
@@ -22,6 +23,9 @@ pub(super) struct Handover {
 impl Handover {
     /// How long we must have been eligible before we ask: doubled per lost lease, halved per calm hour.
     pub(super) fn preempt_delay(&self, now: Mono) -> Duration {
+        if is_broken(Rule::DampedPreemption) {
+            return Duration::ZERO;
+        }
         let calm = now.since(self.lost_at).as_secs() / PREEMPT_CALM.as_secs();
         let lost = self.lost.saturating_sub(u32::try_from(calm).unwrap_or(u32::MAX)).min(16);
         (PREEMPT_DELAY * (1 << lost)).min(PREEMPT_DELAY_MAX)

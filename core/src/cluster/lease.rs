@@ -34,6 +34,7 @@ use super::{GENERATION, Publication};
 use crate::id::NodeId;
 use crate::output::Outbox;
 use crate::rng::Rng;
+use crate::sabotage::{Rule, is_broken};
 use crate::time::Mono;
 
 /// What the lease looks at but does not own.
@@ -230,7 +231,7 @@ impl Lease {
         match self.state {
             State::Following => self.follow(now, ctx, rng, out),
             State::Asking { since, repeated } => self.ask_on(now, ctx, since, repeated, rng, out),
-            State::Claiming { epoch, .. } if ctx.durable => {
+            State::Claiming { epoch, .. } if ctx.durable || is_broken(Rule::ClaimOnDisk) => {
                 self.state = State::Holding { epoch, seq: 0, since: now, beat_at: now, unfit_since: None };
                 self.hold(now, ctx, rng, out);
                 return true;

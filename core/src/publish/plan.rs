@@ -5,6 +5,7 @@ use crate::cluster::{Liveness, Member, NodeState, PlanNode, Record, View};
 use crate::hsdesc::{InnerHeader, IntroPoint};
 use crate::id::NodeId;
 use crate::merge::{LeftOut, Merged, Offer, merge};
+use crate::sabotage::{Rule, is_broken};
 use crate::time::Mono;
 use core::time::Duration;
 use sha3::{Digest, Sha3_256};
@@ -95,7 +96,7 @@ fn share(now: Mono, member: &Member, proven: Option<&PlanNode>, wake: &mut Wake)
         Liveness::Live => {}
         Liveness::Unknown => {
             let until = member.since.plus(UNKNOWN_KEPT);
-            if now >= until {
+            if now >= until || is_broken(Rule::UnknownIsNotDown) {
                 return None;
             }
             wake.at(until);

@@ -2,6 +2,7 @@
 
 use crate::onion::revision::RevisionCounter;
 use crate::rng::Rng;
+use crate::sabotage::{Rule, is_broken};
 use crate::time::Mono;
 use crate::tor::UploadFailure;
 use core::time::Duration;
@@ -103,7 +104,8 @@ impl Target {
 
     /// It refuses, and first did so long before `until` that a rival's race is over.
     fn is_poisoned(&self, until: impl Fn(Mono) -> Mono) -> bool {
-        let for_long = self.refused.is_some_and(|(first, last)| until(last).since(first) >= POISONED_AFTER);
+        let patience = if is_broken(Rule::PatienceAfterRefusal) { Duration::ZERO } else { POISONED_AFTER };
+        let for_long = self.refused.is_some_and(|(first, last)| until(last).since(first) >= patience);
         for_long && self.failure == Some(UploadFailure::Rejected)
     }
 

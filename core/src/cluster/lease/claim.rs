@@ -7,6 +7,7 @@ use super::{Context, Lease, State};
 use crate::id::NodeId;
 use crate::output::Outbox;
 use crate::rng::Rng;
+use crate::sabotage::{Rule, is_broken};
 use crate::time::Mono;
 
 impl Lease {
@@ -17,7 +18,8 @@ impl Lease {
         if is_due(self.deaf_at(now, ctx)) {
             self.claim(true);
         } else if is_due(self.claim_at(ctx)) {
-            if self.newest.as_ref().is_some_and(|seen| seen.beacon.released) {
+            let unasked = is_broken(Rule::AskBeforeClaim);
+            if unasked || self.newest.as_ref().is_some_and(|seen| seen.beacon.released) {
                 self.claim(false);
             } else {
                 self.state = State::Asking { since: now, repeated: false };

@@ -10,6 +10,7 @@ use super::{Context, Lease, Seen, State, jitter};
 use crate::id::NodeId;
 use crate::output::Outbox;
 use crate::rng::Rng;
+use crate::sabotage::{Rule, is_broken};
 use crate::time::Mono;
 
 /// What a beacon turned out to be.
@@ -49,11 +50,19 @@ impl Lease {
         if claim.generation != GENERATION {
             return Err(PeerError::Stale);
         }
+        if let Some(seen) = self.newest.as_mut().filter(|_| is_broken(Rule::RenewByNewerOnly)) {
+            (seen.at, seen.renewed_at) = (now, now);
+        }
         let newest = self.newest.as_ref().map(|seen| &seen.beacon);
         let order = (claim.epoch, claim.seq);
+        let old = |held: &Beacon| held.seq >= claim.seq && !is_broken(Rule::RefuseOldSeq);
+        let higher = |held: &Beacon| match is_broken(Rule::EpochsThenRanks) {
+            true => held.epoch > claim.epoch,
+            false => held.lease() > claim.lease(),
+        };
         let is_lower = match newest {
-            Some(held) if held.lease() == claim.lease() && held.seq >= claim.seq => return Err(PeerError::Duplicate),
-            Some(held) if held.lease() > claim.lease() => {
+            Some(held) if held.lease() == claim.lease() && old(held) => return Err(PeerError::Duplicate),
+            Some(held) if higher(held) => {
                 if holder == ctx.me() || self.rivals.get(&holder).is_some_and(|seen| *seen >= order) {
                     return Err(PeerError::Stale);
                 }
@@ -86,7 +95,8 @@ impl Lease {
         let (before, renewed, released_at) = same.map_or((Mono::default(), at, None), |seen| {
             (seen.at, seen.renewed_at, seen.beacon.released.then_some(seen.at))
         });
-        let renewed_at = if beacon.hears(ctx.ranks.roster, ctx.me()) { at.max(renewed) } else { renewed };
+        let hears_us = beacon.hears(ctx.ranks.roster, ctx.me()) || is_broken(Rule::HeedHeard);
+        let renewed_at = if hears_us { at.max(renewed) } else { renewed };
         // The first of the last words counts.
         let at = released_at.filter(|_| beacon.released).unwrap_or(at.max(before));
         if same.is_none() {
@@ -112,7 +122,8 @@ impl Lease {
     /// A holder stops at once. A claim goes on only if the lease is still free, or was ours to take anyway.
     fn yield_to(&mut self, epoch: u64, is_held: bool) {
         let goes_on = match self.state {
-            State::Following | State::Holding { .. } | State::Releasing { .. } => false,
+            State::Holding { .. } => is_broken(Rule::LoserStops),
+            State::Following | State::Releasing { .. } => false,
             State::Asking { .. } => !is_held,
             State::Claiming { epoch: ours, firm } => epoch < ours && (firm || !is_held),
         };

@@ -1,0 +1,59 @@
+//! Rules of the protocol that a test can break, one at a time, to show that the simulator is not blind to it.
+//!
+//! Only the feature `sabotage` can break anything; without it every question is answered "no" at compile time. The rule
+//! broken is kept per thread, since the rules stand in places that have nothing in common but the thread they run on.
+
+/// One rule. The name says what it demands; broken, the node does not do so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Who claims asks for a newer beacon first.
+    AskBeforeClaim,
+    /// Only a strictly newer beacon renews the lease.
+    RenewByNewerOnly,
+    /// A beacon renews only for members that its holder hears.
+    HeedHeard,
+    /// A beacon of an old `seq` is refused.
+    RefuseOldSeq,
+    /// Descriptors from before a stall are thrown away, and uploads wait after one.
+    DiscardAtStall,
+    /// A claim counts once it is on disk.
+    ClaimOnDisk,
+    /// Of two leases of one epoch the better rank wins.
+    EpochsThenRanks,
+    /// Who meets a higher lease stops publishing.
+    LoserStops,
+    /// Who wins over a rival, or takes over, uploads again.
+    WinnerUploads,
+    /// Before an epoch's first upload the records that heartbeats name are waited for.
+    RecordGate,
+    /// A member that is merely unknown keeps its points.
+    UnknownIsNotDown,
+    /// Periods follow the consensus, not the wall clock.
+    PeriodByConsensus,
+    /// One refusal is no reason to go ahead of the clock.
+    PatienceAfterRefusal,
+    /// Who hears everyone believes nobody's word that a member is down.
+    OwnEvidenceOfDeath,
+    /// Leases lost make a better priority wait longer before it preempts.
+    DampedPreemption,
+}
+
+#[cfg(feature = "sabotage")]
+thread_local! {
+    static BROKEN: core::cell::Cell<Option<Rule>> = const { core::cell::Cell::new(None) };
+}
+
+/// From now on nodes on this thread break `rule`, and no other; `None` for none.
+#[cfg(feature = "sabotage")]
+pub fn break_rule(rule: Option<Rule>) {
+    BROKEN.set(rule);
+}
+
+/// Whether `rule` is to be broken.
+pub(crate) fn is_broken(rule: Rule) -> bool {
+    #[cfg(feature = "sabotage")]
+    let broken = BROKEN.get();
+    #[cfg(not(feature = "sabotage"))]
+    let broken: Option<Rule> = None;
+    broken == Some(rule)
+}
