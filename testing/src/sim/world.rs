@@ -19,6 +19,7 @@ use rustbalance_core::{
 use sha2::{Digest, Sha256};
 
 use super::check::Checks;
+use super::fault::Trouble;
 use super::hsdirs::{HsDirs, Refused};
 use super::network::TorNetwork;
 use super::tor::{Effect, TorModel};
@@ -102,6 +103,8 @@ pub struct SimNode {
     pub(super) is_leaving: bool,
     /// Writes fail.
     pub(super) disk_fails: bool,
+    /// The operator's application.
+    pub(super) target: TargetHealth,
     joiner: Option<Joiner>,
     founded: Option<(ClusterId, NodeId)>,
     timer: Option<u64>,
@@ -156,6 +159,8 @@ pub struct World {
     checks: Checks,
     /// Cut links, by (sender, receiver).
     pub cut: std::collections::BTreeSet<(usize, usize)>,
+    /// Other lasting faults.
+    pub trouble: Trouble,
 }
 
 impl World {
@@ -184,6 +189,7 @@ impl World {
             log: None,
             checks: Checks::default(),
             cut: Default::default(),
+            trouble: Trouble::default(),
         }
     }
 
@@ -253,7 +259,7 @@ impl World {
         }
         node.core = Some(core);
         self.drain(index);
-        self.step_input(index, Input::Target(TargetHealth::Up));
+        self.step_input(index, Input::Target(self.nodes[index].target));
         self.start_tor(index);
         if self.options.starved_ms.is_some() {
             self.push(index, 1, Happening::Starve);
@@ -582,7 +588,7 @@ impl World {
                 self.reconnect(index, 100);
             }
             Output::Persist { id, record } => {
-                let delay = 1 + self.draw(self.options.disk_ms_max);
+                let delay = 1 + self.draw(self.options.disk_ms_max.max(self.trouble.disk_ms));
                 self.push(index, delay, Happening::Persisted { id, record });
             }
             Output::Event(Event::Role(role)) => self.nodes[index].role = role,
@@ -626,7 +632,8 @@ impl World {
         }
         let Some(target) = self.nodes.iter().position(|node| node.id == to) else { return };
         let from = self.nodes[index].id;
-        let lost = self.draw(1000) < self.options.loss_permille || self.cut.contains(&(index, target));
+        let loss = self.options.loss_permille.max(self.trouble.loss_permille);
+        let lost = self.draw(1000) < loss || self.cut.contains(&(index, target));
         let twice = self.draw(1000) < self.options.duplicate_permille;
         for _ in 0..if lost { 0 } else { 1 + usize::from(twice) } {
             let delay = self.delay();
@@ -659,6 +666,7 @@ impl SimNode {
             is_frozen: false,
             is_leaving: false,
             disk_fails: false,
+            target: TargetHealth::Up,
             joiner: None,
             founded: None,
             timer: None,
