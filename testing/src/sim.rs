@@ -1,14 +1,31 @@
 //! The deterministic cluster simulator: the very same [`rustbalance_core::Node`] as the binary, in a world of
 //! virtual time where one seed drives everything. No threads, no sockets, no clock.
 //!
-//! [`world::World`] owns the event queue and the nodes; [`tor::TorModel`] speaks tor's control protocol to a node;
-//! [`hsdirs::HsDirs`] keeps what was uploaded under tor's revision rule; [`network::TorNetwork`] makes the consensus.
-//! After every step each invariant in [`check`] looks at the world.
+//! * [`world::World`] owns what is still to happen (`queue`) and the machines; `perform` does what a daemon wishes.
+//! * [`machine`] is a machine with its [`clock`]; `admission` is how it becomes a member.
+//! * [`mesh`] is the network between machines, `tunnel` a WireGuard tunnel's end.
+//! * [`tor::TorModel`] speaks tor's control protocol to a daemon; `tors` are the tors in their world.
+//! * [`hsdirs::HsDirs`] keeps what was uploaded under tor's revision rule; [`network::TorNetwork`] makes the consensus,
+//!   [`layout`] says which HSDirs matter.
+//! * [`fault::Fault`] is all that can go wrong, `strike` is how it does, [`trouble`] what lasts.
+//!
+//! After every step each invariant in [`check`] looks at what has changed in the world.
 
+mod admission;
 pub mod check;
+pub mod clock;
 pub mod fault;
 pub mod hsdirs;
+pub mod layout;
+pub mod machine;
+pub mod mesh;
 pub mod network;
+mod perform;
+mod queue;
 pub mod scenario;
+mod strike;
 pub mod tor;
+mod tors;
+pub mod trouble;
+mod tunnel;
 pub mod world;

@@ -1,4 +1,5 @@
-//! The invariants of DESIGN section 4, one file each; every checker looks at the world after every step.
+//! The invariants of DESIGN section 4, one file each. After every step each looks at what has changed, and when calm
+//! begins, which is when most of them begin to bind, at everything.
 
 mod bounds;
 mod counters;
@@ -9,7 +10,7 @@ mod never_poorer;
 mod one_publisher;
 pub mod plan_complete;
 
-use super::world::World;
+use super::world::{Changes, World};
 
 /// "Calm" means no fault for this long, milliseconds: everything must have converged.
 /// A takeover takes 6 s at most, a restarted node listens for 4.25 s first, and uploads take their time.
@@ -18,22 +19,41 @@ pub const CONVERGE_MS: u64 = 12_000;
 /// All checkers with their memory.
 #[derive(Default)]
 pub struct Checks {
+    calm: bool,
+    settled: bool,
     bounds: bounds::Bounds,
-    counters: counters::Counters,
-    plan_complete: plan_complete::PlanComplete,
+    dead_points: dead_points::DeadPoints,
 }
 
 impl Checks {
     /// The first violation found.
     pub fn after_step(&mut self, world: &mut World) -> Result<(), String> {
-        one_publisher::check(world)?;
-        native::check(world)?;
-        epochs::check(world)?;
-        never_poorer::check(world)?;
+        let layout = world.layout();
+        let (calm, settled) = (is_calm(world), is_settled(world));
+        if (calm && !self.calm) || (settled && !self.settled) {
+            world.changed = Changes { sender: world.changed.sender, ..Changes::ALL };
+        }
+        (self.calm, self.settled) = (calm, settled);
+        let changed = world.changed;
         self.bounds.check(world)?;
-        self.counters.check(world)?;
-        dead_points::check(world)?;
-        self.plan_complete.check(world)
+        if changed.roles {
+            epochs::check(world)?;
+        }
+        if changed.native || changed.machines {
+            native::check(world)?;
+        }
+        if changed.roles || changed.machines || changed.points {
+            one_publisher::check(world)?;
+        }
+        if let Some(taken) = world.taken.take() {
+            counters::check(world, &layout, &taken)?;
+            never_poorer::check(world, &taken)?;
+        }
+        self.dead_points.check(world, &layout)?;
+        if calm && (changed.stored || changed.machines || changed.points) {
+            plan_complete::missing(world).map_or(Ok(()), Err)?;
+        }
+        Ok(())
     }
 }
 
@@ -44,7 +64,12 @@ fn is_majority_live(world: &World) -> bool {
     live * 2 >= members.count()
 }
 
-/// True if all live nodes can talk to each other and nothing has happened to the world for [`CONVERGE_MS`].
+/// True if nothing has happened to the world for [`CONVERGE_MS`].
+fn is_settled(world: &World) -> bool {
+    !world.turmoil && world.now >= world.calm_since + CONVERGE_MS
+}
+
+/// True if besides all live nodes can talk to each other.
 fn is_calm(world: &World) -> bool {
-    !world.turmoil && world.cut.is_empty() && world.now >= world.calm_since + CONVERGE_MS
+    is_settled(world) && world.cut.is_empty()
 }

@@ -1,6 +1,7 @@
 //! What the HSDirs hold, under C tor's rule: a revision counter equal to or below the stored one is refused.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -11,27 +12,50 @@ use rustbalance_core::onion::period::TimePeriod;
 use rustbalance_core::onion::revision::RevisionCounter;
 use rustbalance_core::time::Wall;
 
+/// Texts whose content is remembered: one descriptor goes to 16 HSDirs and is decoded once.
+const DECODED_MAX: usize = 8;
+
 /// One stored descriptor.
 #[derive(Clone, Debug)]
 pub struct Stored {
     /// Its revision counter.
     pub revision: RevisionCounter,
     /// Keys of the points in it.
-    pub points: BTreeSet<[u8; 32]>,
+    pub points: Arc<BTreeSet<[u8; 32]>>,
     /// The text.
-    pub text: String,
+    pub text: Arc<str>,
 }
 
-/// Every HSDir's store, and the counters of what they were asked to take.
+/// What an upload says, once decoded.
+#[derive(Clone)]
+struct Decoded {
+    blind: HsBlindId,
+    revision: RevisionCounter,
+    points: Arc<BTreeSet<[u8; 32]>>,
+}
+
+/// Every HSDir's store, and what became of uploads.
 #[derive(Default)]
 pub struct HsDirs {
     stored: BTreeMap<(RelayFingerprint, HsBlindId), Stored>,
-    /// Contents already decoded, by text: 16 uploads of one descriptor are decoded once.
-    decoded: BTreeMap<String, Result<BTreeSet<[u8; 32]>, String>>,
+    decoded: VecDeque<(Arc<str>, Result<Decoded, String>)>,
+    ill_until: BTreeMap<RelayFingerprint, u64>,
+    late_until: BTreeMap<RelayFingerprint, u64>,
     /// Uploads taken.
     pub accepted: u64,
     /// Uploads refused for their counter.
     pub refused: u64,
+}
+
+/// An upload that was stored.
+#[derive(Debug)]
+pub struct Accepted {
+    /// Under which key.
+    pub blind: HsBlindId,
+    /// What was there.
+    pub before: Option<Stored>,
+    /// What is there.
+    pub stored: Stored,
 }
 
 /// Why an upload was not stored.
@@ -39,53 +63,100 @@ pub struct HsDirs {
 pub enum Refused {
     /// Counter not above the stored one: `UPLOAD_REJECTED`.
     Stale,
+    /// This HSDir takes nothing now.
+    Ill,
     /// A client would refuse it. A violation: we never upload such a thing.
     Bad(String),
 }
 
 impl HsDirs {
-    /// Takes an upload of `text` for `service` at one HSDir.
+    /// Takes an upload of `text` for `service` at one HSDir, at true time `now`.
     pub fn upload(
         &mut self,
+        now: u64,
         relay: RelayFingerprint,
-        text: &str,
+        text: &Arc<str>,
         service: HsId,
         periods: &[TimePeriod],
         wall: Wall,
-    ) -> Result<(), Refused> {
-        let bad = |what: &str| Refused::Bad(what.to_owned());
-        let blind = blinded_key(text).ok_or_else(|| bad("no blinded key in its certificate"))?;
-        let revision = hsdesc::peek_revision(text.as_bytes()).ok_or_else(|| bad("no revision counter"))?;
-        let points = match self.decoded.get(text) {
-            Some(decoded) => decoded.clone(),
-            None => {
-                let decoded = hsdesc::open(text.as_bytes(), service, periods, None, wall)
-                    .map(|descriptor| descriptor.points.iter().map(|point| point.auth_key).collect())
-                    .map_err(|error| format!("{error:?}"));
-                self.decoded.insert(text.to_owned(), decoded.clone());
-                decoded
-            }
-        };
-        let points = points.map_err(|what| bad(&what))?;
-        if self.stored.get(&(relay, blind)).is_some_and(|stored| stored.revision >= revision) {
+    ) -> Result<Accepted, Refused> {
+        if self.is_ill(relay, now) {
+            return Err(Refused::Ill);
+        }
+        let Decoded { blind, revision, points } = self.decode(text, service, periods, wall).map_err(Refused::Bad)?;
+        let before = self.stored.get(&(relay, blind));
+        if before.is_some_and(|stored| stored.revision >= revision) {
             self.refused += 1;
             return Err(Refused::Stale);
         }
         self.accepted += 1;
-        self.stored.insert((relay, blind), Stored { revision, points, text: text.to_owned() });
-        Ok(())
+        let stored = Stored { revision, points, text: text.clone() };
+        let before = self.stored.insert((relay, blind), stored.clone());
+        Ok(Accepted { blind, before, stored })
     }
 
-    /// Keys of the points that `relay` holds for the period that `text` is of.
-    pub fn points(&self, relay: RelayFingerprint, text: &str) -> BTreeSet<[u8; 32]> {
-        let stored = blinded_key(text).and_then(|blind| self.get(relay, blind));
-        stored.map(|stored| stored.points.clone()).unwrap_or_default()
+    fn decode(
+        &mut self,
+        text: &Arc<str>,
+        service: HsId,
+        periods: &[TimePeriod],
+        wall: Wall,
+    ) -> Result<Decoded, String> {
+        if let Some((_, decoded)) = self.decoded.iter().find(|(known, _)| known == text) {
+            return decoded.clone();
+        }
+        let decoded = decode(text, service, periods, wall);
+        if self.decoded.len() >= DECODED_MAX {
+            self.decoded.pop_front();
+        }
+        self.decoded.push_back((text.clone(), decoded.clone()));
+        decoded
     }
 
     /// What `relay` holds under `blind`.
     pub fn get(&self, relay: RelayFingerprint, blind: HsBlindId) -> Option<&Stored> {
         self.stored.get(&(relay, blind))
     }
+
+    /// It loses all it holds.
+    pub(super) fn forget(&mut self, relay: RelayFingerprint) {
+        self.stored.retain(|(holder, _), _| *holder != relay);
+    }
+
+    /// It takes and gives nothing until then.
+    pub(super) fn fall_ill(&mut self, relay: RelayFingerprint, until: u64) {
+        self.ill_until.insert(relay, until);
+    }
+
+    /// Whether it takes and gives nothing.
+    pub fn is_ill(&self, relay: RelayFingerprint, now: u64) -> bool {
+        self.ill_until.get(&relay).is_some_and(|until| now < *until)
+    }
+
+    /// It answers late until then.
+    pub(super) fn slow_down(&mut self, relay: RelayFingerprint, until: u64) {
+        self.late_until.insert(relay, until);
+    }
+
+    /// Whether it answers late.
+    pub(super) fn answers_late(&self, relay: RelayFingerprint, now: u64) -> bool {
+        self.late_until.get(&relay).is_some_and(|until| now < *until)
+    }
+
+    /// All are well again.
+    pub(super) fn heal(&mut self) {
+        self.ill_until.clear();
+        self.late_until.clear();
+    }
+}
+
+fn decode(text: &str, service: HsId, periods: &[TimePeriod], wall: Wall) -> Result<Decoded, String> {
+    let blind = blinded_key(text).ok_or("no blinded key in its certificate")?;
+    let revision = hsdesc::peek_revision(text.as_bytes()).ok_or("no revision counter")?;
+    let descriptor =
+        hsdesc::open(text.as_bytes(), service, periods, None, wall).map_err(|error| format!("{error:?}"))?;
+    let points = descriptor.points.iter().map(|point| point.auth_key).collect();
+    Ok(Decoded { blind, revision, points: Arc::new(points) })
 }
 
 /// The blinded key in the extension of `descriptor-signing-key-cert`: 32 bytes before the 64 of the signature.

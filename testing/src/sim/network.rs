@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
@@ -24,14 +25,31 @@ pub struct Relay {
     /// `ntor-onion-key`.
     pub ntor: [u8; 32],
     microdesc: String,
+    /// In consensuses from the first to before the second, unix seconds.
+    there: (u64, u64),
 }
 
 /// All relays, every one an HSDir.
 pub struct TorNetwork {
-    /// The relays, in order of fingerprint.
+    /// The relays, in order of fingerprint; those that have left among them.
     pub relays: Vec<Relay>,
-    rings: BTreeMap<u64, std::sync::Arc<Ring>>,
+    count: u64,
+    hours: BTreeMap<u64, Arc<Hour>>,
+    microdescs_reply: Option<Arc<[u8]>>,
 }
+
+/// What one consensus says.
+pub struct Hour {
+    /// As text.
+    pub consensus: String,
+    /// The ring it makes.
+    pub ring: Arc<Ring>,
+    /// The reply to GETINFO of it.
+    pub(super) consensus_reply: Arc<[u8]>,
+}
+
+/// Hours kept: tors lag behind, and some look back.
+const HOURS_MAX: usize = 6;
 
 fn hash(label: &str, number: u64) -> [u8; 32] {
     Sha256::new().chain_update(label).chain_update(number.to_be_bytes()).finalize().into()
@@ -45,7 +63,12 @@ impl Relay {
         let ntor = *x25519_base(hash("ntor", number)).as_bytes();
         let (key, id) = (BASE64.encode(ntor), BASE64.encode(ed25519));
         let microdesc = format!("onion-key\nntor-onion-key {key}\nid ed25519 {id}\n");
-        Self { fingerprint: RelayFingerprint(fingerprint), ed25519, ntor, microdesc }
+        Self { fingerprint: RelayFingerprint(fingerprint), ed25519, ntor, microdesc, there: (0, u64::MAX) }
+    }
+
+    /// Whether it is in the consensus of that hour.
+    pub fn is_there(&self, valid_after: u64) -> bool {
+        (self.there.0..self.there.1).contains(&valid_after)
     }
 }
 
@@ -56,10 +79,30 @@ pub fn x25519_base(secret: [u8; 32]) -> x25519_dalek::PublicKey {
 
 impl TorNetwork {
     /// A network of `relays` HSDirs, always the same ones.
-    pub fn new(relays: u64) -> Self {
-        let mut relays: Vec<_> = (0..relays).map(Relay::new).collect();
+    pub fn new(count: u64) -> Self {
+        let mut relays: Vec<_> = (0..count).map(Relay::new).collect();
         relays.sort_by_key(|relay| relay.fingerprint);
-        Self { relays, rings: BTreeMap::new() }
+        Self { relays, count, hours: BTreeMap::new(), microdescs_reply: None }
+    }
+
+    /// The relay is not in the consensuses after the one at unix time `secs`.
+    pub(super) fn leave(&mut self, relay: RelayFingerprint, secs: u64) {
+        let next = Self::valid_after(secs) + VOTING_INTERVAL_SECS;
+        if let Some(relay) = self.relays.iter_mut().find(|other| other.fingerprint == relay) {
+            relay.there.1 = relay.there.1.min(next);
+        }
+        self.hours.retain(|valid_after, _| *valid_after < next);
+    }
+
+    /// One relay more is in the consensuses after the one at unix time `secs`.
+    pub(super) fn enter(&mut self, secs: u64) {
+        let next = Self::valid_after(secs) + VOTING_INTERVAL_SECS;
+        let relay = Relay { there: (next, u64::MAX), ..Relay::new(self.count) };
+        self.count += 1;
+        let at = self.relays.partition_point(|other| other.fingerprint < relay.fingerprint);
+        self.relays.insert(at, relay);
+        self.hours.retain(|valid_after, _| *valid_after < next);
+        self.microdescs_reply = None;
     }
 
     /// `valid-after` of the consensus in force at unix time `secs`.
@@ -68,7 +111,7 @@ impl TorNetwork {
     }
 
     /// The consensus in force at unix time `secs`, as text.
-    pub fn consensus(&self, secs: u64) -> String {
+    fn consensus(&self, secs: u64) -> String {
         let valid_after = Self::valid_after(secs);
         // A new shared random value comes every 24 voting intervals, at 00:00 UTC.
         let run = valid_after / (24 * VOTING_INTERVAL_SECS);
@@ -80,7 +123,7 @@ impl TorNetwork {
             let value = base64::engine::general_purpose::STANDARD.encode(hash("srv", run));
             let _ = writeln!(text, "shared-rand-{word}-value 3 {value}");
         }
-        for (number, relay) in self.relays.iter().enumerate() {
+        for (number, relay) in self.relays.iter().filter(|relay| relay.is_there(valid_after)).enumerate() {
             let digest = BASE64.encode(Sha256::digest(&relay.microdesc));
             let name = BASE64.encode(relay.fingerprint.0);
             let _ = writeln!(text, "r relay{number} {name} 2038-01-01 00:00:00 10.0.0.1 9001 0\nm {digest}");
@@ -90,23 +133,48 @@ impl TorNetwork {
         text
     }
 
-    /// `GETINFO md/all`.
-    pub fn microdescs(&self) -> String {
+    /// The reply to GETINFO of all microdescriptors; a tor keeps those of relays that have left for days.
+    pub(super) fn microdescs_reply(&mut self) -> Arc<[u8]> {
+        if let Some(reply) = &self.microdescs_reply {
+            return reply.clone();
+        }
+        let reply = block("md/all", &self.microdescs());
+        self.microdescs_reply = Some(reply.clone());
+        reply
+    }
+
+    fn microdescs(&self) -> String {
         self.relays.iter().map(|relay| relay.microdesc.as_str()).collect()
     }
 
-    /// The ring in force at unix time `secs`.
-    pub fn ring(&mut self, secs: u64) -> std::sync::Arc<Ring> {
+    /// The consensus in force at unix time `secs`.
+    pub fn hour(&mut self, secs: u64) -> Arc<Hour> {
         let valid_after = Self::valid_after(secs);
-        if let Some(ring) = self.rings.get(&valid_after) {
-            return ring.clone();
+        if let Some(hour) = self.hours.get(&valid_after) {
+            return hour.clone();
         }
-        let consensus = Consensus::parse(self.consensus(secs).as_bytes()).expect("our own consensus parses");
+        let consensus = self.consensus(secs);
+        let parsed = Consensus::parse(consensus.as_bytes()).expect("our own consensus parses");
         let identities = microdesc::identities(self.microdescs().as_bytes());
-        let ring = std::sync::Arc::new(Ring::new(&consensus, &identities, false));
-        self.rings.insert(valid_after, ring.clone());
-        ring
+        let ring = Arc::new(Ring::new(&parsed, &identities, false));
+        let consensus_reply = block("dir/status-vote/current/consensus-microdesc", &consensus);
+        let hour = Arc::new(Hour { consensus, ring, consensus_reply });
+        while self.hours.len() >= HOURS_MAX {
+            self.hours.pop_first();
+        }
+        self.hours.insert(valid_after, hour.clone());
+        hour
     }
+
+    /// The ring in force at unix time `secs`.
+    pub fn ring(&mut self, secs: u64) -> Arc<Ring> {
+        self.hour(secs).ring.clone()
+    }
+}
+
+/// The whole reply to GETINFO of one long value.
+fn block(key: &str, value: &str) -> Arc<[u8]> {
+    format!("250+{key}=\r\n{}.\r\n250 OK\r\n", value.replace('\n', "\r\n")).as_bytes().into()
 }
 
 /// `YYYY-MM-DD HH:MM:SS` (proleptic Gregorian; Howard Hinnant's `civil_from_days`).

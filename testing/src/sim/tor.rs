@@ -1,6 +1,8 @@
 //! A model of one node's tor: it speaks the control protocol to the node and holds introduction points.
-//! What it models of C tor: bootstrap, complete and incomplete descriptors, circuits behind the points,
-//! `PublishHidServDescriptors`, `+HSPOST`, `HSFETCH`, loss of run-time settings at a restart.
+//! What it models of C tor (DESIGN section 2): bootstrap, points that come one by one, a descriptor that follows their
+//! circuits a second later, `PublishHidServDescriptors`, `+HSPOST`, `HSFETCH`, loss of run-time settings at a restart.
+
+use std::sync::Arc;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::Rng as _;
@@ -12,15 +14,16 @@ use rustbalance_core::onion::period::{Slot, TimePeriod};
 use rustbalance_core::onion::revision::RevisionCounter;
 use rustbalance_core::time::Wall;
 
+use super::fault::UploadFault;
 use super::network::{TorNetwork, x25519_base};
 
 /// What a tor does in answer to its node.
 #[derive(Debug)]
 pub enum Effect {
     /// Bytes to the node.
-    Reply(Vec<u8>),
+    Reply(Arc<[u8]>),
     /// An upload is on its way to this HSDir.
-    Upload(RelayFingerprint, String),
+    Upload(RelayFingerprint, Arc<str>),
     /// A fetch is on its way to this HSDir.
     Fetch(RelayFingerprint),
 }
@@ -31,16 +34,23 @@ pub struct TorModel {
     host: String,
     /// `PublishHidServDescriptors`.
     pub publishes: bool,
-    /// The points of its descriptor; each has a circuit.
+    /// Its introduction points that have a circuit.
     pub points: Vec<IntroPoint>,
     /// Names the process, as its pid would.
     pub process: u64,
     /// A new consensus reaches this tor so much later than others, seconds.
     pub lag_secs: u64,
+    /// What becomes of uploads, and until when, milliseconds of true time.
+    pub(super) uploads: Option<(UploadFault, u64)>,
     bootstrapped: bool,
+    /// The points of its descriptor, which follows the circuits.
+    listed: Vec<IntroPoint>,
+    circuits: Vec<(u64, RelayFingerprint)>,
+    next_circuit: u64,
     pending: Vec<u8>,
-    /// GETINFO's descriptor with what it was made of: encoding anew at every poll would cost the simulator its speed.
-    descriptor: Option<(TimePeriod, Vec<IntroPoint>, String)>,
+    /// The reply to GETINFO of the descriptor and its period: encoding anew at every poll would cost the simulator
+    /// its speed.
+    descriptor: Option<(TimePeriod, Arc<[u8]>)>,
     revision: u64,
     rng: ChaCha20Rng,
 }
@@ -57,7 +67,11 @@ impl TorModel {
             points: Vec::new(),
             process,
             lag_secs: 0,
+            uploads: None,
             bootstrapped: false,
+            listed: Vec::new(),
+            circuits: Vec::new(),
+            next_circuit: 1,
             pending: Vec::new(),
             descriptor: None,
             revision: 0,
@@ -65,26 +79,56 @@ impl TorModel {
         }
     }
 
-    /// Bootstrap ends and `count` introduction points on relays of their own come up.
-    pub fn bootstrap(&mut self, network: &TorNetwork, count: usize) -> Vec<u8> {
+    /// Bootstrap ends; returns the event.
+    pub(super) fn bootstrap(&mut self) -> Vec<u8> {
         self.bootstrapped = true;
-        while self.points.len() < count {
-            let point = self.new_point(network);
-            if self.points.iter().all(|other| other.relay() != point.relay()) {
-                self.points.push(point);
-            }
-        }
-        self.revision += 1;
-        let mut events = "650 STATUS_CLIENT NOTICE BOOTSTRAP PROGRESS=100 TAG=done SUMMARY=\"Done\"\r\n".to_owned();
-        for circuit in self.circuits().lines() {
-            events.push_str(&format!("650 CIRC {circuit}\r\n"));
-        }
-        events.into_bytes()
+        self.revision = 1;
+        self.descriptor = None;
+        b"650 STATUS_CLIENT NOTICE BOOTSTRAP PROGRESS=100 TAG=done SUMMARY=\"Done\"\r\n".to_vec()
     }
 
-    fn new_point(&mut self, network: &TorNetwork) -> IntroPoint {
-        let index = self.rng.next_u64() as usize % network.relays.len();
-        let relay = network.relays.get(index).expect("index is below the length");
+    /// An introduction point more, on a relay that has none; returns the event.
+    pub(super) fn add_point(&mut self, network: &TorNetwork, secs: u64) -> Vec<u8> {
+        let point = loop {
+            let point = self.new_point(network, secs);
+            if self.points.iter().all(|other| other.relay() != point.relay()) {
+                break point;
+            }
+        };
+        let circuit = (self.next_circuit, point.relay().expect("our points name their relay"));
+        self.next_circuit += 1;
+        self.points.push(point);
+        self.circuits.push(circuit);
+        format!("650 CIRC {}\r\n", self.circuit(circuit, "BUILT")).into()
+    }
+
+    /// The circuit behind a point closes; returns the point's key and the event.
+    pub(super) fn close_point(&mut self, point: usize) -> ([u8; 32], Vec<u8>) {
+        let (key, circuit) = (self.points.remove(point).auth_key, self.circuits.remove(point));
+        (key, format!("650 CIRC {}\r\n", self.circuit(circuit, "CLOSED")).into())
+    }
+
+    /// The descriptor catches up with the circuits.
+    pub(super) fn relist(&mut self) {
+        if self.listed != self.points {
+            self.listed = self.points.clone();
+            self.revision += 1;
+            self.descriptor = None;
+        }
+    }
+
+    /// Whether it can have introduction points.
+    pub(super) fn is_bootstrapped(&self) -> bool {
+        self.bootstrapped
+    }
+
+    fn new_point(&mut self, network: &TorNetwork, secs: u64) -> IntroPoint {
+        let relay = loop {
+            let relay = &network.relays[self.rng.next_u64() as usize % network.relays.len()];
+            if relay.is_there(TorNetwork::valid_after(secs)) {
+                break relay;
+            }
+        };
         let mut auth = [0; 32];
         self.rng.fill_bytes(&mut auth);
         let mut enc = [0; 32];
@@ -104,15 +148,6 @@ impl TorModel {
     /// A controller connects: what the last one left unfinished is gone.
     pub fn connected(&mut self) {
         self.pending.clear();
-    }
-
-    /// The circuits behind its points close.
-    pub fn closing(&self) -> Vec<u8> {
-        self.circuits()
-            .lines()
-            .map(|line| format!("650 CIRC {}\r\n", line.replace("BUILT", "CLOSED")))
-            .collect::<String>()
-            .into()
     }
 
     /// Bytes from the node at unix time `wall`.
@@ -137,45 +172,53 @@ impl TorModel {
 
     fn answer(&mut self, command: &str, network: &mut TorNetwork, wall: Wall, effects: &mut Vec<Effect>) {
         let (word, arguments) = command.split_once(' ').unwrap_or((command, ""));
-        let before = effects.len();
-        let reply = match word {
-            "GETINFO" => {
-                let lines: Vec<_> = arguments.split(' ').map(|key| self.info(key, network, wall)).collect();
-                // One key without an answer spoils the whole reply, as in tor.
-                match lines.iter().find(|line| line.starts_with("55")) {
-                    Some(refusal) => refusal.clone(),
-                    None => lines.concat() + "250 OK\r\n",
-                }
-            }
-            "GETCONF" => format!("250 {arguments}=0\r\n"),
+        let server = || {
+            let server = arguments.split(['\r', ' ']).find_map(|word| word.strip_prefix("SERVER="));
+            server.and_then(RelayFingerprint::from_hex).expect("uploads and fetches name their HSDir")
+        };
+        let reply = |text: &str| Effect::Reply(text.as_bytes().into());
+        match word {
+            "GETINFO" => effects.push(Effect::Reply(self.getinfo(arguments, network, wall))),
+            "GETCONF" => effects.push(reply(&format!("250 {arguments}=0\r\n"))),
             "SETCONF" => {
                 if let Some(value) = arguments.strip_prefix("PublishHidServDescriptors=") {
                     self.publishes = value.trim_matches('"') == "1";
                 }
-                "250 OK\r\n".to_owned()
+                effects.push(reply("250 OK\r\n"));
             }
             "+HSPOST" => {
-                let (line, body) = arguments.split_once("\r\n").unwrap_or((arguments, ""));
-                let server = line.split(' ').find_map(|word| word.strip_prefix("SERVER="));
-                let relay = server.and_then(RelayFingerprint::from_hex).expect("every upload names its HSDir");
-                effects.push(Effect::Upload(relay, unstuff(body)));
-                "250 OK\r\n".to_owned()
+                let (_, body) = arguments.split_once("\r\n").unwrap_or((arguments, ""));
+                effects.extend([reply("250 OK\r\n"), Effect::Upload(server(), unstuff(body).into())]);
             }
-            "HSFETCH" => {
-                let server = arguments.split(' ').find_map(|word| word.strip_prefix("SERVER="));
-                effects.push(Effect::Fetch(server.and_then(RelayFingerprint::from_hex).expect("names its HSDir")));
-                "250 OK\r\n".to_owned()
-            }
-            "SETEVENTS" => "250 OK\r\n".to_owned(),
-            other => format!("510 Unrecognized command \"{other}\"\r\n"),
-        };
-        effects.insert(before, Effect::Reply(reply.into_bytes()));
+            "HSFETCH" => effects.extend([reply("250 OK\r\n"), Effect::Fetch(server())]),
+            "SETEVENTS" => effects.push(reply("250 OK\r\n")),
+            other => effects.push(reply(&format!("510 Unrecognized command \"{other}\"\r\n"))),
+        }
     }
 
-    fn info(&mut self, key: &str, network: &mut TorNetwork, wall: Wall) -> String {
-        let line = |value: &str| format!("250-{key}={value}\r\n");
-        let block = |value: &str| format!("250+{key}=\r\n{}.\r\n", value.replace('\n', "\r\n"));
+    fn getinfo(&mut self, arguments: &str, network: &mut TorNetwork, wall: Wall) -> Arc<[u8]> {
         let secs = wall.as_secs() - self.lag_secs;
+        if self.bootstrapped {
+            // The long ones are kept, as they are asked for again and again.
+            match arguments {
+                "dir/status-vote/current/consensus-microdesc" => return network.hour(secs).consensus_reply.clone(),
+                "md/all" => return network.microdescs_reply(),
+                _ => {}
+            }
+            if arguments.strip_prefix("hs/service/desc/id/").is_some_and(|host| host == self.host) {
+                return self.descriptor(network, wall);
+            }
+        }
+        let lines: Vec<_> = arguments.split(' ').map(|key| self.info(key, secs)).collect();
+        // One key without an answer spoils the whole reply, as in tor.
+        match lines.iter().find(|line| line.starts_with("55")) {
+            Some(refusal) => refusal.as_bytes().into(),
+            None => (lines.concat() + "250 OK\r\n").as_bytes().into(),
+        }
+    }
+
+    fn info(&self, key: &str, secs: u64) -> String {
+        let line = |value: &str| format!("250-{key}={value}\r\n");
         match key {
             "status/bootstrap-phase" if self.bootstrapped => {
                 line("NOTICE BOOTSTRAP PROGRESS=100 TAG=done SUMMARY=\"Done\"")
@@ -183,44 +226,42 @@ impl TorModel {
             "status/bootstrap-phase" => line("NOTICE BOOTSTRAP PROGRESS=5 TAG=conn SUMMARY=\"Connecting\""),
             "process/pid" => line(&self.process.to_string()),
             _ if !self.bootstrapped => format!("551 Not yet: {key}\r\n"),
-            "consensus/valid-after" => {
-                let text = network.consensus(secs);
-                line(text.lines().find_map(|line| line.strip_prefix("valid-after ")).unwrap_or_default())
+            "consensus/valid-after" => line(&super::network::date(TorNetwork::valid_after(secs))),
+            "circuit-status" if self.circuits.is_empty() => line(""),
+            "circuit-status" => {
+                let circuits = self.circuits.iter().map(|circuit| self.circuit(*circuit, "BUILT") + "\r\n");
+                format!("250+{key}=\r\n{}.\r\n", circuits.collect::<String>())
             }
-            "dir/status-vote/current/consensus-microdesc" => block(&network.consensus(secs)),
-            "md/all" => block(&network.microdescs()),
-            "circuit-status" if self.points.is_empty() => line(""),
-            "circuit-status" => block(&self.circuits()),
-            _ if key == format!("hs/service/desc/id/{}", self.host) => match self.points.is_empty() {
-                true => "551 Not available\r\n".to_owned(),
-                false => block(&self.descriptor(network, wall)),
-            },
             _ => format!("552 Unrecognized key \"{key}\"\r\n"),
         }
     }
 
-    fn circuits(&self) -> String {
-        let path = |point: &IntroPoint| point.relay().expect("our points name their relay");
-        let line = |(number, point): (usize, &IntroPoint)| {
-            format!(
-                "{} BUILT ${}~relay PURPOSE=HS_SERVICE_INTRO HS_STATE=HSSI_ESTABLISHED REND_QUERY={}\n",
-                number + 1,
-                path(point),
-                self.host
-            )
-        };
-        self.points.iter().enumerate().map(line).collect()
+    fn circuit(&self, (number, relay): (u64, RelayFingerprint), status: &str) -> String {
+        let host = &self.host;
+        format!("{number} {status} ${relay}~relay PURPOSE=HS_SERVICE_INTRO HS_STATE=HSSI_ESTABLISHED REND_QUERY={host}")
     }
 
-    /// Tor's own descriptor: an instance answers with the one of its first slot.
-    fn descriptor(&mut self, network: &mut TorNetwork, wall: Wall) -> String {
+    /// Tor's own descriptor: 551 before it has one, then without points at revision 0, then with them. An instance
+    /// answers with the one of its first slot.
+    fn descriptor(&mut self, network: &mut TorNetwork, wall: Wall) -> Arc<[u8]> {
         let period = network.ring(wall.as_secs() - self.lag_secs).slot_period(Slot::First);
-        if let Some((of, points, text)) = &self.descriptor
+        if let Some((of, reply)) = &self.descriptor
             && *of == period
-            && *points == self.points
         {
-            return text.clone();
+            return reply.clone();
         }
+        let text = match (self.revision, self.listed.is_empty()) {
+            (0, _) => return b"551 Not available\r\n".as_slice().into(),
+            (_, true) => "hs-descriptor 3\ndescriptor-lifetime 180\nrevision-counter 0\n".to_owned(),
+            (_, false) => self.encode(period, wall),
+        };
+        let (host, body) = (&self.host, text.replace('\n', "\r\n"));
+        let reply: Arc<[u8]> = format!("250+hs/service/desc/id/{host}=\r\n{body}.\r\n250 OK\r\n").as_bytes().into();
+        self.descriptor = Some((period, reply.clone()));
+        reply
+    }
+
+    fn encode(&mut self, period: TimePeriod, wall: Wall) -> String {
         let blind = self.master.blind(period);
         let subcredential = self.master.public().subcredential(blind.public());
         let header = InnerHeader(vec!["create2-formats 2".to_owned(), "flow-control 1-2 31".to_owned()]);
@@ -229,22 +270,20 @@ impl TorModel {
             subcredential,
             revision: RevisionCounter(self.revision),
             header: &header,
-            points: &self.points,
+            points: &self.listed,
             clients: &[],
             now: wall,
         };
         let mut keys = SigningKeys::new(&blind, &mut self.rng, wall);
-        let text = build(&mut keys, &content, &mut self.rng).expect("our points are good");
-        self.descriptor = Some((period, self.points.clone(), text.clone()));
-        text
+        build(&mut keys, &content, &mut self.rng).expect("our points are good")
     }
 
-    /// `HS_DESC` after an upload.
-    pub fn upload_event(&self, relay: RelayFingerprint, accepted: bool) -> Vec<u8> {
+    /// `HS_DESC` after an upload; `reason` if it failed.
+    pub fn upload_event(&self, relay: RelayFingerprint, reason: Option<&str>) -> Vec<u8> {
         let host = &self.host;
-        match accepted {
-            true => format!("650 HS_DESC UPLOADED {host} UNKNOWN ${relay}~relay\r\n"),
-            false => format!("650 HS_DESC FAILED {host} NO_AUTH ${relay}~relay x REASON=UPLOAD_REJECTED\r\n"),
+        match reason {
+            None => format!("650 HS_DESC UPLOADED {host} UNKNOWN ${relay}~relay\r\n"),
+            Some(reason) => format!("650 HS_DESC FAILED {host} NO_AUTH ${relay}~relay x REASON={reason}\r\n"),
         }
         .into_bytes()
     }

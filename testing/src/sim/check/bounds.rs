@@ -1,40 +1,67 @@
-//! Invariant 7: everything is bounded; here datagrams per node and second, and epochs per hour.
+//! Invariant 7: everything is bounded; here datagrams per node and second, and leases.
 
 use rustbalance_core::cluster::Role;
 
-use super::World;
+use super::{World, is_calm};
 
 /// Beats (2 a second to three nodes), beacons and their forwarding (2 a second to at most 4 and to all), records,
 /// acknowledgements and probes of five nodes stay far below.
 const DATAGRAMS_PER_SECOND_MAX: u64 = 150;
 /// The same while faults come one after the other: who was frozen answers everything at once.
 const DATAGRAMS_IN_TURMOIL_MAX: u64 = 600;
-/// A node may gain the lease this often in one run.
-const LEASES_MAX: u32 = 12;
+/// More for each member beyond five: a holder sends its beacons to 32, and is sent everybody's beats and records.
+const DATAGRAMS_PER_MEMBER: u64 = 20;
+/// A lease that changes hands has a fault as its cause; a claim may have a rival, and a start brings a few.
+const LEASES_AT_START: u64 = 8;
+const LEASES_PER_FAULT: u64 = 2;
 
 #[derive(Default)]
 pub(super) struct Bounds {
-    gained: u32,
+    gained: u64,
     last_epoch: u64,
 }
 
 impl Bounds {
     pub(super) fn check(&mut self, world: &World) -> Result<(), String> {
-        let most = if world.turmoil { DATAGRAMS_IN_TURMOIL_MAX } else { DATAGRAMS_PER_SECOND_MAX };
-        for (index, node) in world.nodes.iter().enumerate() {
-            if node.sent.1 > most {
-                return Err(format!("{index} sent {} datagrams in one second", node.sent.1));
+        match world.changed.sender {
+            _ if world.changed.everything => {
+                (0..world.nodes.len()).try_for_each(|index| datagrams(world, index))?;
             }
+            Some(index) => datagrams(world, index)?,
+            None => {}
+        }
+        if world.changed.roles { self.leases(world) } else { Ok(()) }
+    }
+
+    fn leases(&mut self, world: &World) -> Result<(), String> {
+        for (index, node) in world.nodes.iter().enumerate() {
             if let Role::Holder { epoch } = node.role
                 && epoch > self.last_epoch
             {
                 self.last_epoch = epoch;
                 self.gained += 1;
+                if is_calm(world) && !world.changed.everything {
+                    return Err(format!("{index} took the lease in calm, epoch {epoch}"));
+                }
             }
         }
-        match self.gained {
-            0..=LEASES_MAX => Ok(()),
-            gained => Err(format!("{gained} leases in one run")),
+        let most = LEASES_AT_START + LEASES_PER_FAULT * world.faults;
+        if self.gained > most {
+            return Err(format!("{} leases after {} faults", self.gained, world.faults));
         }
+        Ok(())
+    }
+}
+
+fn datagrams(world: &World, index: usize) -> Result<(), String> {
+    let sent = world.nodes[index].sent.1;
+    let most = if world.turmoil { DATAGRAMS_IN_TURMOIL_MAX } else { DATAGRAMS_PER_SECOND_MAX };
+    if sent <= most {
+        return Ok(()); // without counting the members
+    }
+    let members = world.nodes.iter().filter(|node| node.is_member).count() as u64;
+    match most + members.saturating_sub(5) * DATAGRAMS_PER_MEMBER {
+        most if sent > most => Err(format!("{index} sent {sent} datagrams in one second")),
+        _ => Ok(()),
     }
 }

@@ -1,46 +1,32 @@
-//! Invariant 5: counters on an HSDir grow (the model refuses others) and never run ahead of true time by over 5 s.
-
-use std::collections::BTreeMap;
-
-use rustbalance_core::onion::period::{Slot, TimePeriod};
-use rustbalance_core::onion::revision::RevisionCipher;
-use rustbalance_core::time::ValidAfter;
+//! Invariant 5: counters on an HSDir grow (the model refuses others) and never run ahead of true time by over 5 s,
+//! unless they must pass one that does.
 
 use super::World;
-use crate::sim::network::TorNetwork;
+use crate::sim::layout::Layout;
+use crate::sim::world::Taken;
 
 /// How far ahead an honest publisher's clock may be, seconds.
 const AHEAD_SECS_MAX: u64 = 5;
 
-#[derive(Default)]
-pub(super) struct Counters {
-    seen: u64,
-    ciphers: BTreeMap<TimePeriod, RevisionCipher>,
+pub(super) fn check(world: &World, layout: &Layout, taken: &Taken) -> Result<(), String> {
+    // A publisher whose consensus is older may still serve the period before: its counters are far from ours.
+    let Some(slot) = layout.slots.iter().find(|slot| slot.blind == taken.blind) else { return Ok(()) };
+    let secs = world.wall().as_secs() + AHEAD_SECS_MAX.max(ahead_secs(world, taken.by));
+    let limit = slot.counter(secs).ok_or("a counter is out of range")?;
+    let must_pass = taken.replaced.is_some_and(|replaced| replaced > limit);
+    if taken.revision > limit && !must_pass {
+        return Err(format!("{} put a counter on {} that is ahead of true time", taken.by, taken.relay));
+    }
+    Ok(())
 }
 
-impl Counters {
-    pub(super) fn check(&mut self, world: &mut World) -> Result<(), String> {
-        if self.seen == world.hsdirs.accepted {
-            return Ok(());
-        }
-        self.seen = world.hsdirs.accepted;
-        let now = world.wall().as_secs();
-        let ring = world.network.ring(now);
-        let at = ValidAfter::from_secs(TorNetwork::valid_after(now));
-        for slot in [Slot::First, Slot::Second] {
-            let period = ring.slot_period(slot);
-            let blind = world.master().blind(period);
-            let cipher = self.ciphers.entry(period).or_insert_with(|| RevisionCipher::new(&blind));
-            let limit = now + AHEAD_SECS_MAX - ring.params().counter_origin(at, slot) + 1;
-            let limit = cipher.counter(u32::try_from(limit).expect("within two days")).expect("in range");
-            for relay in ring.responsible(slot, blind.public()).store {
-                if let Some(stored) = world.hsdirs.get(relay, blind.public())
-                    && stored.revision > limit
-                {
-                    return Err(format!("a counter on {relay} is more than {AHEAD_SECS_MAX} s ahead of true time"));
-                }
-            }
-        }
-        Ok(())
-    }
+/// How far ahead of true time counters of this publisher may be: as far as both its own clock and the median of the
+/// live members' clocks are.
+fn ahead_secs(world: &World, by: usize) -> u64 {
+    let skew = |index: usize| world.nodes[index].clock.skew_ms(world.now);
+    let live = (0..world.nodes.len()).filter(|index| world.nodes[*index].is_live() && world.nodes[*index].is_member);
+    let mut skews: Vec<i64> = live.map(skew).collect();
+    skews.sort_unstable();
+    let median = skews.get(skews.len() / 2).copied().unwrap_or_default();
+    u64::try_from(median.min(skew(by)).max(0)).unwrap_or_default().div_ceil(1000)
 }

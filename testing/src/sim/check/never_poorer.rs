@@ -6,19 +6,19 @@ use crate::sim::world::Taken;
 /// By then a parted node knows that it is parted: silence, probes, and the upload that was under way.
 const PARTED_MS: u64 = 8_000;
 
-pub(super) fn check(world: &mut World) -> Result<(), String> {
-    let Some(Taken { by, relay, removed, points }) = world.taken.take() else { return Ok(()) };
-    if points == 0 {
+pub(super) fn check(world: &World, taken: &Taken) -> Result<(), String> {
+    let Taken { by, relay, removed, points, .. } = taken;
+    if *points == 0 {
         return Err(format!("{by} emptied {relay}"));
     }
     let parted = !world.turmoil && !world.cut.is_empty() && world.now > world.calm_since + PARTED_MS;
-    let judged = is_calm(world) || (parted && is_minority(world, by));
+    let judged = is_calm(world) || (parted && is_minority(world, *by));
     if !judged {
         return Ok(());
     }
     let offers = |key: &[u8; 32]| {
         let offering = world.nodes.iter().position(|node| node.tor.points.iter().any(|point| point.auth_key == *key));
-        offering.filter(|owner| world.nodes[*owner].is_live())
+        offering.filter(|owner| world.nodes[*owner].serves())
     };
     // Of two points on one relay one has to go, and which may change.
     let shared = |key: &[u8; 32]| {
@@ -35,6 +35,6 @@ pub(super) fn check(world: &mut World) -> Result<(), String> {
 /// Whether `node` reaches less than half of the members, itself included.
 fn is_minority(world: &World, node: usize) -> bool {
     let members: Vec<_> = (0..world.nodes.len()).filter(|other| world.nodes[*other].is_member).collect();
-    let reached = members.iter().filter(|other| !world.cut.contains(&(node, **other))).count();
+    let reached = members.iter().filter(|other| !world.cut.contains(node, **other)).count();
     reached * 2 < members.len()
 }

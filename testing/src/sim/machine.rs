@@ -1,0 +1,268 @@
+//! One machine: its daemon, tor, disk and clocks; and how it starts, stands still and dies.
+
+use std::collections::BTreeMap;
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng as _, SeedableRng as _};
+use rustbalance_core::cluster::{ClusterConfig, ClusterToken, NodeKeypair, Role};
+use rustbalance_core::join::Joiner;
+use rustbalance_core::rng::Seed;
+use rustbalance_core::{ClusterId, Config, DurableKind, Input, Node, NodeId, TargetHealth, WgPublicKey};
+
+use super::clock::Clock;
+use super::mesh::Mesh;
+use super::queue::Happening;
+use super::tor::TorModel;
+use super::world::{Options, World};
+
+/// Every node starts from this token.
+pub(super) const TOKEN: [u8; 32] = [7; 32];
+/// Points that are gone are remembered, so many per machine.
+const PAST_POINTS_MAX: usize = 64;
+
+/// What a machine has sent since the world began.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Traffic {
+    /// Datagrams of the daemon.
+    pub datagrams: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// Handshake messages of its tunnels.
+    pub handshakes: u64,
+}
+
+/// One machine.
+pub struct SimNode {
+    /// Its name in the mesh.
+    pub id: NodeId,
+    /// Whose keys it has: its own number, or that of the machine it is a clone of.
+    pub who: u32,
+    /// The daemon, if it runs.
+    pub core: Option<Node>,
+    /// Its tor.
+    pub tor: TorModel,
+    /// Its role as last reported.
+    pub role: Role,
+    /// Its clocks.
+    pub clock: Clock,
+    /// Since when it runs or is dead, milliseconds of true time.
+    pub since: u64,
+    /// Datagrams sent in the current second of true time, and that second.
+    pub sent: (u64, u64),
+    /// All it has sent.
+    pub traffic: Traffic,
+    /// The newest epoch it held with its disk, for the checker.
+    pub epoch_seen: u64,
+    /// Admitted, and has not left.
+    pub is_member: bool,
+    /// The operator's application.
+    pub target: TargetHealth,
+    /// Keys of points it had, and when it lost them: nobody may list them for long.
+    pub past_points: Vec<([u8; 32], u64)>,
+    pub(super) disk: BTreeMap<DurableKind, Vec<u8>>,
+    /// An image of it.
+    pub(super) image: Option<BTreeMap<DurableKind, Vec<u8>>>,
+    pub(super) mesh: Mesh,
+    pub(super) life: u32,
+    /// Names the control connection; what was under way on an older one is lost.
+    pub(super) connection: u64,
+    pub(super) is_connected: bool,
+    /// Inputs to the daemon wait until then.
+    pub(super) still_until: u64,
+    /// Tor does nothing until then.
+    pub(super) tor_still_until: u64,
+    /// Packets that wait for the end of `still_until`.
+    pub(super) backlog: (u64, usize),
+    /// Frozen as a fault, and not only starved.
+    pub(super) is_frozen: bool,
+    pub(super) is_tor_frozen: bool,
+    pub(super) is_leaving: bool,
+    /// Writes fail.
+    pub(super) disk_fails: bool,
+    /// Slowest write, milliseconds, if more than [`Options::disk_ms_max`].
+    pub(super) disk_ms: u64,
+    pub(super) joiner: Option<Joiner>,
+    pub(super) founded: Option<(ClusterId, NodeId)>,
+    pub(super) timer: Option<u64>,
+    pub(super) key_seed: [u8; 32],
+}
+
+impl SimNode {
+    pub(super) fn new(index: u32, master: &[u8], options: &Options, rng: &mut ChaCha20Rng) -> Self {
+        let mut key_seed = [0; 32];
+        rng.fill_bytes(&mut key_seed);
+        let skew = options.skew_ms_max;
+        let skew_ms = (rng.next_u64() % (2 * skew + 1)) as i64 - skew as i64;
+        Self {
+            id: NodeKeypair::from_seed(&key_seed).id(),
+            who: index,
+            core: None,
+            tor: TorModel::new(master, 0, ChaCha20Rng::from_seed(key_seed)),
+            role: Role::Follower,
+            clock: Clock::new(rng.next_u64() % 10_000_000, skew_ms),
+            since: 0,
+            sent: (0, 0),
+            traffic: Traffic::default(),
+            epoch_seen: 0,
+            is_member: false,
+            target: TargetHealth::Up,
+            past_points: Vec::new(),
+            disk: BTreeMap::new(),
+            image: None,
+            mesh: Mesh::at(index),
+            life: 0,
+            connection: 0,
+            is_connected: false,
+            still_until: 0,
+            tor_still_until: 0,
+            backlog: (0, 0),
+            is_frozen: false,
+            is_tor_frozen: false,
+            is_leaving: false,
+            disk_fails: false,
+            disk_ms: 0,
+            joiner: None,
+            founded: None,
+            timer: None,
+            key_seed,
+        }
+    }
+
+    /// Whether its daemon runs, and is not frozen.
+    pub fn is_live(&self) -> bool {
+        self.core.is_some() && !self.is_frozen
+    }
+
+    /// Whether a client that comes to its points is served: daemon, tor and application are well.
+    pub fn serves(&self) -> bool {
+        self.is_live() && !self.is_tor_frozen && self.is_member && self.target == TargetHealth::Up
+    }
+
+    pub(super) fn keypair(&self) -> NodeKeypair {
+        NodeKeypair::from_seed(&self.key_seed)
+    }
+
+    pub(super) fn wg(&self) -> WgPublicKey {
+        WgPublicKey(self.id.0)
+    }
+
+    /// Points that are gone.
+    pub(super) fn lost(&mut self, points: impl IntoIterator<Item = [u8; 32]>, now: u64) {
+        self.past_points.extend(points.into_iter().map(|point| (point, now)));
+        let surplus = self.past_points.len().saturating_sub(PAST_POINTS_MAX);
+        self.past_points.drain(..surplus);
+    }
+
+    fn config(&self, cluster: ClusterId, genesis: NodeId) -> ClusterConfig {
+        let name = format!("node{}", self.who);
+        ClusterConfig {
+            keypair: self.keypair(),
+            wg: self.wg(),
+            cluster,
+            genesis,
+            token: ClusterToken::new(TOKEN),
+            priority: 100,
+            weight: 100,
+            contact: Some(name.clone()),
+            name,
+        }
+    }
+}
+
+impl World {
+    /// Starts the daemon and its tor from what the disk holds.
+    pub fn start(&mut self, index: usize) {
+        self.fault(&format!("{index} starts"));
+        self.changed.machines = true;
+        let mut seed = [0; 32];
+        self.fill(&mut seed);
+        let (master, now, wall) = (self.master(), self.now, self.wall());
+        let node = &mut self.nodes[index];
+        node.life += 1;
+        node.since = now;
+        node.timer = None;
+        node.role = Role::Follower;
+        (node.still_until, node.tor_still_until) = (now, now);
+        (node.is_frozen, node.is_tor_frozen) = (false, false);
+        let (cluster, genesis) = node.founded.expect("founded or admitted before it starts");
+        let config = Config { master, cluster: node.config(cluster, genesis), tors: 1 };
+        let clock = node.clock.read(now, wall);
+        let core = Node::new(config, &node.disk, &Seed::new(seed), clock).expect("the configuration is good");
+        if core.status(clock).role == "alone" {
+            node.role = Role::Alone;
+        }
+        node.core = Some(core);
+        self.drain(index);
+        self.step_input(index, Input::Target(self.nodes[index].target));
+        self.start_tor(index, 0);
+        if self.options.starved_ms.is_some() {
+            self.push(index, 1, Happening::Starve);
+        }
+    }
+
+    /// The machine dies at once: daemon and tor, writes not yet on disk lost.
+    pub fn kill(&mut self, index: usize) {
+        self.fault(&format!("{index} killed"));
+        self.changed.machines = true;
+        self.lose_points(index);
+        let node = &mut self.nodes[index];
+        node.life += 1;
+        node.core = None;
+        node.is_frozen = false;
+        node.role = Role::Follower;
+        node.since = self.now;
+        node.tor.publishes = false;
+        node.mesh.forget();
+    }
+
+    /// The daemon's wall clock and boot time, and true time at which its newest timer rings.
+    pub(super) fn set_timer(&mut self, index: usize) {
+        let node = &self.nodes[index];
+        let Some((at, _why)) = node.core.as_ref().and_then(Node::next_timeout) else { return };
+        let at = node.clock.when(at).max(self.now + 1);
+        if node.timer.is_none_or(|timer| at < timer) {
+            let at = if self.options.late_ms_max > 0 { at + self.draw(self.options.late_ms_max + 1) } else { at };
+            self.nodes[index].timer = Some(at);
+            self.push(index, at - self.now, Happening::Tick);
+        }
+    }
+
+    /// Only the newest timer counts; older ones were overtaken.
+    pub(super) fn tick(&mut self, index: usize) {
+        if self.nodes[index].timer.is_some_and(|at| at <= self.now) {
+            self.nodes[index].timer = None;
+            self.step_input(index, Input::Tick);
+        }
+    }
+
+    /// The machine stands still for `ms`: what comes meanwhile waits, and is then there at once.
+    pub(super) fn stand_still(&mut self, index: usize, ms: u64) {
+        let (node, until) = (&mut self.nodes[index], self.now + ms);
+        node.still_until = node.still_until.max(until);
+        node.tor_still_until = node.tor_still_until.max(until);
+    }
+
+    /// Wakes the machine when it has stood still, for the trace and the checkers.
+    pub(super) fn thaw_after(&mut self, index: usize, ms: u64) {
+        self.nodes[index].is_frozen = true;
+        self.nodes[index].since = self.now;
+        self.changed.machines = true;
+        self.push(index, ms, Happening::Thaw);
+    }
+
+    pub(super) fn thaw(&mut self, index: usize) {
+        // A longer freeze may have come on top.
+        let (now, node) = (self.now, &mut self.nodes[index]);
+        node.is_frozen &= now < node.still_until;
+        node.is_tor_frozen &= now < node.tor_still_until;
+        self.changed.machines = true;
+        self.fault(&format!("{index} thaws"));
+    }
+
+    pub(super) fn starve(&mut self, index: usize) {
+        let Some((still, runs)) = self.options.starved_ms else { return };
+        let (still, runs) = (self.draw(still), 1 + self.draw(runs));
+        self.stand_still(index, still);
+        self.push(index, still + runs, Happening::Starve);
+    }
+}

@@ -1,0 +1,85 @@
+//! One input to a daemon, and everything it wishes for.
+
+use std::hash::Hasher as _;
+
+use rustbalance_core::cluster::PeerError;
+use rustbalance_core::{Durable, EffectError, EffectId, Event, Input, Node, Output, Rejected};
+
+use super::queue::Happening;
+use super::world::World;
+
+impl World {
+    /// One input to the daemon, then everything it wishes for.
+    pub(super) fn step_input(&mut self, index: usize, input: Input<'_>) {
+        let clock = self.nodes[index].clock.read(self.now, self.wall());
+        let Some(core) = self.nodes[index].core.as_mut() else { return };
+        let rejected = core.handle(clock, input).err();
+        if let Some(rejected) = rejected.filter(|rejected| *rejected != Rejected::Peer(PeerError::Duplicate)) {
+            self.rejected += 1;
+            self.note(|| format!("{index} rejects {rejected:?}"));
+        }
+        self.drain(index);
+    }
+
+    pub(super) fn drain(&mut self, index: usize) {
+        while let Some(output) = self.nodes[index].core.as_mut().and_then(Node::poll_output) {
+            self.record(index, &output);
+            self.perform(index, output);
+        }
+        self.set_timer(index);
+    }
+
+    fn record(&mut self, index: usize, output: &Output) {
+        self.trace.write_u64(self.now);
+        self.trace.write_usize(index);
+        match output {
+            Output::SendPeer { to, bytes } => {
+                self.trace.write(&to.0);
+                self.trace.write(bytes);
+            }
+            Output::Control(_, bytes) => self.trace.write(bytes),
+            Output::AdmitReply { .. }
+            | Output::Reconnect(_)
+            | Output::Persist { .. }
+            | Output::Peers(_)
+            | Output::Event(_)
+            | Output::Stopped => self.trace.write(format!("{output:?}").as_bytes()),
+        }
+        if let Output::Event(event) = output {
+            self.note(|| format!("{index} {event:?}"));
+        }
+    }
+
+    fn perform(&mut self, index: usize, output: Output) {
+        match output {
+            Output::SendPeer { to, bytes } => self.send_peer(index, to, bytes.into()),
+            Output::AdmitReply { request, datagrams } => self.send_answer(index, request, datagrams),
+            Output::Control(_, bytes) => self.control(index, bytes),
+            Output::Reconnect(_) => self.reconnect(index, 100),
+            Output::Persist { id, record } => {
+                let delay = 1 + self.draw(self.options.disk_ms_max.max(self.nodes[index].disk_ms));
+                self.push(index, delay, Happening::Persisted { id, record });
+            }
+            Output::Event(Event::Role(role)) => {
+                self.nodes[index].role = role;
+                self.changed.roles = true;
+            }
+            Output::Stopped => {
+                self.nodes[index].is_member = !self.nodes[index].is_leaving;
+                self.kill(index);
+            }
+            Output::Event(_) => {}
+            Output::Peers(peers) => self.set_peers(index, &peers),
+        }
+    }
+
+    pub(super) fn persisted(&mut self, index: usize, id: EffectId, record: Durable) {
+        let result = if self.nodes[index].disk_fails {
+            Err(EffectError::Disk("no space left on device".to_owned()))
+        } else {
+            self.nodes[index].disk.insert(record.kind, record.bytes);
+            Ok(())
+        };
+        self.step_input(index, Input::Done { id, result });
+    }
+}

@@ -1,0 +1,138 @@
+//! What is still to happen, in order of true time and, within a millisecond, in the order in which it was put there.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use rustbalance_core::id::RelayFingerprint;
+use rustbalance_core::{Durable, EffectId};
+
+use super::mesh::Packet;
+
+/// What can happen to a machine.
+pub(super) enum Happening {
+    /// The daemon's timer.
+    Tick,
+    /// A packet on the network, sent from that address.
+    Packet { place: u32, packet: Packet },
+    /// The tunnel to that machine may have something to do.
+    Tunnel { peer: u32 },
+    /// A joiner's request arrives.
+    Admit { joiner: u32, bytes: Vec<u8> },
+    /// The answer to it arrives.
+    Answer { datagrams: Vec<Vec<u8>> },
+    /// A joiner asks (again).
+    Ask { via: u32 },
+    /// The control connection is up.
+    ControlUp { connection: u64 },
+    /// Tor says something.
+    Control { connection: u64, bytes: Arc<[u8]> },
+    /// Commands reach a tor that stood still when they were given.
+    Commands { connection: u64, bytes: Vec<u8> },
+    /// Something happens within a tor process.
+    Tor { process: u64, what: TorHappening },
+    /// The machine is starved for a moment.
+    Starve,
+    /// The end of a freeze.
+    Thaw,
+    /// A write reaches the disk.
+    Persisted { id: EffectId, record: Durable },
+    /// NTP sets the clock.
+    Correct,
+}
+
+impl Happening {
+    /// Who has to stand still for it to wait.
+    pub(super) fn waits_for(&self) -> Waits {
+        match self {
+            Self::Thaw | Self::Starve | Self::Correct => Waits::Nobody,
+            Self::Tor { .. } | Self::Commands { .. } => Waits::Tor,
+            Self::Tick
+            | Self::Packet { .. }
+            | Self::Tunnel { .. }
+            | Self::Admit { .. }
+            | Self::Answer { .. }
+            | Self::Ask { .. }
+            | Self::ControlUp { .. }
+            | Self::Control { .. }
+            | Self::Persisted { .. } => Waits::Daemon,
+        }
+    }
+}
+
+/// See [`Happening::waits_for`].
+pub(super) enum Waits {
+    Daemon,
+    Tor,
+    Nobody,
+}
+
+/// What can happen within a tor process.
+#[derive(Debug)]
+pub(super) enum TorHappening {
+    /// It is bootstrapped.
+    Bootstrapped,
+    /// The circuit of an introduction point is established.
+    Point,
+    /// The descriptor follows the circuits.
+    Listed,
+    /// An upload arrives at this HSDir.
+    Upload { relay: RelayFingerprint, text: Arc<str> },
+    /// A fetch arrives at this HSDir.
+    Fetch { relay: RelayFingerprint },
+}
+
+struct Entry {
+    at: u64,
+    sequence: u64,
+    machine: u32,
+    life: u32,
+    happening: Happening,
+}
+
+/// The queue.
+#[derive(Default)]
+pub(super) struct Queue {
+    heap: BinaryHeap<Reverse<Entry>>,
+    sequence: u64,
+}
+
+impl Queue {
+    /// Lets `happening` happen at `at` to the machine, if it still lives this `life` of its.
+    pub(super) fn push(&mut self, at: u64, machine: usize, life: u32, happening: Happening) {
+        self.sequence += 1;
+        let machine = u32::try_from(machine).expect("machines are counted in thousands");
+        self.heap.push(Reverse(Entry { at, sequence: self.sequence, machine, life, happening }));
+    }
+
+    /// When the next thing happens.
+    pub(super) fn next_at(&self) -> Option<u64> {
+        self.heap.peek().map(|entry| entry.0.at)
+    }
+
+    /// The next thing: when, to which machine in which of its lives, what.
+    pub(super) fn pop(&mut self) -> Option<(u64, usize, u32, Happening)> {
+        let Reverse(entry) = self.heap.pop()?;
+        Some((entry.at, entry.machine as usize, entry.life, entry.happening))
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Entry {}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.at, self.sequence).cmp(&(other.at, other.sequence))
+    }
+}

@@ -1,0 +1,158 @@
+//! How faults come about.
+
+mod hsdirs;
+mod machines;
+mod mesh;
+mod tors;
+
+use rustbalance_core::Command;
+
+use super::fault::Fault;
+use super::machine::SimNode;
+use super::world::World;
+
+impl World {
+    /// Lets a fault happen. One that makes no sense at this moment does nothing.
+    pub fn strike(&mut self, fault: &Fault) {
+        if !self.makes_sense(fault) {
+            return;
+        }
+        match *fault {
+            Fault::Kill { node } => self.kill(node),
+            Fault::Start { node } => self.start(node),
+            Fault::StartAll => {
+                let dead: Vec<_> = (0..self.nodes.len()).filter(|node| self.may_start(*node)).collect();
+                dead.into_iter().for_each(|node| self.start(node));
+            }
+            Fault::LoseDisk { node } => {
+                self.kill(node);
+                self.lose_disk(node);
+            }
+            Fault::Stop { node } => self.command(node, Command::Shutdown),
+            Fault::Leave { node } => self.command(node, Command::Leave),
+            Fault::Join { node, via } => self.join(node, via),
+            Fault::Snapshot { node } => self.snapshot(node),
+            Fault::Rollback { node } => self.roll_back(node),
+            Fault::Clone { node, copy } => self.clone_machine(node, copy),
+            Fault::Freeze { node, ms } => self.freeze(node, ms),
+            Fault::FreezeTor { node, ms } => self.freeze_tor(node, ms),
+            Fault::FreezeDaemon { node, ms } => self.freeze_daemon(node, ms),
+            Fault::Suspend { node, ms } => self.suspend(node, ms),
+            Fault::Jump { node, ms } => self.jump_clock(node, ms),
+            Fault::JumpAll { ms } => (0..self.nodes.len()).for_each(|node| self.jump_clock(node, ms)),
+            Fault::Drift { node, wall_ppm, mono_ppm } => self.drift(node, wall_ppm, mono_ppm),
+            Fault::Correct { node } => self.correct(node),
+            Fault::Disk { node, fails } => self.fail_disk(node, fails),
+            Fault::SlowDisk { node, ms } => self.slow_disk(node, ms),
+            Fault::Target { node, up } => self.set_target(node, up),
+            Fault::Partition { ref left, ref right } => self.partition(left, right, true),
+            Fault::Mute { from, to } => self.mute(from, to),
+            Fault::Deaf { node } => self.deafen(node),
+            Fault::Dumb { node } => self.silence(node),
+            Fault::Heal => self.heal(),
+            Fault::Move { node } => self.move_machine(node),
+            Fault::Loss { permille } => self.disturb(0, fault, |trouble| trouble.loss_permille = permille),
+            Fault::Handshakes { permille } => {
+                self.disturb(0, fault, |trouble| trouble.handshake_loss_permille = permille);
+            }
+            Fault::Duplicate { permille } => self.disturb(0, fault, |trouble| trouble.duplicate_permille = permille),
+            Fault::Corrupt { permille } => self.disturb(0, fault, |trouble| trouble.corrupt_permille = permille),
+            Fault::Reorder { permille, ms } => {
+                self.disturb(0, fault, |trouble| trouble.reorder = (permille, ms));
+            }
+            Fault::Burst { ms } => {
+                let until = self.now + ms;
+                self.disturb(ms, fault, |trouble| trouble.burst_until = trouble.burst_until.max(until));
+            }
+            Fault::BurstAt { node, ms } => self.burst_at(node, ms),
+            Fault::Tor { node } => self.kill_tor(node),
+            Fault::TorDead { node, ms } => self.keep_tor_dead(node, ms),
+            Fault::Control { node, ms } => self.lose_control(node, ms),
+            Fault::Points { node } => self.replace_points(node),
+            Fault::Point { node, point } => self.replace_point(node, point),
+            Fault::Hollow { node, ms } => self.hollow(node, ms),
+            Fault::Settings { node } => self.lose_settings(node),
+            Fault::Uploads { node, how, ms } => self.spoil_uploads(node, how, ms),
+            Fault::Forget { relay } => self.forget(relay),
+            Fault::Refuse { relay, ms } => self.make_ill(relay, ms),
+            Fault::Late { relay, ms } => self.make_late(relay, ms),
+            Fault::RelayLeaves { relay } => self.relay_leaves(relay),
+            Fault::RelayEnters => self.relay_enters(),
+            Fault::Poison { .. }
+            | Fault::Foreign { .. }
+            | Fault::Lie { .. }
+            | Fault::Former { .. }
+            | Fault::Stranger { .. } => {}
+        }
+    }
+
+    /// Whether whom the fault hits is in a state to be hit.
+    fn makes_sense(&self, fault: &Fault) -> bool {
+        let exists = |node: usize| node < self.nodes.len();
+        let live = |node: usize| self.nodes.get(node).is_some_and(SimNode::is_live);
+        let runs = |node: usize| self.nodes.get(node).is_some_and(|node| node.core.is_some());
+        match *fault {
+            Fault::Kill { node } | Fault::LoseDisk { node } | Fault::Snapshot { node } | Fault::Rollback { node } => {
+                runs(node)
+            }
+            Fault::Start { node } => self.may_start(node),
+            Fault::Join { node, via } => self.may_join(node) && live(via),
+            Fault::Clone { node, copy } => runs(node) && self.may_join(copy),
+            Fault::Stop { node }
+            | Fault::Leave { node }
+            | Fault::Freeze { node, .. }
+            | Fault::FreezeTor { node, .. }
+            | Fault::FreezeDaemon { node, .. }
+            | Fault::Suspend { node, .. }
+            | Fault::Tor { node }
+            | Fault::TorDead { node, .. }
+            | Fault::Control { node, .. }
+            | Fault::Points { node }
+            | Fault::Point { node, .. }
+            | Fault::Hollow { node, .. }
+            | Fault::Settings { node }
+            | Fault::Uploads { node, .. }
+            | Fault::Lie { node, .. }
+            | Fault::Stranger { via: node } => live(node),
+            Fault::Jump { node, .. }
+            | Fault::Drift { node, .. }
+            | Fault::Correct { node }
+            | Fault::Disk { node, .. }
+            | Fault::SlowDisk { node, .. }
+            | Fault::Deaf { node }
+            | Fault::Dumb { node }
+            | Fault::BurstAt { node, .. }
+            | Fault::Move { node }
+            | Fault::Target { node, .. }
+            | Fault::Former { node } => exists(node),
+            Fault::Mute { from, to } => exists(from) && exists(to) && from != to,
+            Fault::Partition { ref left, ref right } => left.iter().chain(right).all(|node| exists(*node)),
+            Fault::StartAll
+            | Fault::JumpAll { .. }
+            | Fault::Heal
+            | Fault::Loss { .. }
+            | Fault::Burst { .. }
+            | Fault::Handshakes { .. }
+            | Fault::Duplicate { .. }
+            | Fault::Reorder { .. }
+            | Fault::Corrupt { .. }
+            | Fault::Forget { .. }
+            | Fault::Refuse { .. }
+            | Fault::Late { .. }
+            | Fault::RelayLeaves { .. }
+            | Fault::RelayEnters
+            | Fault::Poison { .. }
+            | Fault::Foreign { .. } => true,
+        }
+    }
+
+    /// Dead, and it was admitted once and has not left.
+    fn may_start(&self, node: usize) -> bool {
+        self.nodes.get(node).is_some_and(|node| node.core.is_none() && node.is_member)
+    }
+
+    /// Dead, and not a member: it never was one, or it has left.
+    fn may_join(&self, node: usize) -> bool {
+        self.nodes.get(node).is_some_and(|node| node.core.is_none() && !node.is_member)
+    }
+}
