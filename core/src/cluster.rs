@@ -175,13 +175,13 @@ impl Cluster {
         let lease: LeaseFile = load(saved, DurableKind::Lease, out);
         let file: RosterFile = load(saved, DurableKind::Roster, out);
         let mut roster = Roster::new(cluster, genesis);
-        let refused = roster.load(&file.entries, now.wall, &mut items);
+        let refused = roster.load(&file.entries, &mut items);
         if refused > 0 {
             out.event(Event::Warning(format!("{refused} entries of state/roster do not verify and are ignored")));
         }
         if !roster.contains(id) && id == genesis && !roster.knows(id) {
             let own = roster::admit(&me.keypair, cluster, id, wg);
-            roster.load(&[own], now.wall, &mut items);
+            roster.load(&[own], &mut items);
         }
         if !roster.contains(id) {
             out.event(Event::Warning(format!(

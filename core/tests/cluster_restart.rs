@@ -122,6 +122,25 @@ fn rosters_and_contacts_survive_on_disk() {
 }
 
 #[test]
+fn members_outlive_the_tombstone_of_who_admitted_them() {
+    let mut world = World::of(5, 3);
+    let now = world.now(0);
+    world.hosts[0].shut_down(now, true);
+    world.settle(0);
+    world.until(2_000, "goodbyes said", |world| world.hosts[0].is_stopped(world.now(0)));
+    world.kill(0);
+    world.run(5_000);
+    for node in [1, 2] {
+        world.set_clock(node, 31 * 86_400_000);
+        world.run(1_000);
+        world.kill(node);
+        world.start(node);
+        assert_eq!(world.view(node).members.len(), 2, "{:?}", world.hosts[node].warnings());
+    }
+    world.until(10_000, "settled", World::is_settled);
+}
+
+#[test]
 fn twins_are_told_apart_and_said() {
     let mut world = World::of(3, 3);
     let twin = world.twin(1);

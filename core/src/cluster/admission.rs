@@ -190,7 +190,7 @@ mod tests {
         fn new() -> Self {
             let me = identity(1);
             let (mut roster, mut items) = (Roster::new(CLUSTER, me.id), Items::default());
-            roster.load(&[roster::admit(&me.keypair, CLUSTER, me.id, me.wg)], Wall::default(), &mut items);
+            roster.load(&[roster::admit(&me.keypair, CLUSTER, me.id, me.wg)], &mut items);
             Self { me, token: ClusterToken::new([9; 32]), roster, items, admissions: Admissions::default() }
         }
 

@@ -85,7 +85,6 @@ mod tests {
     use crate::cluster::{GENERATION, item::Items, roster, sign, sign::Purpose, wire::Message};
     use crate::id::WgPublicKey;
     use crate::output::DATAGRAM_MAX;
-    use crate::time::Wall;
 
     fn beacon(holder: NodeId, roster: &Roster, heard: Vec<u8>) -> Beacon {
         Beacon {
@@ -108,7 +107,7 @@ mod tests {
         let mut roster = Roster::new(CLUSTER, ids[0].id);
         let entries: Vec<_> =
             ids.iter().map(|id| roster::admit(&ids[0].keypair, CLUSTER, id.id, WgPublicKey([1; 32]))).collect();
-        roster.load(&entries, Wall::from_secs(0), &mut Items::default());
+        roster.load(&entries, &mut Items::default());
         let bits = bitmap(&roster, |node| node == ids[8].id || node == ids[3].id);
         let mut beacon = beacon(ids[0].id, &roster, bits);
         for id in &ids {

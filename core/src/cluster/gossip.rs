@@ -180,7 +180,7 @@ pub(super) mod tests {
         let (one, two) = (identity(1), identity(2));
         let mut roster = Roster::new(CLUSTER, one.id);
         let entry = |id| crate::cluster::roster::admit(&one.keypair, CLUSTER, id, crate::id::WgPublicKey([1; 32]));
-        roster.load(&[entry(one.id), entry(two.id)], crate::time::Wall::default(), &mut Items::default());
+        roster.load(&[entry(one.id), entry(two.id)], &mut Items::default());
         (roster, two.id)
     }
 

@@ -344,7 +344,7 @@ mod tests {
             let mut roster = Roster::new(CLUSTER, me.id);
             let entry = |id: &NodeId| crate::cluster::roster::admit(&me.keypair, CLUSTER, *id, WgPublicKey([1; 32]));
             let entries: Vec<_> = ids.iter().map(entry).collect();
-            roster.load(&entries, Wall::default(), &mut Items::default());
+            roster.load(&entries, &mut Items::default());
             let (members, rng, out) = (Members::default(), Rng::seed_from_u64(1), Outbox::default());
             let mut fixture = Self { ids, roster, members, rng, out, hearer, told: None };
             fixture.tick(0);

@@ -148,7 +148,6 @@ mod tests {
     use crate::cluster::roster;
     use crate::cluster::tests::{CLUSTER, identity};
     use crate::id::WgPublicKey;
-    use crate::time::Wall;
 
     fn plan(epoch: u64, serial: u64) -> Publication {
         let proven = Some(ProvenPlan { epoch, serial, nodes: BTreeMap::new() });
@@ -160,7 +159,7 @@ mod tests {
         let me = identity(1);
         let (mut roster, mut items) = (Roster::new(CLUSTER, me.id), Items::default());
         let entry = roster::admit(&me.keypair, CLUSTER, me.id, WgPublicKey([1; 32]));
-        roster.load(&[entry], Wall::from_secs(0), &mut items);
+        roster.load(&[entry], &mut items);
         let mut plans = Plans::default();
         assert!(plans.publish(&me, &mut items, &plan(3, 1)));
         assert!(!plans.publish(&me, &mut items, &plan(3, 1)), "once");
@@ -179,7 +178,7 @@ mod tests {
         let me = identity(1);
         let (mut roster, mut items) = (Roster::new(CLUSTER, me.id), Items::default());
         let entry = roster::admit(&me.keypair, CLUSTER, me.id, WgPublicKey([1; 32]));
-        roster.load(&[entry], Wall::from_secs(0), &mut items);
+        roster.load(&[entry], &mut items);
         Plans::default().publish(&me, &mut items, &plan(EPOCH_JUMP_MAX + 1, 1));
         let blob = items.blob(Key::Plan).unwrap().1.to_vec();
         let accept = |seen| Plans::default().accept(&me, &roster, seen, &mut Items::default(), &blob);

@@ -269,7 +269,6 @@ mod tests {
     use crate::cluster::roster;
     use crate::cluster::tests::{CLUSTER, identity};
     use crate::id::WgPublicKey;
-    use crate::time::Wall;
 
     struct Fixture {
         me: Identity,
@@ -285,7 +284,7 @@ mod tests {
             let (me, other) = (identity(1), identity(2));
             let (mut roster, mut items) = (Roster::new(CLUSTER, me.id), Items::default());
             let entry = |node| roster::admit(&me.keypair, CLUSTER, node, WgPublicKey([9; 32]));
-            roster.load(&[entry(me.id), entry(other.id)], Wall::from_secs(0), &mut items);
+            roster.load(&[entry(me.id), entry(other.id)], &mut items);
             let mut records = Records::new(&me, 100);
             records.amend(&me, &mut items, |_| ());
             Self { me, other, roster, items, records, out: Outbox::default() }

@@ -118,12 +118,16 @@ impl Roster {
     }
 
     /// Verifies entries in whatever order makes sense: repeats until nothing more connects to the first node.
-    /// Returns how many were refused.
-    pub(super) fn load(&mut self, entries: &[Vec<u8>], wall: Wall, items: &mut Items) -> usize {
+    /// Returns how many were refused. Tombstones of any age count: the admissions of those who left hold others in the
+    /// roster, and [`Self::prune`] knows which may go.
+    pub(super) fn load(&mut self, entries: &[Vec<u8>], items: &mut Items) -> usize {
         let mut rest: Vec<&Vec<u8>> = entries.iter().take(ROSTER_MAX).collect();
         loop {
             let before = rest.len();
-            rest.retain(|blob| self.accept(blob, wall, items).is_err());
+            rest.retain(|blob| {
+                let verified = self.verify(blob);
+                verified.and_then(|(node, place)| self.merge(blob, node, place, items)).is_err()
+            });
             if rest.len() == before {
                 return before;
             }
@@ -133,9 +137,23 @@ impl Roster {
     /// Verifies one entry and merges it.
     ///
     /// # Errors
-    /// State unchanged: malformed, badly signed, admitted by nobody we know, older than ours, or no room.
+    /// State unchanged: malformed, badly signed, admitted by nobody we know, older than ours, or no room; or long gone,
+    /// and forgotten here.
     pub(super) fn accept(&mut self, blob: &[u8], wall: Wall, items: &mut Items) -> Result<(NodeId, Change), PeerError> {
-        let (node, place) = self.verify(blob, wall)?;
+        let (node, place) = self.verify(blob)?;
+        if !self.knows(node) && is_over_age(&place, wall) {
+            return Err(PeerError::Stale);
+        }
+        self.merge(blob, node, place, items)
+    }
+
+    fn merge(
+        &mut self,
+        blob: &[u8],
+        node: NodeId,
+        place: Place,
+        items: &mut Items,
+    ) -> Result<(NodeId, Change), PeerError> {
         let stamp = stamp(&place, blob);
         let key = Key::Entry(node);
         if items.stamp(key).is_some_and(|held| held >= stamp) {
@@ -158,7 +176,7 @@ impl Roster {
         ))
     }
 
-    fn verify(&self, blob: &[u8], wall: Wall) -> Result<(NodeId, Place), PeerError> {
+    fn verify(&self, blob: &[u8]) -> Result<(NodeId, Place), PeerError> {
         let entry: Entry = sign::decode(blob).ok_or(PeerError::Malformed)?;
         let admission = Unverified::<Admission>::decode(&entry.admission).ok_or(PeerError::Malformed)?;
         let by = admission.claim().by;
@@ -178,20 +196,15 @@ impl Roster {
                 return Err(PeerError::NotAMember);
             }
             let tombstone = tombstone.verify(admission.node, Purpose::Tombstone, self.cluster);
-            let at_secs = tombstone.ok_or(PeerError::BadSignature)?.at_secs;
-            if is_over_age(at_secs, wall) {
-                return Err(PeerError::Stale);
-            }
-            place.left_at = Some(at_secs);
+            place.left_at = Some(tombstone.ok_or(PeerError::BadSignature)?.at_secs);
         }
         Ok((admission.node, place))
     }
 
     /// Forgets those who left more than 30 days ago and on whom nobody's admission rests. True if any.
     pub(super) fn prune(&mut self, wall: Wall, items: &mut Items) -> bool {
-        let over_age = |place: &Place| place.left_at.is_some_and(|at| is_over_age(at, wall));
         let leaf = |node: &NodeId| !self.places.iter().any(|(other, place)| place.by == *node && other != node);
-        let gone = self.places.iter().filter(|(node, place)| over_age(place) && leaf(node));
+        let gone = self.places.iter().filter(|(node, place)| is_over_age(place, wall) && leaf(node));
         let gone: Vec<NodeId> = gone.map(|(node, _)| *node).collect();
         for node in &gone {
             self.places.remove(node);
@@ -213,18 +226,18 @@ impl Roster {
     }
 }
 
-fn is_over_age(at_secs: u64, wall: Wall) -> bool {
-    wall.as_secs().saturating_sub(at_secs) > TOMBSTONE_KEEP_SECS
+fn is_over_age(place: &Place, wall: Wall) -> bool {
+    place.left_at.is_some_and(|at_secs| wall.as_secs().saturating_sub(at_secs) > TOMBSTONE_KEEP_SECS)
 }
 
 fn stamp(place: &Place, blob: &[u8]) -> Stamp {
     Stamp::new(u64::from(place.left_at.is_some()), 0, blob)
 }
 
-/// The roster a file proves, for a joiner; tombstones of any age count, as it has no clock to judge them by.
+/// The roster a file proves, for a joiner.
 pub(crate) fn proven(cluster: ClusterId, genesis: NodeId, file: &RosterFile) -> Roster {
     let mut roster = Roster::new(cluster, genesis);
-    roster.load(&file.entries, Wall::default(), &mut Items::default());
+    roster.load(&file.entries, &mut Items::default());
     roster
 }
 
@@ -264,24 +277,24 @@ mod tests {
     #[test]
     fn a_chain_verifies_in_any_order() {
         let (mut one, mut items) = roster();
-        assert_eq!(one.load(&[entry(3, 4), entry(2, 3), entry(1, 2), entry(1, 1)], NOW, &mut items), 0);
+        assert_eq!(one.load(&[entry(3, 4), entry(2, 3), entry(1, 2), entry(1, 1)], &mut items), 0);
         assert_eq!(one.len(), 4);
         let (mut two, mut other) = roster();
-        assert_eq!(two.load(&[entry(1, 1), entry(1, 2), entry(2, 3), entry(3, 4)], NOW, &mut other), 0);
+        assert_eq!(two.load(&[entry(1, 1), entry(1, 2), entry(2, 3), entry(3, 4)], &mut other), 0);
         assert_eq!((one.hash(), items.digest()), (two.hash(), other.digest()));
     }
 
     #[test]
     fn who_is_not_connected_to_the_first_node_is_refused() {
         let (mut roster, mut items) = roster();
-        assert_eq!(roster.load(&[entry(1, 1), entry(5, 4), entry(4, 5), entry(6, 6)], NOW, &mut items), 3);
+        assert_eq!(roster.load(&[entry(1, 1), entry(5, 4), entry(4, 5), entry(6, 6)], &mut items), 3);
         assert_eq!(roster.len(), 1);
     }
 
     #[test]
     fn an_admission_by_another_hand_is_refused() {
         let (mut roster, mut items) = roster();
-        roster.load(&[entry(1, 1)], NOW, &mut items);
+        roster.load(&[entry(1, 1)], &mut items);
         let admission =
             Admission { generation: GENERATION, node: keypair(9).id(), wg: WgPublicKey([9; 32]), by: keypair(1).id() };
         let forged = sign::seal(&keypair(9), Purpose::Admission, CLUSTER, &admission);
@@ -292,7 +305,7 @@ mod tests {
     #[test]
     fn leaving_is_final_and_keeps_the_chain() {
         let (mut roster, mut items) = roster();
-        roster.load(&[entry(1, 1), entry(1, 2), entry(2, 3)], NOW, &mut items);
+        roster.load(&[entry(1, 1), entry(1, 2), entry(2, 3)], &mut items);
         let gone = leave(&keypair(2), CLUSTER, &entry(1, 2), NOW).unwrap();
         assert_eq!(roster.accept(&gone, NOW, &mut items), Ok((keypair(2).id(), Change::Left)));
         assert_eq!(roster.accept(&entry(1, 2), NOW, &mut items), Err(PeerError::Stale));
@@ -302,7 +315,7 @@ mod tests {
     #[test]
     fn nobody_is_tombstoned_by_another() {
         let (mut roster, mut items) = roster();
-        roster.load(&[entry(1, 1), entry(1, 2)], NOW, &mut items);
+        roster.load(&[entry(1, 1), entry(1, 2)], &mut items);
         let Entry { admission, .. } = sign::decode(&entry(1, 2)).unwrap();
         let tombstone = Tombstone { node: keypair(2).id(), by: keypair(1).id(), at_secs: NOW.as_secs() };
         let tombstone = Some(sign::seal(&keypair(1), Purpose::Tombstone, CLUSTER, &tombstone));
@@ -313,7 +326,7 @@ mod tests {
     #[test]
     fn tombstones_are_forgotten_after_thirty_days_and_refused_from_others() {
         let (mut roster, mut items) = roster();
-        roster.load(&[entry(1, 1), entry(1, 2)], NOW, &mut items);
+        roster.load(&[entry(1, 1), entry(1, 2)], &mut items);
         let gone = leave(&keypair(2), CLUSTER, &entry(1, 2), NOW).unwrap();
         roster.accept(&gone, NOW, &mut items).unwrap();
         let later = |secs| Wall::from_secs(NOW.as_secs() + secs);
@@ -324,9 +337,28 @@ mod tests {
     }
 
     #[test]
+    fn whoever_was_admitted_by_a_node_that_left_stays_when_its_tombstone_is_over_age() {
+        let (mut roster, mut items) = self::roster();
+        let entries = [entry(1, 1), entry(1, 2), entry(2, 3)];
+        roster.load(&entries, &mut items);
+        let gone = leave(&keypair(2), CLUSTER, &entry(1, 2), NOW).unwrap();
+        roster.accept(&gone, NOW, &mut items).unwrap();
+        let later = Wall::from_secs(NOW.as_secs() + TOMBSTONE_KEEP_SECS + 86_400);
+        roster.prune(later, &mut items);
+        let saved: Vec<Vec<u8>> = items.entries().cloned().collect();
+        let (mut restarted, mut items) = self::roster();
+        assert_eq!(restarted.load(&saved, &mut items), 0);
+        assert_eq!(restarted.members(), roster.members());
+        // Who did not hear of the leave in time is still told, or both would show each other their entry for ever.
+        let (mut away, mut items) = self::roster();
+        away.load(&entries, &mut items);
+        assert_eq!(away.accept(&gone, later, &mut items), Ok((keypair(2).id(), Change::Left)));
+    }
+
+    #[test]
     fn the_roster_is_bounded() {
         let (mut roster, mut items) = roster();
-        roster.load(&[entry(1, 1)], NOW, &mut items);
+        roster.load(&[entry(1, 1)], &mut items);
         for n in 1..ROSTER_MAX {
             let mut id = [0; 32];
             id[..8].copy_from_slice(&n.to_le_bytes());

@@ -162,7 +162,6 @@ mod tests {
     use super::super::super::{Identity, Publication};
     use super::*;
     use crate::id::WgPublicKey;
-    use crate::time::Wall;
 
     /// We are the first of three nodes; beacons come from any of them.
     struct Fixture {
@@ -181,7 +180,7 @@ mod tests {
             let mut roster = Roster::new(CLUSTER, ids[0].id);
             let entry = |other: &Identity| admit(&ids[0].keypair, CLUSTER, other.id, WgPublicKey([1; 32]));
             let entries: Vec<_> = ids.iter().map(entry).collect();
-            roster.load(&entries, Wall::default(), &mut items);
+            roster.load(&entries, &mut items);
             let records = Records::new(&ids[0], 1);
             let mut rng = Rng::seed_from_u64(1);
             let lease = Lease::new(Mono::default(), 5, &mut rng);
