@@ -8,7 +8,7 @@ use rand_core::Rng as _;
 use super::Liveness;
 use super::PeerError;
 use super::roster::Roster;
-use super::timing::{HEALTH_FORGIVE, HEALTH_WORST, PROBE_HELPERS, PROBE_RETRY, PROBE_VERDICT, TTL};
+use super::timing::{CALLS_MAX, HEALTH_FORGIVE, HEALTH_WORST, PROBE_HELPERS, PROBE_RETRY, PROBE_VERDICT, TTL};
 use super::wire::{Heartbeat, Message};
 use crate::id::NodeId;
 use crate::output::{Event, Outbox};
@@ -94,9 +94,11 @@ impl Members {
         self.peers.get(&node).map_or(Mono::default(), |peer| peer.since)
     }
 
-    /// Whether `node` proved to be alive within the TTL.
+    /// Whether `node` proved to be alive within the TTL, or could not within a stall of ours.
     pub(super) fn is_heard(&self, now: Mono, node: NodeId) -> bool {
-        self.peers.get(&node).and_then(|peer| peer.heard_at).is_some_and(|at| now.since(at) < TTL)
+        let in_grace = |peer: &Peer| now < self.grace_until && peer.liveness == Liveness::Live;
+        let is_heard = |peer: &Peer| peer.heard_at.is_some_and(|at| now.since(at) < TTL || in_grace(peer));
+        self.peers.get(&node).is_some_and(is_heard)
     }
 
     /// The record order its last heartbeat named.
@@ -226,22 +228,20 @@ impl Members {
     }
 
     /// Whoever we judge from now on gets a TTL of silence. One that the holder called down stays so, lest ranks and
-    /// with them this duty go to and fro, but is asked at once whether that is true.
+    /// with them this duty go to and fro, but is asked at once whether that is true, with a few others of its kind.
     fn begin_judging(&mut self, now: Mono, me: NodeId, judgement: &Judgement<'_>, rng: &mut Rng, out: &mut Outbox) {
         let before: Vec<NodeId> = self.peers.keys().copied().filter(|node| self.is_judged(*node)).collect();
         self.hearer = judgement.hearer;
         self.holder = judgement.holder;
         let fresh: Vec<NodeId> =
             self.peers.keys().copied().filter(|node| self.is_judged(*node) && !before.contains(node)).collect();
-        for node in fresh {
-            let Some(peer) = self.peers.get_mut(&node) else { continue };
-            peer.silent_from = now;
-            if peer.liveness == Liveness::Down {
-                let nonce = rng.next_u64();
-                peer.probe = Some(Probe { nonce, started: now, retried: true });
-                Message::Ping { nonce, origin: me }.send(node, out);
+        for node in &fresh {
+            if let Some(peer) = self.peers.get_mut(node) {
+                peer.silent_from = now;
             }
         }
+        let down = fresh.into_iter().filter(|node| self.liveness(*node) == Liveness::Down).collect();
+        super::pick(down, CALLS_MAX, rng).into_iter().for_each(|node| self.call(now, me, node, rng, out));
     }
 
     fn is_judged(&self, node: NodeId) -> bool {
@@ -339,8 +339,12 @@ mod tests {
 
     impl Fixture {
         fn new(hearer: bool) -> Self {
+            Self::of(6, hearer)
+        }
+
+        fn of(members: u8, hearer: bool) -> Self {
             let me = identity(1);
-            let ids: Vec<NodeId> = (1..=6).map(|n| identity(n).id).collect();
+            let ids: Vec<NodeId> = (1..=members).map(|n| identity(n).id).collect();
             let mut roster = Roster::new(CLUSTER, me.id);
             let entry = |id: &NodeId| crate::cluster::roster::admit(&me.keypair, CLUSTER, *id, WgPublicKey([1; 32]));
             let entries: Vec<_> = ids.iter().map(entry).collect();
@@ -446,6 +450,27 @@ mod tests {
         assert_eq!(f.liveness(1), Liveness::Live);
         f.tick(10_000);
         assert_eq!(f.liveness(1), Liveness::Unknown);
+    }
+
+    #[test]
+    fn who_was_live_before_a_stall_counts_as_heard_until_there_was_time_to_hear_it() {
+        let mut f = Fixture::new(true);
+        f.beat(1, 0, 1, 0).unwrap();
+        f.members.stall(Mono::from_ms(9_000), Mono::from_ms(10_000));
+        let heard = |f: &Fixture, ms, index: usize| f.members.is_heard(Mono::from_ms(ms), f.ids[index]);
+        assert!(heard(&f, 9_999, 1), "else a holder's first beacon would leave everyone out");
+        assert!(!heard(&f, 9_999, 2), "never heard");
+        assert!(!heard(&f, 10_000, 1));
+    }
+
+    #[test]
+    fn who_begins_to_judge_asks_few_at_once() {
+        let mut f = Fixture::of(40, false);
+        f.told = Some(false);
+        f.tick(10);
+        f.hearer = true;
+        assert_eq!(f.tick(20).len(), CALLS_MAX);
+        assert_eq!(f.tick(30), [], "the others are called one a beat");
     }
 
     #[test]

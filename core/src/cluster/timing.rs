@@ -46,6 +46,9 @@ pub const PROBE_VERDICT: Duration = Duration::from_millis(500);
 pub const PROBE_HELPERS: usize = 3;
 /// Lifeguard: the worst local health score; waits are multiplied by score + 1.
 pub const HEALTH_WORST: u8 = 4;
+/// Members believed down that are asked at once by who begins to judge everyone: after a stall of the holder all begin
+/// together, and each would ask all. The rest is called one a beat.
+pub const CALLS_MAX: usize = 8;
 /// Lifeguard: one point of the score is forgiven after this long.
 pub const HEALTH_FORGIVE: Duration = Duration::from_secs(10);
 
