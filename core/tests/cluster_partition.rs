@@ -61,6 +61,28 @@ fn a_partition_of_two_and_three_heals_to_one_holder() {
 }
 
 #[test]
+fn what_the_lost_holder_said_of_others_makes_no_majority() {
+    for seed in seeds(60) {
+        let mut world = World::of(seed, 5);
+        world.run(seed * 13);
+        let [holder] = world.holders()[..] else { panic!("one holder") };
+        let rest: Vec<usize> = (0..5).filter(|node| *node != holder).collect();
+        let first = usize::try_from(seed).unwrap() % 4;
+        let minority = [rest[first], rest[(first + 1) % 4]];
+        let majority: Vec<usize> = (0..5).filter(|node| !minority.contains(node)).collect();
+        world.partition(&minority, &majority);
+        // What was on its way counts for a TTL.
+        world.run(3_250 + world.delay_ms.1);
+        for _ in 0..100 {
+            world.run(50);
+            let holds = |node: &&usize| matches!(world.view(**node).role, Role::Holder { .. });
+            let fooled = minority.iter().filter(holds).find(|node| world.view(**node).sees_majority);
+            assert_eq!(fooled, None, "{}", world.describe());
+        }
+    }
+}
+
+#[test]
 fn a_holder_that_hears_nobody_is_replaced_though_its_beacons_arrive() {
     for seed in seeds(30) {
         let mut world = World::of(seed, 5);

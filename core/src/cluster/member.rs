@@ -101,6 +101,11 @@ impl Members {
         self.peers.get(&node).is_some_and(is_heard)
     }
 
+    /// How many members are heard.
+    pub(super) fn heard_count(&self, now: Mono) -> usize {
+        self.peers.keys().filter(|node| self.is_heard(now, **node)).count()
+    }
+
     /// The record order its last heartbeat named.
     pub(super) fn named_order(&self, node: NodeId) -> Option<(u64, u64)> {
         let heartbeat = self.peers.get(&node)?.heartbeat.as_ref()?;

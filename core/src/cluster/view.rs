@@ -72,7 +72,8 @@ pub struct View {
     pub hold_uploads: bool,
     /// Increments when descriptors built before must be discarded (stall, epoch change).
     pub build_era: u64,
-    /// We see (live, ourselves included) at least half of the roster.
+    /// We hear at least half of the roster ourselves, ourselves included: what a holder said of others before we lost it
+    /// is no evidence.
     pub sees_majority: bool,
     /// A rival claim or beacon was seen in the last 30 s: at most one upload per slot per 30 s, winner again after 30 s.
     pub rival_until: Option<Mono>,
@@ -84,13 +85,12 @@ impl Cluster {
     /// The current view.
     pub fn view(&self, now: Now) -> View {
         let members: Vec<Member> = self.roster.members().keys().map(|node| self.member(*node)).collect();
-        let live = members.iter().filter(|member| member.liveness == Liveness::Live).count();
         View {
             me: self.me.id,
             role: self.role(),
             role_since: self.role_since,
             holder: self.lease.holder(now.mono),
-            sees_majority: live * 2 >= members.len(),
+            sees_majority: (1 + self.members.heard_count(now.mono)) * 2 >= members.len(),
             members,
             alone_since: self.alone_since,
             proven: self.plans.proven().cloned(),

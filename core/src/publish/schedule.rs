@@ -8,7 +8,8 @@ use crate::time::Mono;
 use core::time::Duration;
 use rand_core::Rng as _;
 
-/// Longest wait for the records that heartbeats name, before an epoch's first upload.
+/// Longest wait for half of the roster to be heard, and for the records that heartbeats name, before an epoch's first
+/// upload. A new holder whom nobody sent heartbeats gets them within a beat of its first beacon.
 const RECORD_GATE: Duration = Duration::from_secs(1);
 /// Between two builds of a slot while a rival is visible.
 const RIVAL_SPACING: Duration = Duration::from_secs(30);
@@ -62,13 +63,12 @@ impl Schedule {
         !core::mem::replace(&mut self.planned, true)
     }
 
-    /// Whether this epoch's first upload may be planned: every live member's record is as new as its heartbeat
-    /// names, or a second has passed.
+    /// Whether this epoch's first upload may be planned: half of the roster is heard and every live member's record is
+    /// as new as its heartbeat names, or a second has passed.
     pub(super) fn records_are_here(&mut self, now: Mono, view: &View, wake: &mut Wake) -> bool {
         let deadline = self.since.plus(RECORD_GATE);
-        self.gate_open |= is_broken(Rule::RecordGate)
-            || now >= deadline
-            || view.members.iter().all(|member| !is_behind(view, member));
+        let are_here = || view.sees_majority && view.members.iter().all(|member| !is_behind(view, member));
+        self.gate_open |= is_broken(Rule::RecordGate) || now >= deadline || are_here();
         if !self.gate_open {
             wake.at(deadline);
         }

@@ -49,6 +49,17 @@ fn first_upload_waits_one_second_at_most() {
 }
 
 #[test]
+fn first_upload_waits_one_second_for_half_of_the_roster_to_be_heard_and_asks_nobody() {
+    let mut world = World::new(30);
+    world.view().sees_majority = false;
+    world.run(Duration::from_millis(900));
+    assert_eq!((world.hsdirs.seen.len(), world.sites[0].fetches), (0, 0));
+    world.view().sees_majority = true;
+    world.run(Duration::from_millis(50));
+    assert_eq!((world.hsdirs.seen.len() >= 8, world.sites[0].fetches), (true, 0));
+}
+
+#[test]
 fn record_of_a_node_not_heard_is_not_waited_for() {
     let mut world = World::new(30);
     world.member(2).record_behind = true;

@@ -3,8 +3,9 @@
 use super::{World, is_calm};
 use crate::sim::world::Taken;
 
-/// By then a parted node knows that it is parted: silence, probes, and the upload that was under way.
-const PARTED_MS: u64 = 8_000;
+/// By then a parted node knows that it is parted: what was under way before the cut was heard a TTL ago, and the upload
+/// that began then has arrived.
+const PARTED_MS: u64 = 3_250 + 750;
 
 pub(super) fn check(world: &World, taken: &Taken) -> Result<(), String> {
     let Taken { by, relay, removed, points, .. } = taken;
