@@ -97,9 +97,10 @@ impl Target {
         self.next_try
     }
 
-    /// It failed three times in a row.
+    /// It failed three times in a row. A refusal is an answer, which another publisher would get as well: who hands the
+    /// lease on for it never gets as far as to know a poisoned counter.
     pub(super) fn is_failing(&self) -> bool {
-        self.attempts >= FAILING_ATTEMPTS
+        self.attempts >= FAILING_ATTEMPTS && self.failure != Some(UploadFailure::Rejected)
     }
 
     /// It refuses, and first did so long before `until` that a rival's race is over.

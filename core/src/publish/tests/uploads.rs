@@ -111,6 +111,18 @@ fn most_hsdirs_failing_three_times_counts_as_failing() {
 }
 
 #[test]
+fn refusals_are_answers_and_do_not_count_as_failing() {
+    let mut world = World::new(30);
+    for hsdir in world.responsible(Slot::First).into_iter().chain(world.responsible(Slot::Second)) {
+        world.hsdirs.behaviour.insert(hsdir, Behaviour::Rejects);
+    }
+    for _ in 0..60 {
+        world.run(secs(1));
+        assert!(!world.publisher().publication().failing, "another publisher would be refused, too");
+    }
+}
+
+#[test]
 fn lost_control_connection_is_no_failure_of_the_hsdirs() {
     let mut world = World::new(30);
     world.sites[0].connected = false;
