@@ -3,6 +3,7 @@
 
 use super::counter::CounterClock;
 use super::plan::Offers;
+use super::upload::SlotUploads;
 use super::waiting::Waiting;
 use super::wake::Wake;
 use super::{Publisher, TOR_BUSY, Wish};
@@ -40,7 +41,10 @@ impl Publisher {
         let Some(current) = self.slots.values().find(|uploads| uploads.current) else {
             return Err(Waiting::NoConsensus);
         };
-        if let Some(hsdir) = self.majority.next_to_ask(now.mono, &current.fetch, &mut self.wake) {
+        let round = self.schedule.round();
+        let is_wanted = |uploads: &SlotUploads| uploads.targets.values().any(|target| target.is_wanted(round));
+        let unfinished = self.slots.values().any(is_wanted).then_some(round);
+        if let Some(hsdir) = self.majority.next_to_ask(now.mono, &current.fetch, unfinished, &mut self.wake) {
             if tor_is_free(hsdir) {
                 fetch(&mut self.fetching, now.mono, current.period, hsdir, wishes, &mut self.wake);
             } else {
@@ -48,13 +52,12 @@ impl Publisher {
             }
         }
         match self.majority.published() {
-            None => Err(Waiting::AskingMajority),
+            None => return Err(Waiting::AskingMajority),
             Some(None) => {
                 // A network that answers nothing looks the same: what was proven last stands in.
                 let proven = view.proven.iter().flat_map(|plan| plan.nodes.values());
                 let points: Vec<_> = proven.flat_map(|part| part.points.iter().cloned()).collect();
                 offers.add_published(view, &points);
-                Ok(())
             }
             Some(Some(published)) => {
                 let clock = CounterClock::new(now, view.clock_offset_ms);
@@ -62,9 +65,10 @@ impl Publisher {
                     return Err(Waiting::MajorityServes);
                 }
                 offers.add_published(view, &published.points);
-                Ok(())
             }
         }
+        self.majority.justifies(now.mono, round);
+        Ok(())
     }
 
     /// Starts the next fetch from an HSDir whose counter or copy should be looked at.

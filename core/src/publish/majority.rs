@@ -25,6 +25,8 @@ struct Answer {
     at: Mono,
     /// `None`: no HSDir had one.
     published: Option<Published>,
+    /// The round that uploads its union with ours.
+    round: Option<u64>,
 }
 
 /// A descriptor that was fetched and opened.
@@ -41,14 +43,26 @@ impl Majority {
         *self = Self::default();
     }
 
-    /// The HSDir to ask, unless a recent answer is there.
+    /// The answer is being acted on in `round`. It counts until that is through, or HSDirs reached early would soon look
+    /// as if all had the union. A later round needs a new answer once this one is old.
+    pub(super) fn justifies(&mut self, now: Mono, round: u64) {
+        if let Some(answer) = self.answer.as_mut().filter(|answer| now < answer.at.plus(ANSWER_KEPT)) {
+            answer.round = Some(round);
+        }
+    }
+
+    /// The HSDir to ask, unless a recent answer is there, or one that justifies the `unfinished` round.
     pub(super) fn next_to_ask(
         &mut self,
         now: Mono,
         walk: &[RelayFingerprint],
+        unfinished: Option<u64>,
         wake: &mut Wake,
     ) -> Option<RelayFingerprint> {
         if let Some(answer) = &self.answer {
+            if answer.round.is_some() && answer.round == unfinished {
+                return None;
+            }
             let stale_at = answer.at.plus(ANSWER_KEPT);
             if now < stale_at {
                 wake.at(stale_at);
@@ -68,7 +82,7 @@ impl Majority {
     pub(super) fn answered(&mut self, now: Mono, published: Option<Published>, hsdirs: usize) {
         self.next += 1;
         if published.is_some() || self.next >= hsdirs {
-            self.answer = Some(Answer { at: now, published });
+            self.answer = Some(Answer { at: now, published, round: None });
         }
     }
 

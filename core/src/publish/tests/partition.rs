@@ -3,7 +3,7 @@
 use crate::cluster::{Liveness, PlanNode, ProvenPlan, Role, View};
 use crate::merge::testing::{node, point};
 use crate::onion::period::Slot;
-use crate::publish::testing::{World, keys_of, member, secs, view};
+use crate::publish::testing::{Behaviour, World, keys_of, member, secs, view};
 
 /// Five nodes, of which node 1 hears only `heard` now.
 fn minority(heard: &[u8]) -> View {
@@ -84,6 +84,21 @@ fn what_was_proven_stands_in_where_nothing_is_found() {
     let mut expected = keys_of(&minority(&[]), &[1, 2]);
     expected.insert(point(4, 4, 0).auth_key);
     assert_eq!(world.listed(), expected);
+}
+
+#[test]
+fn round_that_takes_longer_than_an_answer_counts_is_finished() {
+    let mut world = published_by_majority(&[3, 4, 5]);
+    let first = world.responsible(Slot::First);
+    let broken = world.responsible(Slot::Second).into_iter().find(|hsdir| !first.contains(hsdir)).unwrap();
+    world.hsdirs.behaviour.insert(broken, Behaviour::Fails);
+    world.add_site(1, minority(&[1, 2]));
+    world.run(secs(40));
+    let asked = world.sites[0].fetches;
+    world.hsdirs.behaviour.clear();
+    world.run(secs(80));
+    assert_eq!(world.listed(), keys_of(&minority(&[]), &[1, 2, 3, 4, 5]));
+    assert!(world.sites[0].fetches > asked, "and then it asks again");
 }
 
 #[test]
