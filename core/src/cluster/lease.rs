@@ -187,9 +187,12 @@ impl Lease {
         live.is_some_and(|seen| now >= seen.renewed_at.plus(TTL).max(self.grace_until))
     }
 
-    /// We were stopped: nothing expires before `until`.
+    /// We were stopped: nothing expires before `until`, and others may have claimed what we were about to claim.
     pub(super) fn stall(&mut self, until: Mono) {
         self.grace_until = until;
+        if matches!(self.state, State::Asking { .. } | State::Claiming { .. }) {
+            self.state = State::Following;
+        }
     }
 
     /// Releases if we hold, and claims no more.

@@ -308,6 +308,22 @@ mod tests {
     }
 
     #[test]
+    fn what_was_asked_or_claimed_before_a_stall_is_taken_back() {
+        let mut f = Fixture::new();
+        let asking = State::Asking { since: Mono::default(), repeated: true };
+        for state in [asking, State::Claiming { epoch: 6, firm: true }, State::Claiming { epoch: 6, firm: false }] {
+            f.lease.state = state;
+            f.lease.stall(Mono::from_ms(60_000));
+            assert_eq!(f.lease.state, State::Following, "others may have claimed meanwhile");
+        }
+        let holding =
+            State::Holding { epoch: 6, seq: 4, since: Mono::default(), beat_at: Mono::default(), unfit_since: None };
+        f.lease.state = holding;
+        f.lease.stall(Mono::from_ms(60_000));
+        assert_eq!(f.lease.state, holding);
+    }
+
+    #[test]
     fn answers_count_from_when_they_were_heard_there() {
         let mut f = Fixture::new();
         let beacon = f.beacon(1, 6, 1);
