@@ -115,7 +115,7 @@ pub(super) fn reconcile(items: &Items, roster: &Roster, from: NodeId, sync: Sync
             let differing = (start..start + BUCKETS).map(|bucket| bucket % BUCKETS);
             let differing = differing.filter(|bucket| ours.get(*bucket) != theirs.get(*bucket));
             let summaries = differing.filter_map(|bucket| u8::try_from(bucket).ok());
-            let summaries = summaries.flat_map(|bucket| summaries_of(items, bucket, true));
+            let summaries = summaries.flat_map(|bucket| summaries_of(items, bucket, true, rng));
             summaries.take(SUMMARIES_MAX).for_each(|summary| Message::Sync(summary).send(from, out));
         }
         Sync::Summary { bucket, answer, items: theirs } => {
@@ -130,7 +130,7 @@ pub(super) fn reconcile(items: &Items, roster: &Roster, from: NodeId, sync: Sync
                 Message::Sync(Sync::Want(wanted)).send(from, out);
             }
             if answer {
-                let summaries = summaries_of(items, bucket, false).into_iter().take(SUMMARIES_MAX);
+                let summaries = summaries_of(items, bucket, false, rng).into_iter().take(SUMMARIES_MAX);
                 summaries.for_each(|summary| Message::Sync(summary).send(from, out));
             }
         }
@@ -143,13 +143,17 @@ pub(super) fn compare(items: &Items, to: NodeId, out: &mut Outbox) {
     Message::Sync(Sync::Digest(items.digest())).send(to, out);
 }
 
-/// What a bucket holds, in datagrams; only the first asks for an answer. An empty bucket is said, too.
-fn summaries_of(items: &Items, bucket: u8, answer: bool) -> Vec<Sync> {
+/// What a bucket holds, in datagrams, from a random one on: a large bucket's last ones must be heard of, too. Only the
+/// first asks for an answer. An empty bucket is said, too.
+fn summaries_of(items: &Items, bucket: u8, answer: bool, rng: &mut Rng) -> Vec<Sync> {
     let held = items.bucket(bucket);
     if held.is_empty() {
         return vec![Sync::Summary { bucket, answer, items: held }];
     }
-    let parts = held.chunks(SUMMARY_ITEMS).enumerate();
+    let mut parts: Vec<&[(Key, Stamp)]> = held.chunks(SUMMARY_ITEMS).collect();
+    let start = usize::try_from(rng.next_u32()).unwrap_or_default() % parts.len();
+    parts.rotate_left(start);
+    let parts = parts.into_iter().enumerate();
     parts.map(|(n, part)| Sync::Summary { bucket, answer: answer && n == 0, items: part.to_vec() }).collect()
 }
 
@@ -243,6 +247,33 @@ pub(super) mod tests {
         let Ok(Message::Sync(sync)) = Message::decode(&bytes) else { panic!("a digest") };
         reconcile(&two, &roster, a, sync, &mut rng, &mut out);
         assert!(out.pop().is_none(), "equal digests say no more");
+    }
+
+    #[test]
+    fn the_tail_of_a_full_bucket_is_found() {
+        let (roster, me) = roster_of_two();
+        let (mut one, mut two) = (Items::default(), Items::default());
+        let last = Key::Entry(NodeId([0x0F; 32]));
+        for n in 0..u8::MAX {
+            let mut id = [n; 32];
+            id[0] = 0;
+            let (key, blob) = (Key::Entry(NodeId(id)), vec![n; 10]);
+            one.put(key, Stamp::new(0, 0, &blob), blob.clone());
+            two.put(key, Stamp::new(0, 0, &blob), blob);
+        }
+        two.put(last, Stamp::new(0, 0, b"last"), b"last".to_vec());
+        let (mut rng, mut out) = (Rng::seed_from_u64(1), Outbox::default());
+        let mut listed = |one: &Items| {
+            reconcile(&two, &roster, me, Sync::Digest(one.digest()), &mut rng, &mut out);
+            let summaries = sent(&mut out).into_iter().filter_map(|(_, message)| match message {
+                Message::Sync(Sync::Summary { answer, items, .. }) => Some((answer, items)),
+                _ => None,
+            });
+            let summaries: Vec<_> = summaries.collect();
+            assert!(summaries.len() <= SUMMARIES_MAX && summaries.iter().filter(|(answer, _)| *answer).count() == 1);
+            summaries.iter().flat_map(|(_, items)| items).any(|(key, _)| *key == last)
+        };
+        assert!((0..20).any(|_| listed(&one)), "an entry beyond the first {SUMMARIES_MAX} summaries");
     }
 
     #[test]
