@@ -233,7 +233,8 @@ impl Publisher {
             return Err(Waiting::NoPoints);
         }
         self.heed_majority(now, view, &mut offers, can_upload, wishes)?;
-        let urgent = self.schedule.is_first_plan();
+        // What a minority uploads must follow from the answer it has; the plan in force may be from before the partition.
+        let urgent = self.schedule.is_first_plan() | !view.sees_majority;
         if self.planner.follow(now.mono, offers, view, urgent, &mut self.wake) {
             self.schedule.start_round();
             self.report_plan(out);

@@ -3,7 +3,7 @@
 use crate::cluster::{Liveness, PlanNode, ProvenPlan, Role, View};
 use crate::merge::testing::{node, point};
 use crate::onion::period::Slot;
-use crate::publish::testing::{Behaviour, World, keys_of, member, secs, view};
+use crate::publish::testing::{Behaviour, World, keys, keys_of, member, secs, view};
 
 /// Five nodes, of which node 1 hears only `heard` now.
 fn minority(heard: &[u8]) -> View {
@@ -99,6 +99,26 @@ fn round_that_takes_longer_than_an_answer_counts_is_finished() {
     world.run(secs(80));
     assert_eq!(world.listed(), keys_of(&minority(&[]), &[1, 2, 3, 4, 5]));
     assert!(world.sites[0].fetches > asked, "and then it asks again");
+}
+
+#[test]
+fn plan_from_before_the_partition_is_not_uploaded_on_a_later_answer() {
+    let mut world = World::new(30);
+    world.consensus_moves = false;
+    world.sites.clear();
+    let everyone = || View { sees_majority: true, ..minority(&[1, 2, 3, 4, 5]) };
+    world.add_site(1, View { sees_majority: true, ..minority(&[1, 2, 3]) });
+    // Not every HSDir has given back its copy yet: one that then shows another's is to get ours again.
+    world.run(core::time::Duration::from_millis(250));
+    let parted = minority(&[1, 2]);
+    (world.view().members, world.view().sees_majority) = (parted.members, false);
+    world.elsewhere(3, everyone());
+    world.run(secs(10));
+    world.elsewhere(3, View { sees_majority: true, ..minority(&[3, 4, 5]) });
+    world.run(secs(40));
+    assert_eq!(world.listed().len(), 15);
+    let theirs = keys_of(&everyone(), &[3, 4, 5]);
+    assert!(world.hsdirs.seen.iter().all(|seen| keys(&seen.descriptor.points).is_superset(&theirs)));
 }
 
 #[test]
