@@ -49,7 +49,7 @@ use self::rank::Ranks;
 use self::record::Records;
 use self::roster::{Roster, RosterFile};
 use self::stall::{Stall, Stalled};
-use self::timing::{BEAT, PUSH_PEERS};
+use self::timing::{BEAT, BEAT_MS, PUSH_PEERS};
 use self::wire::{Heartbeat, Message};
 use crate::id::{ClusterId, EffectId, NodeId, WgPublicKey};
 use crate::input::EffectError;
@@ -332,7 +332,8 @@ impl Cluster {
     /// To the holder and the next two ranks, who judge everyone; and to one that is down, with a question, so that
     /// both sides of a healed partition find each other even without a holder.
     fn heartbeat(&mut self, now: Now, out: &mut Outbox) {
-        self.beat += 1;
+        // A restored memory snapshot goes on above what it said before it was restored.
+        self.beat = (self.beat + 1).max(now.wall.as_ms() / BEAT_MS);
         self.beat_at = if now.mono.since(self.beat_at) < BEAT { self.beat_at } else { now.mono }.plus(BEAT);
         let (epoch, seq) = self.lease.newest();
         let own = self.records.own();

@@ -141,6 +141,27 @@ fn members_outlive_the_tombstone_of_who_admitted_them() {
 }
 
 #[test]
+fn a_restored_memory_snapshot_is_heard_at_once() {
+    for seed in seeds(20) {
+        let (mut then, mut world) = (World::of(seed, 3), World::of(seed, 3));
+        let [holder] = world.holders()[..] else { panic!("one holder") };
+        let node = (holder + 1) % 3;
+        // Meanwhile its record became newer, too.
+        world.set_eligible(node, false);
+        world.run(30_000);
+        world.set_eligible(node, true);
+        world.run(30_000);
+        world.hosts[node].cluster = then.hosts[node].cluster.take();
+        world.settle(node);
+        world.until(2_000, "everyone has its newest record", World::is_settled);
+        for _ in 0..100 {
+            world.run(100);
+            assert!(world.is_settled(), "{}", world.describe());
+        }
+    }
+}
+
+#[test]
 fn twins_are_told_apart_and_said() {
     let mut world = World::of(3, 3);
     let twin = world.twin(1);

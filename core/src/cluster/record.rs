@@ -215,10 +215,11 @@ impl Records {
         Ok(true)
     }
 
-    /// Somebody holds a record of ours that we did not write: from before a lost disk, or by a twin. Ours must win.
+    /// Somebody holds a record of ours that we did not write: from before a lost disk or a restored snapshot, or by a
+    /// twin. Ours must win, and with a new incarnation so do its heartbeats.
     fn outbid(&mut self, now: Mono, me: &Identity, items: &mut Items, theirs: &Record, out: &mut Outbox) {
-        let (incarnation, version) = (theirs.incarnation, theirs.version).max((self.own.incarnation, self.own.version));
-        self.write(me, items, Record { incarnation, version, ..self.own.clone() });
+        let incarnation = theirs.incarnation.max(self.own.incarnation).saturating_add(1);
+        self.write(me, items, Record { incarnation, ..self.own.clone() });
         self.conflicts.retain(|at| now.since(*at) < DUPLICATE_WINDOW);
         self.conflicts.push(now);
         if self.conflicts.len() >= DUPLICATE_CONFLICTS {
@@ -328,19 +329,19 @@ mod tests {
         let mut f = Fixture::new();
         let old = f.record(&f.me, 900, 7, "me");
         assert_eq!(f.accept(0, &old), Ok(false));
-        assert_eq!((f.records.own().incarnation, f.records.own().version), (900, 8));
+        assert_eq!((f.records.own().incarnation, f.records.own().version), (901, 2));
         assert_eq!(f.accept(0, &old), Err(PeerError::Stale));
     }
 
     #[test]
     fn three_conflicts_a_minute_are_a_duplicate_identity() {
         let mut f = Fixture::new();
-        for version in [10, 20] {
-            let twin = f.record(&f.me, 900, version, "twin");
+        for incarnation in [900, 910] {
+            let twin = f.record(&f.me, incarnation, 1, "twin");
             assert_eq!(f.accept(0, &twin), Ok(false));
         }
         assert!(f.out.pop().is_none());
-        let twin = f.record(&f.me, 900, 30, "twin");
+        let twin = f.record(&f.me, 920, 1, "twin");
         assert_eq!(f.accept(59_999, &twin), Ok(false));
         assert!(matches!(f.out.pop(), Some(crate::Output::Event(Event::Warning(text))) if text.contains("duplicate")));
     }
@@ -348,8 +349,8 @@ mod tests {
     #[test]
     fn conflicts_a_minute_apart_are_forgiven() {
         let mut f = Fixture::new();
-        for (at, version) in [(0, 10), (0, 20), (60_000, 30)] {
-            let twin = f.record(&f.me, 900, version, "twin");
+        for (at, incarnation) in [(0, 900), (0, 910), (60_000, 920)] {
+            let twin = f.record(&f.me, incarnation, 1, "twin");
             assert_eq!(f.accept(at, &twin), Ok(false));
         }
         assert!(f.out.pop().is_none());

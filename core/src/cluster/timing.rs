@@ -3,7 +3,9 @@
 use core::time::Duration;
 
 /// Beacon and heartbeat period (DESIGN section 9).
-pub const BEAT: Duration = Duration::from_millis(500);
+pub const BEAT: Duration = Duration::from_millis(BEAT_MS);
+/// The same as a number.
+pub const BEAT_MS: u64 = 500;
 /// Silence after which a lease is vacant and a member suspect: six beats and a half, so that a beat late by half
 /// a period is not a loss.
 pub const TTL: Duration = Duration::from_millis(3250);
@@ -44,11 +46,11 @@ pub const PROBE_RETRY: Duration = Duration::from_millis(200);
 pub const PROBE_VERDICT: Duration = Duration::from_millis(500);
 /// Members asked to probe for us.
 pub const PROBE_HELPERS: usize = 3;
-/// Lifeguard: the worst local health score; waits are multiplied by score + 1.
-pub const HEALTH_WORST: u8 = 4;
 /// Members believed down that are asked at once by who begins to judge everyone: after a stall of the holder all begin
 /// together, and each would ask all. The rest is called one a beat.
 pub const CALLS_MAX: usize = 8;
+/// Lifeguard: the worst local health score; waits are multiplied by score + 1.
+pub const HEALTH_WORST: u8 = 4;
 /// Lifeguard: one point of the score is forgiven after this long.
 pub const HEALTH_FORGIVE: Duration = Duration::from_secs(10);
 
