@@ -265,9 +265,9 @@ pub(super) mod tests {
         let (mut rng, mut out) = (Rng::seed_from_u64(1), Outbox::default());
         let mut listed = |one: &Items| {
             reconcile(&two, &roster, me, Sync::Digest(one.digest()), &mut rng, &mut out);
-            let summaries = sent(&mut out).into_iter().filter_map(|(_, message)| match message {
-                Message::Sync(Sync::Summary { answer, items, .. }) => Some((answer, items)),
-                _ => None,
+            let summaries = sent(&mut out).into_iter().filter_map(|(_, message)| {
+                let Message::Sync(Sync::Summary { answer, items, .. }) = message else { return None };
+                Some((answer, items))
             });
             let summaries: Vec<_> = summaries.collect();
             assert!(summaries.len() <= SUMMARIES_MAX && summaries.iter().filter(|(answer, _)| *answer).count() == 1);
