@@ -25,4 +25,4 @@ pub mod tor;
 pub use id::{ClusterId, EffectId, NodeId, TorId, WgPublicKey};
 pub use input::{Command, ControlInput, EffectError, Input, Rejected, TargetHealth};
 pub use node::{Config, ConfigError, Node, Saved};
-pub use output::{Durable, DurableKind, Event, Outbox, Output, Peer, TimerName};
+pub use output::{Durable, DurableKind, Event, Outbox, Output, Peer, Stop, TimerName};

@@ -7,7 +7,7 @@ use crate::hsdesc::NUM_INTRO_POINT_MAX;
 use crate::input::{Command, Input, Rejected, TargetHealth};
 use crate::onion::address::OnionAddress;
 use crate::onion::key::HsIdKeypair;
-use crate::output::{DurableKind, Outbox, Output, Peer, TimerName};
+use crate::output::{DurableKind, Outbox, Output, Peer, Stop, TimerName};
 use crate::publish::{Publisher, Wish};
 use crate::rng::Seed;
 use crate::status::{MemberStatus, Status};
@@ -179,9 +179,13 @@ impl Node {
         self.publish(now);
         self.cluster.set_publication(now, self.publisher.publication(), &mut self.out);
         self.wish_peers();
+        let is_duplicate = self.cluster.is_duplicate();
+        if is_duplicate && self.shutdown == Shutdown::No {
+            self.shutdown = Shutdown::Asked;
+        }
         if self.shutdown == Shutdown::Asked && self.cluster.is_stopped(now) {
             self.shutdown = Shutdown::Stopped;
-            self.out.push(Output::Stopped);
+            self.out.push(Output::Stopped(if is_duplicate { Stop::DuplicateIdentity } else { Stop::Commanded }));
         }
     }
 

@@ -42,7 +42,16 @@ pub enum Output {
     /// For logs and metrics.
     Event(Event),
     /// The node is done; the shell may exit.
-    Stopped,
+    Stopped(Stop),
+}
+
+/// Why the node stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// As commanded.
+    Commanded,
+    /// Another process runs with our keys.
+    DuplicateIdentity,
 }
 
 /// Largest datagram between nodes, bytes: IPv6 and UDP headers (48) inside a 1280-byte tunnel.

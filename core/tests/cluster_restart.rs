@@ -162,11 +162,24 @@ fn a_restored_memory_snapshot_is_heard_at_once() {
 }
 
 #[test]
-fn twins_are_told_apart_and_said() {
-    let mut world = World::of(3, 3);
-    let twin = world.twin(1);
-    world.set_eligible(twin, false);
-    world.run(20_000);
-    let said = [1, twin].iter().any(|node| world.hosts[*node].warnings().iter().any(|text| text.contains("duplicate")));
-    assert!(said);
+fn of_two_processes_with_the_same_keys_one_stops_and_the_other_goes_on() {
+    for seed in seeds(20) {
+        let mut world = World::of(seed, 3);
+        let twin = world.twin(1);
+        world.set_eligible(twin, seed % 2 == 0);
+        let is_duplicate = |world: &World, node: usize| {
+            world.hosts[node].cluster.as_ref().is_some_and(rustbalance_core::cluster::Cluster::is_duplicate)
+        };
+        world.until(60_000, "one sees it", |world| [1, twin].iter().any(|node| is_duplicate(world, *node)));
+        let [out] = [1, twin].into_iter().filter(|node| is_duplicate(&world, *node)).collect::<Vec<_>>()[..] else {
+            panic!("one of the two");
+        };
+        world.until(1_000, "it lets go", |world| world.hosts[out].is_stopped(world.now(out)));
+        assert_ne!(world.view(out).role, rustbalance_core::cluster::Role::Alone);
+        assert!(!world.holders().contains(&out));
+        world.kill(out);
+        world.run(90_000);
+        world.until(10_000, "settled without it", World::is_settled);
+        assert!(world.live().iter().all(|node| !is_duplicate(&world, *node)));
+    }
 }

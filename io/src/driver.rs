@@ -8,7 +8,8 @@ use rustbalance_core::join::AdmitError;
 use rustbalance_core::status::Status;
 use rustbalance_core::time::Mono;
 use rustbalance_core::{
-    Command, ControlInput, Durable, EffectError, EffectId, Event, Input, Node, Output, Rejected, TargetHealth, TorId,
+    Command, ControlInput, Durable, EffectError, EffectId, Event, Input, Node, Output, Rejected, Stop, TargetHealth,
+    TorId,
 };
 use smol::channel::{Receiver, Sender};
 use smol::future::FutureExt as _;
@@ -59,7 +60,7 @@ pub(crate) struct Driver {
     failed: VecDeque<Done>,
     bad_token_said: Seldom,
     stop_by: Option<Mono>,
-    stopped: bool,
+    stopped: Option<Stop>,
 }
 
 type Done = (EffectId, Result<(), EffectError>);
@@ -91,18 +92,19 @@ impl Driver {
             failed: VecDeque::new(),
             bad_token_said: Seldom::default(),
             stop_by: None,
-            stopped: false,
+            stopped: None,
         }
     }
 
     /// Runs until the node has stopped, or has had its time to.
-    pub async fn run(mut self) {
+    pub async fn run(mut self) -> Stop {
         loop {
             while let Some(output) = self.node.poll_output() {
                 self.perform(output);
             }
-            if self.stopped || self.stop_by.is_some_and(|by| clock::mono() >= by) {
-                return;
+            let is_late = self.stop_by.is_some_and(|by| clock::mono() >= by);
+            if let Some(why) = self.stopped.or(is_late.then_some(Stop::Commanded)) {
+                return why;
             }
             let deadline = self.node.next_timeout().map(|(at, _why)| at);
             let woke = match self.failed.pop_front() {
@@ -214,7 +216,7 @@ impl Driver {
                 }
             }
             Output::Event(event) => log_event(&event),
-            Output::Stopped => self.stopped = true,
+            Output::Stopped(why) => self.stopped = Some(why),
         }
     }
 

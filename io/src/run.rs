@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_io::Async;
 use rustbalance_core::cluster::ClusterConfig;
 use rustbalance_core::join::{NotAMember, check_member};
 use rustbalance_core::node::{Config, ConfigError, Saved};
-use rustbalance_core::{DurableKind, Node, TorId};
+use rustbalance_core::{DurableKind, Node, Stop, TorId};
 use smol::Task;
 use smol::channel::{Receiver, Sender};
 use smol::future::FutureExt as _;
@@ -85,6 +85,13 @@ pub enum RunError {
     /// Signals.
     #[error("cannot listen for SIGTERM and SIGINT: {0}; check the limits of this process")]
     Signals(io::Error),
+    /// Another process runs with the node's keys.
+    #[error(
+        "{}: another node runs with the keys in this directory, perhaps from a copy of it; stop one of the two for \
+         good, and let that machine join anew with an empty directory",
+        .0.display()
+    )]
+    DuplicateIdentity(PathBuf),
     /// The core.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -102,7 +109,7 @@ impl RunError {
             Self::Tor(error) => error.fault(),
             Self::Proxy(error) => error.fault(),
             Self::Config(_) => Fault::Usage,
-            Self::NotAMember { .. } => Fault::State,
+            Self::NotAMember { .. } | Self::DuplicateIdentity(_) => Fault::State,
             Self::Entropy(_) | Self::Mesh { .. } | Self::Status { .. } | Self::Signals(_) | Self::PartEnded(_) => {
                 Fault::Runtime
             }
@@ -233,7 +240,7 @@ async fn serve(
     let tor_commands = BTreeMap::from([(TOR, tor_commands)]);
     let channels = Channels { mesh, tors, tor_commands, proxy: proxy_counters, target, questions, stop };
     let driver = Driver::new(node, store, cluster.joined_through, channels);
-    let result = until_stopped(driver.run(), tor, &parts, &to_stop).await;
+    let result = until_stopped(driver.run(), tor, &parts, &to_stop, &settings.dir).await;
     drop(parts);
     // Only now do operators who asked for the stop see their connections close.
     drop::<Receiver<_>>(kept);
@@ -243,32 +250,35 @@ async fn serve(
 /// The driver's end closes tor's command channel, at which tor is stopped. Tor's unforeseen end ends the node; that of
 /// a part asks the driver for an orderly stop, and so hands the lease over as far as what is left can.
 async fn until_stopped(
-    driver: impl Future<Output = ()>,
+    driver: impl Future<Output = Stop>,
     mut tor: Task<Result<(), TorError>>,
     parts: &Parts,
     to_stop: &Sender<()>,
+    dir: &Path,
 ) -> Result<(), RunError> {
     let mut ended_part = None;
-    let driven = async {
-        driver.await;
-        None
-    };
+    let driven = async { Ok(driver.await) };
     let part_ends = async {
         ended_part = Some(parts.ended().await);
         _ = to_stop.try_send(());
         core::future::pending().await
     };
-    let tor_ends = async { Some((&mut tor).await) };
-    if let Some(ended) = driven.or(part_ends).or(tor_ends).await {
-        return ended.map_err(RunError::Tor);
-    }
+    let tor_ends = async { Err((&mut tor).await) };
+    let stop = match driven.or(part_ends).or(tor_ends).await {
+        Ok(stop) => stop,
+        Err(ended) => return ended.map_err(RunError::Tor),
+    };
     let late = async {
         clock::sleep(TOR_STOPS_WITHIN).await;
         tracing::warn!("tor does not stop by itself: killing it");
         Ok(())
     };
     tor.or(late).await?;
-    ended_part.map_or(Ok(()), |part| Err(RunError::PartEnded(part)))
+    match (ended_part, stop) {
+        (Some(part), _) => Err(RunError::PartEnded(part)),
+        (None, Stop::DuplicateIdentity) => Err(RunError::DuplicateIdentity(dir.to_owned())),
+        (None, Stop::Commanded) => Ok(()),
+    }
 }
 
 async fn forward(mut signals: StopSignals, stop: Sender<()>) {
@@ -299,8 +309,10 @@ mod tests {
             let driver = async move {
                 stop.recv().await.expect("the order to stop");
                 drop(commands);
+                Stop::Commanded
             };
-            let error = smol::block_on(until_stopped(driver, tor, &parts, &to_stop)).unwrap_err();
+            let dir = Path::new("/");
+            let error = smol::block_on(until_stopped(driver, tor, &parts, &to_stop, dir)).unwrap_err();
             assert!(matches!(error, RunError::PartEnded(part) if part == name), "{error}");
         }
     }

@@ -38,6 +38,18 @@ impl Cluster {
         self.save(out, now.mono);
     }
 
+    /// Another process runs with our keys: the node is to stop, and has begun to.
+    pub fn is_duplicate(&self) -> bool {
+        self.records.is_duplicate()
+    }
+
+    /// Stops as [`Self::shut_down`] does, but says nothing that would be in the other's name as well, save that we no
+    /// longer publish.
+    fn stop_as_duplicate(&mut self, now: Mono) {
+        self.goodbye = Some(Goodbye { leave: false, left: 0, next_at: now });
+        self.lease.stop(now);
+    }
+
     /// Goodbyes have been sent (and a tombstone is on disk); the node may stop.
     pub fn is_stopped(&self, _now: Now) -> bool {
         let said = self.goodbye.as_ref().is_some_and(|goodbye| goodbye.left == 0);
@@ -47,6 +59,9 @@ impl Cluster {
     /// Counts the repetitions of what was pushed. The tombstone comes last: from a node that left, a release is
     /// nobody's word.
     pub(super) fn say_goodbye(&mut self, now: Now, out: &mut Outbox) {
+        if self.is_duplicate() && self.goodbye.is_none() {
+            return self.stop_as_duplicate(now.mono);
+        }
         let Some(goodbye) = self.goodbye.as_mut().filter(|goodbye| goodbye.left > 0 && now.mono >= goodbye.next_at)
         else {
             return;
@@ -77,5 +92,62 @@ impl Cluster {
         let others: Vec<NodeId> = self.others().collect();
         let targets = pick(others, PUSH_ALL, &mut self.rng);
         self.gossip.push(now.mono, &self.items, Key::Entry(self.me.id), targets);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use crate::cluster::record::Records;
+    use crate::cluster::roster::{RosterFile, admit};
+    use crate::cluster::tests::{CLUSTER, identity};
+    use crate::cluster::wire::Message;
+    use crate::cluster::{ClusterConfig, ClusterToken, Key, NodeKeypair, sign, sign::Purpose};
+    use crate::id::WgPublicKey;
+    use crate::input::Input;
+    use crate::node::{Config, Node};
+    use crate::onion::key::HsIdKeypair;
+    use crate::output::{DurableKind, Output, Stop};
+    use crate::rng::Seed;
+    use crate::time::{Mono, Now, Wall};
+
+    #[test]
+    fn a_node_that_finds_its_double_stops_and_says_why() {
+        let (me, other) = (identity(1), identity(2));
+        let wg = WgPublicKey([1; 32]);
+        let entries = vec![admit(&me.keypair, CLUSTER, me.id, wg), admit(&me.keypair, CLUSTER, other.id, other.wg)];
+        let file = sign::encode(&RosterFile { entries, contacts: BTreeMap::new() });
+        let cluster = ClusterConfig {
+            keypair: NodeKeypair::from_seed(&[1; 32]),
+            wg,
+            cluster: CLUSTER,
+            genesis: me.id,
+            token: ClusterToken::new([7; 32]),
+            priority: 100,
+            weight: 100,
+            name: String::new(),
+            contact: None,
+        };
+        let master = HsIdKeypair::generate(&mut Seed::new([1; 32]).fork("master"));
+        let now = Now { mono: Mono::from_ms(1_000), wall: Wall::from_secs(1_700_000_000) };
+        let saved = BTreeMap::from([(DurableKind::Roster, file)]);
+        let mut node = Node::new(Config { master, cluster, tors: 1 }, &saved, &Seed::new([1; 32]), now).unwrap();
+        let mut stopped = Vec::new();
+        for conflict in 1..=3 {
+            assert_eq!(stopped, [], "conflict {conflict}");
+            let record = Records::new(&me, 1_800_000_000 + 10 * conflict).own().clone();
+            let blob = sign::seal(&me.keypair, Purpose::Record, CLUSTER, &record);
+            let bytes = Message::Item { key: Key::Record(me.id), blob }.encode();
+            node.handle(now, Input::Peer { from: other.id, bytes: &bytes }).unwrap();
+            while let Some(output) = node.poll_output() {
+                match output {
+                    Output::Persist { id, .. } => node.handle(now, Input::Done { id, result: Ok(()) }).unwrap(),
+                    Output::Stopped(why) => stopped.push(why),
+                    _ => {}
+                }
+            }
+        }
+        assert_eq!(stopped, [Stop::DuplicateIdentity]);
     }
 }

@@ -208,7 +208,7 @@ impl Cluster {
                 self.gossip.push(now.mono, &self.items, Key::Entry(node), targets);
             }
             Key::Record(_) => {
-                let theirs = self.records.accept(now.mono, &self.me, &self.roster, &mut self.items, blob, out)?;
+                let theirs = self.records.accept(now.mono, &self.me, &self.roster, &mut self.items, blob)?;
                 if !theirs {
                     self.push_own(now.mono);
                 }

@@ -11,7 +11,6 @@ use super::timing::{DUPLICATE_CONFLICTS, DUPLICATE_WINDOW, ITEM_MAX};
 use super::{GENERATION, Identity, PeerError, wire};
 use crate::hsdesc::{InnerHeader, IntroPoint, NUM_INTRO_POINT_MAX};
 use crate::id::NodeId;
-use crate::output::{Event, Outbox};
 use crate::time::Mono;
 
 /// What this node can say about itself; recomputed by `Node` after every input, pushed when it changes.
@@ -100,6 +99,8 @@ pub(super) struct Records {
     others: BTreeMap<NodeId, Record>,
     /// When others showed a record of ours that we did not write, within [`DUPLICATE_WINDOW`].
     conflicts: Vec<Mono>,
+    /// Another process runs with our keys. It has the last word: every further one would be a conflict there.
+    is_duplicate: bool,
 }
 
 impl Records {
@@ -126,7 +127,12 @@ impl Records {
             header: InnerHeader::default(),
             points: Vec::new(),
         };
-        Self { own, others: BTreeMap::new(), conflicts: Vec::new() }
+        Self { own, others: BTreeMap::new(), conflicts: Vec::new(), is_duplicate: false }
+    }
+
+    /// Another process runs with our keys.
+    pub(super) fn is_duplicate(&self) -> bool {
+        self.is_duplicate
     }
 
     /// Our own.
@@ -143,7 +149,7 @@ impl Records {
     pub(super) fn amend(&mut self, me: &Identity, items: &mut Items, change: impl FnOnce(&mut Record)) -> bool {
         let mut next = self.own.clone();
         change(&mut next);
-        if next == self.own && self.own.version > 0 {
+        if self.is_duplicate || (next == self.own && self.own.version > 0) {
             return false;
         }
         self.write(me, items, next);
@@ -188,7 +194,6 @@ impl Records {
         roster: &Roster,
         items: &mut Items,
         blob: &[u8],
-        out: &mut Outbox,
     ) -> Result<bool, PeerError> {
         let record = Unverified::<Record>::decode(blob).ok_or(PeerError::Malformed)?;
         let (node, order) = (record.claim().node, (record.claim().incarnation, record.claim().version));
@@ -207,7 +212,7 @@ impl Records {
         }
         let record = record.verify(node, Purpose::Record, me.cluster).ok_or(PeerError::BadSignature)?;
         if node == me.id {
-            self.outbid(now, me, items, &record, out);
+            self.outbid(now, me, items, &record);
             return Ok(false);
         }
         items.put(key, stamp, blob.to_vec());
@@ -217,18 +222,16 @@ impl Records {
 
     /// Somebody holds a record of ours that we did not write: from before a lost disk or a restored snapshot, or by a
     /// twin. Ours must win, and with a new incarnation so do its heartbeats.
-    fn outbid(&mut self, now: Mono, me: &Identity, items: &mut Items, theirs: &Record, out: &mut Outbox) {
-        let incarnation = theirs.incarnation.max(self.own.incarnation).saturating_add(1);
-        self.write(me, items, Record { incarnation, ..self.own.clone() });
+    fn outbid(&mut self, now: Mono, me: &Identity, items: &mut Items, theirs: &Record) {
         self.conflicts.retain(|at| now.since(*at) < DUPLICATE_WINDOW);
         self.conflicts.push(now);
-        if self.conflicts.len() >= DUPLICATE_CONFLICTS {
+        self.is_duplicate |= self.conflicts.len() >= DUPLICATE_CONFLICTS;
+        if self.is_duplicate {
             self.conflicts.clear();
-            out.event(Event::Warning(format!(
-                "duplicate identity: another node runs with the keys of {}; stop one of them and join it anew",
-                me.id
-            )));
+            return;
         }
+        let incarnation = theirs.incarnation.max(self.own.incarnation).saturating_add(1);
+        self.write(me, items, Record { incarnation, ..self.own.clone() });
     }
 
     /// Forgets records of nodes that are no members any more.
@@ -277,7 +280,6 @@ mod tests {
         roster: Roster,
         items: Items,
         records: Records,
-        out: Outbox,
     }
 
     impl Fixture {
@@ -288,12 +290,12 @@ mod tests {
             roster.load(&[entry(me.id), entry(other.id)], &mut items);
             let mut records = Records::new(&me, 100);
             records.amend(&me, &mut items, |_| ());
-            Self { me, other, roster, items, records, out: Outbox::default() }
+            Self { me, other, roster, items, records }
         }
 
         fn accept(&mut self, at: u64, blob: &[u8]) -> Result<bool, PeerError> {
             let now = Mono::from_ms(at);
-            self.records.accept(now, &self.me, &self.roster, &mut self.items, blob, &mut self.out)
+            self.records.accept(now, &self.me, &self.roster, &mut self.items, blob)
         }
 
         fn record(&self, who: &Identity, incarnation: u64, version: u64, name: &str) -> Vec<u8> {
@@ -340,10 +342,14 @@ mod tests {
             let twin = f.record(&f.me, incarnation, 1, "twin");
             assert_eq!(f.accept(0, &twin), Ok(false));
         }
-        assert!(f.out.pop().is_none());
+        assert!(!f.records.is_duplicate());
         let twin = f.record(&f.me, 920, 1, "twin");
         assert_eq!(f.accept(59_999, &twin), Ok(false));
-        assert!(matches!(f.out.pop(), Some(crate::Output::Event(Event::Warning(text))) if text.contains("duplicate")));
+        assert!(f.records.is_duplicate());
+        let own = f.records.own().clone();
+        assert_eq!(own.incarnation, 911, "the other is not provoked once more");
+        f.records.amend(&f.me, &mut f.items, |record| record.eligible = true);
+        assert_eq!(*f.records.own(), own);
     }
 
     #[test]
@@ -353,7 +359,7 @@ mod tests {
             let twin = f.record(&f.me, incarnation, 1, "twin");
             assert_eq!(f.accept(at, &twin), Ok(false));
         }
-        assert!(f.out.pop().is_none());
+        assert!(!f.records.is_duplicate());
     }
 
     #[test]

@@ -453,7 +453,7 @@ impl World {
                 let at = self.now_ms;
                 self.hosts[node].events.push((at, event));
             }
-            Output::Control(..) | Output::Reconnect(_) | Output::Peers(_) | Output::Stopped => {
+            Output::Control(..) | Output::Reconnect(_) | Output::Peers(_) | Output::Stopped(_) => {
                 panic!("not a wish of the cluster: {output:?}")
             }
         }

@@ -43,7 +43,7 @@ impl World {
             | Output::Persist { .. }
             | Output::Peers(_)
             | Output::Event(_)
-            | Output::Stopped => self.trace.write(format!("{output:?}").as_bytes()),
+            | Output::Stopped(_) => self.trace.write(format!("{output:?}").as_bytes()),
         }
         if let Output::Event(event) = output {
             self.note(|| format!("{index} {event:?}"));
@@ -64,7 +64,7 @@ impl World {
                 self.nodes[index].role = role;
                 self.changed.roles = true;
             }
-            Output::Stopped => {
+            Output::Stopped(_) => {
                 self.nodes[index].is_member = !self.nodes[index].is_leaving;
                 self.kill(index);
             }
