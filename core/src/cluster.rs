@@ -6,6 +6,7 @@
 //! - `gossip`, with `chunk`: spreads roster entries, records and the last proven `plan`, all as `item`s with comparable stamps.
 //! - `member`: heartbeats, silence, probes, verdicts.
 //! - `lease`, with `beacon`, `rank` and `handover`: who publishes.
+//! - `command`: what operators ask for while the node runs.
 //! - `disk`: what must be durable before it is acted on. `stall`: what happens when the process was stopped.
 //!
 //! Datagrams come from members only, proven by WireGuard, and reach a part through one `match` in [`Cluster`]. Every
@@ -14,6 +15,7 @@
 mod admission;
 mod beacon;
 mod chunk;
+mod command;
 mod disk;
 mod exercise;
 mod goodbye;
@@ -58,6 +60,7 @@ use crate::rng::Rng;
 use crate::sabotage::{Rule, is_broken};
 use crate::time::{Mono, Now};
 
+pub use self::command::CommandError;
 pub use self::exercise::exercise_datagrams;
 pub use self::plan::{PlanNode, ProvenPlan, Publication};
 pub use self::receive::PeerError;
@@ -193,7 +196,10 @@ impl Cluster {
         }
         let incarnation = lease.incarnation.saturating_add(1).max(now.wall.as_secs());
         let mut records = Records::new(&me, incarnation);
-        records.amend(&me, &mut items, |_| ());
+        let draining: bool = load(saved, DurableKind::Drain, out);
+        records.amend(&me, &mut items, |record| {
+            record.state = if draining { NodeState::Draining } else { NodeState::Active };
+        });
         let role = if roster.len() == 1 && roster.contains(id) { Role::Alone } else { Role::Follower };
         Self {
             lease: Lease::new(now.mono, lease.epoch, &mut rng),

@@ -1,6 +1,6 @@
 //! Facts that reach the core.
 
-use crate::cluster::PeerError;
+use crate::cluster::{CommandError, PeerError};
 use crate::id::{EffectId, NodeId, TorId, WgPublicKey};
 use crate::join::AdmitError;
 use crate::output::RequestId;
@@ -69,6 +69,10 @@ pub enum Command {
     Shutdown,
     /// Leave the roster for good, then stop. Refused to the only member, which would leave nobody to join again.
     Leave,
+    /// Serve no new clients until [`Command::Undrain`], over restarts too; open sessions go on.
+    Drain,
+    /// Serve again.
+    Undrain,
 }
 
 /// Why a wish failed.
@@ -87,10 +91,10 @@ pub enum Rejected {
     Admit(AdmitError),
     /// A control connection's bytes.
     Control(TorError),
+    /// An operator's command.
+    Command(CommandError),
     /// A `Done` or tor nobody waits for.
     Unexpected(&'static str),
-    /// The only member cannot leave.
-    OnlyMember,
 }
 
 impl Rejected {
@@ -116,8 +120,10 @@ impl Rejected {
             Self::Admit(AdmitError::Busy) => "admit_busy",
             Self::Control(TorError::Protocol(_)) => "control_protocol",
             Self::Control(TorError::UnexpectedReply) => "control_unexpected_reply",
+            Self::Command(CommandError::Stopping) => "command_stopping",
+            Self::Command(CommandError::LastServing) => "command_last_serving",
+            Self::Command(CommandError::OnlyMember) => "command_only_member",
             Self::Unexpected(what) => what,
-            Self::OnlyMember => "leave_only_member",
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::cluster::{Cluster, ClusterConfig, Local, Role, View};
+use crate::cluster::{Cluster, ClusterConfig, CommandError, Local, Role, View};
 use crate::hsdesc::NUM_INTRO_POINT_MAX;
 use crate::input::{Command, Input, Rejected, TargetHealth};
 use crate::onion::address::OnionAddress;
@@ -161,12 +161,20 @@ impl Node {
                 self.target = health;
                 Ok(())
             }
-            Input::Command(Command::Leave) if self.cluster.view(now).role == Role::Alone => Err(Rejected::OnlyMember),
-            Input::Command(command) => {
+            Input::Command(command) => self.command(now, &command).map_err(Rejected::Command),
+        }
+    }
+
+    fn command(&mut self, now: Now, command: &Command) -> Result<(), CommandError> {
+        match command {
+            Command::Leave if self.cluster.view(now).role == Role::Alone => Err(CommandError::OnlyMember),
+            Command::Shutdown | Command::Leave => {
                 self.shutdown = Shutdown::Asked;
-                self.cluster.shut_down(now, command == Command::Leave, &mut self.out);
+                self.cluster.shut_down(now, *command == Command::Leave, &mut self.out);
                 Ok(())
             }
+            Command::Drain => self.cluster.drain(now, &mut self.out),
+            Command::Undrain => self.cluster.undrain(now, &mut self.out),
         }
     }
 

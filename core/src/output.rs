@@ -86,17 +86,20 @@ pub enum DurableKind {
     Roster,
     /// The last proven plan.
     Plan,
+    /// Whether the operator took this node out of service.
+    Drain,
 }
 
 impl DurableKind {
     /// All of them, for the store.
-    pub const ALL: [Self; 3] = [Self::Lease, Self::Roster, Self::Plan];
+    pub const ALL: [Self; 4] = [Self::Lease, Self::Roster, Self::Plan, Self::Drain];
     /// The file's name.
     pub const fn file_name(self) -> &'static str {
         match self {
             Self::Lease => "lease",
             Self::Roster => "roster",
             Self::Plan => "plan",
+            Self::Drain => "drain",
         }
     }
 }

@@ -4,6 +4,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use rustbalance_core::cluster::CommandError;
 use rustbalance_core::join::AdmitError;
 use rustbalance_core::status::Status;
 use rustbalance_core::time::Mono;
@@ -178,7 +179,7 @@ impl Driver {
         let answer = match (&outcome, question.request) {
             (Ok(()), Request::Status) => Answer::Status(Box::new(self.status())),
             (Ok(()), Request::Leave | Request::Shutdown) => Answer::Accepted(question.request),
-            (Err(Rejected::OnlyMember), _) => Answer::OnlyMember,
+            (Err(Rejected::Command(CommandError::OnlyMember)), _) => Answer::OnlyMember,
             (Err(rejected), _) => Answer::Error(rejected.name().to_owned()),
         };
         // A client that went away needs no answer.

@@ -6,7 +6,7 @@
 //!   lock                     held while a node runs, joins or is founded here
 //!   cluster.json             which cluster; not secret
 //!   keys/                    0700, files 0600: hs_ed25519_secret_key, node_key, wireguard_key, cluster_token
-//!   state/                   0700: lease, roster, plan
+//!   state/                   0700: lease, roster, plan, drain
 //!   tor/  run/               0700: tor's own files; sockets
 //! ```
 //! `keys/` is put in place last, in one step: a directory that has it is complete, one that lacks it holds no node.

@@ -141,10 +141,10 @@ mod tests {
             let bytes = Message::Item { key: Key::Record(me.id), blob }.encode();
             node.handle(now, Input::Peer { from: other.id, bytes: &bytes }).unwrap();
             while let Some(output) = node.poll_output() {
-                match output {
-                    Output::Persist { id, .. } => node.handle(now, Input::Done { id, result: Ok(()) }).unwrap(),
-                    Output::Stopped(why) => stopped.push(why),
-                    _ => {}
+                if let Output::Persist { id, .. } = output {
+                    node.handle(now, Input::Done { id, result: Ok(()) }).unwrap();
+                } else if let Output::Stopped(why) = output {
+                    stopped.push(why);
                 }
             }
         }

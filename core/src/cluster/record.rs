@@ -76,6 +76,13 @@ pub struct Record {
     pub points: Vec<IntroPoint>,
 }
 
+impl Record {
+    /// Whether clients may be sent to this node, by its own word.
+    pub(crate) fn serves(&self) -> bool {
+        self.state == NodeState::Active && self.tor_ready && self.target_up
+    }
+}
+
 /// Longest node name, bytes.
 pub const NAME_MAX: usize = 32;
 /// Longest contact, bytes.

@@ -1,7 +1,7 @@
 //! Which nodes' points the descriptor lists: never poorer by ignorance (DESIGN section 4).
 
 use super::wake::Wake;
-use crate::cluster::{Liveness, Member, NodeState, PlanNode, Record, View};
+use crate::cluster::{Liveness, Member, PlanNode, View};
 use crate::hsdesc::{InnerHeader, IntroPoint};
 use crate::id::NodeId;
 use crate::merge::{LeftOut, Merged, Offer, merge};
@@ -107,17 +107,13 @@ fn share(now: Mono, member: &Member, proven: Option<&PlanNode>, wake: &mut Wake)
     let order = member.record.as_ref().map(|record| (record.incarnation, record.version));
     let points = match (&member.record, proven) {
         (_, Some(part)) if Some((part.incarnation, part.version)) > order => part.clone(),
-        (Some(record), _) if serves(record) => {
+        (Some(record), _) if record.serves() => {
             PlanNode { incarnation: record.incarnation, version: record.version, points: record.points.clone() }
         }
         (_, _) => return None,
     };
     let weight = member.record.as_ref().map_or(WEIGHT_UNKNOWN, |record| record.weight);
     (!points.points.is_empty()).then_some(Share { weight, points })
-}
-
-fn serves(record: &Record) -> bool {
-    record.state == NodeState::Active && record.tor_ready && record.target_up
 }
 
 /// The lines that all have, in the first one's order.

@@ -282,6 +282,15 @@ impl World {
         self.hosts[node].cluster.as_mut().expect("running")
     }
 
+    /// What an operator asks of `node`, then what `Node` does after it.
+    pub fn command<T>(&mut self, node: usize, command: impl FnOnce(&mut Cluster, Now, &mut Outbox) -> T) -> T {
+        let now = self.now(node);
+        let host = &mut self.hosts[node];
+        let result = command(host.cluster.as_mut().expect("running"), now, &mut host.effects);
+        self.settle(node);
+        result
+    }
+
     pub fn view(&self, node: usize) -> View {
         self.hosts[node].cluster.as_ref().expect("running").view(self.now(node))
     }

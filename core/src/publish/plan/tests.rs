@@ -1,7 +1,7 @@
 //! Who is in the plan, and who is not.
 
 use super::*;
-use crate::cluster::ProvenPlan;
+use crate::cluster::{NodeState, ProvenPlan, Record};
 use crate::merge::testing::{node, point};
 use crate::publish::testing::{member, view};
 
