@@ -66,7 +66,7 @@ pub use self::plan::{PlanNode, ProvenPlan, Publication};
 pub use self::receive::PeerError;
 pub use self::record::{CONTACT_MAX, HEADER_MAX, Local, NAME_MAX, NodeState, Record};
 pub use self::sign::{ClusterToken, NodeKeypair};
-pub use self::view::{Liveness, Member, Role, View};
+pub use self::view::{ClockOffset, Liveness, Member, Role, View};
 pub use self::wire::VERSION as PROTOCOL_VERSION;
 
 /// The token generation. Rotation, a later change, will raise it; admissions, records and beacons already carry it.

@@ -24,7 +24,7 @@ mod upload;
 mod waiting;
 mod wake;
 
-use crate::cluster::{ProvenPlan, View};
+use crate::cluster::{ClockOffset, ProvenPlan, View};
 use crate::hsdir::ring::Ring;
 use crate::id::RelayFingerprint;
 use crate::onion::key::HsIdKeypair;
@@ -36,7 +36,7 @@ use crate::tor::UploadFailure;
 use build::Builder;
 use core::fmt;
 use core::time::Duration;
-use counter::{CLOCK_OFFSET_MAX_MS, CounterClock};
+use counter::{CLOCK_OFFSET_MAX_MS, ClockWatch, CounterClock};
 use fetch::Fetching;
 use majority::Majority;
 use mode::{Duty, Mode};
@@ -136,7 +136,7 @@ pub struct Publisher {
     schedule: Schedule,
     majority: Majority,
     mode: Mode,
-    clock_offset_ms: i64,
+    clock: ClockWatch,
     proven: Option<ProvenPlan>,
     /// Serial of the last plan reported as confirmed.
     reported: u64,
@@ -160,7 +160,7 @@ impl Publisher {
             schedule: Schedule::default(),
             majority: Majority::default(),
             mode: Mode::default(),
-            clock_offset_ms: 0,
+            clock: ClockWatch::default(),
             proven: None,
             reported: 0,
             known: None,
@@ -170,8 +170,11 @@ impl Publisher {
     }
 
     /// Whether our clock is near enough to the others' to publish (DESIGN section 4, Counters): part of being eligible.
+    /// Of an even number, two nodes among them, either middle will do: nobody can tell which half is right, and one that
+    /// is cannot be ruled out by one that is not.
     pub fn clock_sane(view: &View) -> bool {
-        view.clock_offset_ms.unsigned_abs() <= CLOCK_OFFSET_MAX_MS
+        let ClockOffset { lower_ms, upper_ms, .. } = view.clock_offset;
+        [lower_ms, upper_ms].iter().any(|middle| middle.unsigned_abs() <= CLOCK_OFFSET_MAX_MS)
     }
 
     /// Whether tor's native publishing should be on (DESIGN 4, Modes).
@@ -195,8 +198,8 @@ impl Publisher {
         out: &mut Outbox,
     ) -> Vec<Wish> {
         self.wake = Wake::default();
-        self.clock_offset_ms = view.clock_offset_ms;
         self.follow_ring(ring);
+        self.clock.look(now, view.clock_offset, self.ring.as_ref().map(|ring| ring.valid_after()));
         let Self { mode, slots, wake, .. } = self;
         mode.tick(now.mono, view, || native_overtakes(slots, now), || all_hsdirs(slots), wake);
         let mut wishes = Vec::new();
@@ -288,16 +291,11 @@ impl Publisher {
         can_upload: &dyn Fn(RelayFingerprint) -> bool,
         wishes: &mut Vec<Wish>,
     ) -> Result<(), Waiting> {
+        let clock = self.clock.counter_clock(now);
         let Self { slots, planner, schedule, flights, builder, rng, wake, .. } = self;
         let Some(plan) = planner.plan() else { return Err(Waiting::NoPoints) };
-        let context = Context {
-            now,
-            clock: CounterClock::new(now, view.clock_offset_ms),
-            era: view.build_era,
-            round: schedule.round(),
-            plan,
-            spacing: schedule.spacing(),
-        };
+        let context =
+            Context { now, clock, era: view.build_era, round: schedule.round(), plan, spacing: schedule.spacing() };
         let mut outcome = Ok(());
         let mut in_order: Vec<_> = slots.values_mut().collect();
         in_order.sort_by_key(|uploads| !uploads.current);
@@ -380,7 +378,7 @@ impl Publisher {
 
 /// Whether tor's own counters, by our clock alone, are above all we know to be stored.
 fn native_overtakes(slots: &BTreeMap<Slot, SlotUploads>, now: Now) -> bool {
-    let clock = CounterClock::new(now, 0);
+    let clock = CounterClock::own(now);
     !slots.is_empty() && slots.values().all(|uploads| clock.n(uploads.origin) > uploads.highest_n())
 }
 

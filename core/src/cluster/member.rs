@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 
 use rand_core::Rng as _;
 
-use super::Liveness;
 use super::PeerError;
 use super::roster::Roster;
-use super::timing::{CALLS_MAX, HEALTH_FORGIVE, HEALTH_WORST, PROBE_HELPERS, PROBE_RETRY, PROBE_VERDICT, TTL};
+use super::timing::{
+    CALLS_MAX, CLOCK_KEPT, HEALTH_FORGIVE, HEALTH_WORST, PROBE_HELPERS, PROBE_RETRY, PROBE_VERDICT, TTL,
+};
 use super::wire::{Heartbeat, Message};
+use super::{ClockOffset, Liveness};
 use crate::id::NodeId;
 use crate::output::{Event, Outbox};
 use crate::rng::Rng;
@@ -32,7 +34,6 @@ struct Peer {
     silent_from: Mono,
     heartbeat: Option<Heartbeat>,
     heartbeat_at: Mono,
-    clock_offset_ms: i64,
     probe: Option<Probe>,
 }
 
@@ -45,9 +46,18 @@ impl Peer {
             silent_from: now,
             heartbeat: None,
             heartbeat_at: now,
-            clock_offset_ms: 0,
             probe: None,
         }
+    }
+
+    /// Its clock minus ours, milliseconds, if it told us lately. Boot time carries its clock on, so that a step of ours
+    /// shows at once.
+    fn clock_offset_ms(&self, now: Now) -> Option<i64> {
+        let age = now.mono.since(self.heartbeat_at);
+        let heartbeat = self.heartbeat.as_ref().filter(|_| age < CLOCK_KEPT)?;
+        let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+        let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        Some(signed(heartbeat.wall_ms).saturating_add(age_ms).saturating_sub(signed(now.wall.as_ms())))
     }
 
     fn suspect_at(&self) -> Mono {
@@ -118,12 +128,15 @@ impl Members {
         fresh.filter_map(|(node, peer)| Some((*node, peer.heartbeat.as_ref()?)))
     }
 
-    /// Median of clocks heard within the TTL, ours included, minus ours; of an even number the lower middle one.
-    pub(super) fn clock_offset_ms(&self, now: Mono) -> i64 {
-        let fresh = self.peers.values().filter(|peer| peer.heartbeat.is_some() && now.since(peer.heartbeat_at) < TTL);
-        let mut offsets: Vec<i64> = fresh.map(|peer| peer.clock_offset_ms).chain([0]).collect();
+    /// How the clocks of members that are not down differ from ours. Those who send us heartbeats no longer count, too:
+    /// else a clock found wrong, and so not to be sent any, would be right again.
+    pub(super) fn clock_offset(&self, now: Now) -> ClockOffset {
+        let known = self.peers.values().filter(|peer| peer.liveness != Liveness::Down);
+        let mut offsets: Vec<i64> = known.filter_map(|peer| peer.clock_offset_ms(now)).chain([0]).collect();
         offsets.sort_unstable();
-        offsets.get((offsets.len() - 1) / 2).copied().unwrap_or_default()
+        let others = offsets.len() - 1;
+        let at = |index: usize| offsets.get(index).copied().unwrap_or_default();
+        ClockOffset { lower_ms: at(others / 2), upper_ms: at(others.div_ceil(2)), others }
     }
 
     /// Members that are down.
@@ -158,9 +171,6 @@ impl Members {
         if peer.heartbeat.as_ref().is_some_and(|held| order(held) >= order(&beat)) {
             return Err(PeerError::Stale);
         }
-        peer.clock_offset_ms = i64::try_from(beat.wall_ms)
-            .unwrap_or(i64::MAX)
-            .saturating_sub(i64::try_from(now.wall.as_ms()).unwrap_or(i64::MAX));
         peer.heartbeat = Some(beat);
         peer.heartbeat_at = now.mono;
         self.heard(now.mono, from, out);
@@ -508,17 +518,46 @@ mod tests {
         assert_eq!(f.beat(1, 5, 6, 0), Ok(()));
     }
 
+    impl Fixture {
+        fn clock_offset(&self, ms: u64) -> (i64, i64, usize) {
+            let now = Now { mono: Mono::from_ms(ms), wall: Wall::from_ms(1_000_000 + ms) };
+            let ClockOffset { lower_ms, upper_ms, others } = self.members.clock_offset(now);
+            (lower_ms, upper_ms, others)
+        }
+    }
+
     #[test]
-    fn the_clock_offset_is_the_lower_median_of_fresh_clocks_and_ours() {
+    fn the_clock_offset_is_the_median_of_clocks_and_ours() {
         let mut f = Fixture::new(true);
-        assert_eq!(f.members.clock_offset_ms(Mono::from_ms(0)), 0);
+        assert_eq!(f.clock_offset(0), (0, 0, 0));
         f.beat(1, 10, 1, 9_000).unwrap();
-        assert_eq!(f.members.clock_offset_ms(Mono::from_ms(10)), 0, "of two the lower");
+        assert_eq!(f.clock_offset(10), (0, 9_000, 1));
         f.beat(2, 10, 1, 7_000).unwrap();
-        assert_eq!(f.members.clock_offset_ms(Mono::from_ms(10)), 7_000);
-        assert_eq!(f.members.clock_offset_ms(Mono::from_ms(3_260)), 0, "stale clocks do not count");
-        f.beat(3, 4_000, 1, i64::MAX).unwrap();
-        f.beat(4, 4_000, 1, -500_000_000_000).unwrap();
-        f.members.clock_offset_ms(Mono::from_ms(4_000));
+        assert_eq!(f.clock_offset(10), (7_000, 7_000, 2));
+        f.beat(3, 10, 1, i64::MAX).unwrap();
+        f.beat(4, 10, 1, -500_000_000_000).unwrap();
+        assert_eq!(f.clock_offset(10), (7_000, 7_000, 4));
+    }
+
+    #[test]
+    fn clocks_go_on_without_heartbeats_for_an_hour_unless_their_node_is_down() {
+        let mut f = Fixture::new(true);
+        f.beat(1, 0, 1, 9_000).unwrap();
+        f.beat(2, 0, 1, 9_000).unwrap();
+        let hour = u64::try_from(CLOCK_KEPT.as_millis()).unwrap();
+        assert_eq!(f.clock_offset(hour - 1), (9_000, 9_000, 2));
+        assert_eq!(f.clock_offset(hour), (0, 0, 0));
+        f.hearer = false;
+        f.told = Some(false);
+        f.tick(10_000);
+        assert_eq!(f.clock_offset(10_000), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_step_of_our_clock_shows_at_once() {
+        let mut f = Fixture::new(true);
+        f.beat(1, 0, 1, 0).unwrap();
+        let stepped = Now { mono: Mono::from_ms(3_000), wall: Wall::from_ms(1_000_000 + 3_000 + 3_600_000) };
+        assert_eq!(f.members.clock_offset(stepped).lower_ms, -3_600_000);
     }
 }

@@ -54,6 +54,10 @@ pub const HEALTH_WORST: u8 = 4;
 /// Lifeguard: one point of the score is forgiven after this long.
 pub const HEALTH_FORGIVE: Duration = Duration::from_secs(10);
 
+/// How long a member's clock is taken to go on as its last heartbeat said: boot time and wall clock drift apart by some
+/// tenths of a second in that time.
+pub const CLOCK_KEPT: Duration = Duration::from_secs(3600);
+
 /// How long a rival's claim or beacon slows uploads (DESIGN section 4).
 pub const RIVAL: Duration = Duration::from_secs(30);
 /// Beacons of the previous lease that were under way when we took over are no rivals.

@@ -49,6 +49,17 @@ pub struct Member {
     pub record_behind: bool,
 }
 
+/// The members' clocks against ours, milliseconds: positive if they are ahead. Ours, which is 0, is among them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClockOffset {
+    /// The median; of an even number the lower one in the middle.
+    pub lower_ms: i64,
+    /// The median; of an even number the upper one in the middle.
+    pub upper_ms: i64,
+    /// How many others' clocks are known.
+    pub others: usize,
+}
+
 /// What publication needs to know, recomputed after every input.
 #[derive(Clone, Debug)]
 pub struct View {
@@ -77,8 +88,8 @@ pub struct View {
     pub sees_majority: bool,
     /// A rival claim or beacon was seen in the last 30 s: at most one upload per slot per 30 s, winner again after 30 s.
     pub rival_until: Option<Mono>,
-    /// Median of live members' clocks minus ours, milliseconds, from heartbeats.
-    pub clock_offset_ms: i64,
+    /// The members' clocks, from heartbeats.
+    pub clock_offset: ClockOffset,
 }
 
 impl Cluster {
@@ -98,7 +109,7 @@ impl Cluster {
             hold_uploads: self.stall.holds_uploads(now.mono),
             build_era: self.build_era,
             rival_until: self.lease.rival_until(now.mono),
-            clock_offset_ms: self.members.clock_offset_ms(now.mono),
+            clock_offset: self.members.clock_offset(now),
         }
     }
 

@@ -1,6 +1,5 @@
 //! Tor's answers: what became of uploads and fetches.
 
-use super::counter::CounterClock;
 use super::fetch::Fetching;
 use super::majority::Published;
 use super::target::Confirmed;
@@ -48,7 +47,7 @@ impl Publisher {
         let Some(uploads) = self.slots.values_mut().find(current) else { return };
         let stored = text.and_then(hsdesc::peek_revision);
         let stored = stored.map(|revision| (revision, self.builder.n_at_most(period, revision)));
-        let clock = CounterClock::new(now, self.clock_offset_ms);
+        let clock = self.clock.counter_clock(now);
         uploads.read(now.mono, hsdir, stored, &clock, &mut self.rng);
         if self.majority.asks(hsdir, &uploads.fetch) {
             let id = self.builder.id();

@@ -1,7 +1,6 @@
 //! What HSDirs are asked for: the published descriptor before a minority overwrites it, the counter of one that
 //! refused, the copy of one that confirmed. Only the current slot's can be fetched (DESIGN 2.10), one at a time.
 
-use super::counter::CounterClock;
 use super::plan::Offers;
 use super::upload::SlotUploads;
 use super::waiting::Waiting;
@@ -60,7 +59,7 @@ impl Publisher {
                 offers.add_published(view, &points);
             }
             Some(Some(published)) => {
-                let clock = CounterClock::new(now, view.clock_offset_ms);
+                let clock = self.clock.counter_clock(now);
                 if published.serves(&clock, current.origin, offers.live_points(view)) {
                     return Err(Waiting::MajorityServes);
                 }

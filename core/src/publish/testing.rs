@@ -3,7 +3,7 @@
 mod hsdirs;
 
 use super::{Publisher, Wish};
-use crate::cluster::{Liveness, Member, NodeState, Record, Role, View};
+use crate::cluster::{ClockOffset, Liveness, Member, NodeState, Record, Role, View};
 use crate::hsdesc::{self, Descriptor, InnerHeader, IntroPoint};
 use crate::hsdir::consensus::Consensus;
 use crate::hsdir::ring::Ring;
@@ -79,7 +79,7 @@ pub(super) fn view() -> View {
         build_era: 0,
         sees_majority: true,
         rival_until: None,
-        clock_offset_ms: 0,
+        clock_offset: ClockOffset::default(),
     }
 }
 

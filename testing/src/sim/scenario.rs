@@ -1,6 +1,7 @@
 //! Stories that are run under many seeds.
 
 mod chaos;
+mod clocks;
 mod failover;
 mod growth;
 mod partition;
@@ -28,7 +29,7 @@ pub struct Scenario {
 }
 
 /// All of them.
-pub const ALL: [Scenario; 14] = [
+pub const ALL: [Scenario; 15] = [
     failover::OF_FIVE,
     failover::OF_THREE,
     failover::OF_TWO,
@@ -42,6 +43,7 @@ pub const ALL: [Scenario; 14] = [
     rotation::ROTATION,
     tors::TOR_RESTARTS,
     tors::CONTROL_LOSS,
+    clocks::CLOCKS,
     chaos::CHAOS,
 ];
 

@@ -1,6 +1,6 @@
 //! Revision counters against rivals, wrong clocks and poisoned HSDirs.
 
-use crate::cluster::Role;
+use crate::cluster::{ClockOffset, Role};
 use crate::id::RelayFingerprint;
 use crate::merge::testing::point;
 use crate::onion::period::Slot;
@@ -30,15 +30,51 @@ fn holding(world: &World, slot: Slot) -> usize {
     world.responsible(slot).iter().filter(|hsdir| stored(hsdir)).count()
 }
 
+/// The middle clocks of an even number of nodes.
+fn middle(lower_ms: i64, upper_ms: i64) -> ClockOffset {
+    ClockOffset { lower_ms, upper_ms, others: 1 }
+}
+
 #[test]
 fn clocks_more_than_five_seconds_apart_are_not_eligible() {
-    let sane = |offset| {
+    let sane = |lower_ms, upper_ms| {
         let mut view = view();
-        view.clock_offset_ms = offset;
+        view.clock_offset = middle(lower_ms, upper_ms);
         Publisher::clock_sane(&view)
     };
-    assert!(sane(0) && sane(5000) && sane(-5000));
-    assert!(!sane(5001) && !sane(-5001));
+    assert!(sane(0, 0) && sane(5000, 5000) && sane(-5000, -5000));
+    assert!(!sane(5001, 5001) && !sane(-5001, -5001) && !sane(5001, 9000) && !sane(-9000, -5001));
+}
+
+#[test]
+fn of_two_clocks_apart_neither_rules_the_other_out() {
+    for (lower_ms, upper_ms) in [(-10_000, 0), (0, 10_000), (-1_700_000_000_000, 0)] {
+        let mut world = World::new(30);
+        world.view().clock_offset = middle(lower_ms, upper_ms);
+        assert!(Publisher::clock_sane(world.view()));
+        world.run(secs(2));
+        assert_eq!(world.listed().len(), 9, "{lower_ms} {upper_ms}");
+    }
+}
+
+#[test]
+fn step_of_the_clock_moves_no_counter_before_a_newer_consensus() {
+    let mut world = World::new(30);
+    world.consensus_moves = false;
+    world.run(secs(5));
+    for (step_is_confirmed, relay) in [(false, 20), (true, 21)] {
+        world.sites[0].clock_ms = 120_000;
+        world.record(2).points = vec![point(2, relay, 0)];
+        world.forget();
+        world.run(secs(2));
+        let limit = counter(&mut world, Slot::First, 60);
+        let mut first = world.hsdirs.seen.iter().filter(|seen| seen.descriptor.period == world.period(Slot::First));
+        assert!(
+            first.clone().count() >= 8 && first.all(|seen| (seen.descriptor.revision > limit) == step_is_confirmed)
+        );
+        world.run(secs(20));
+        world.new_consensus();
+    }
 }
 
 #[test]
@@ -86,7 +122,7 @@ fn honest_rival_ahead_is_overtaken_within_seconds_even_without_its_floors() {
 fn slower_of_own_clock_and_median_gives_the_counter() {
     let mut world = World::new(30);
     world.sites[0].clock_ms = 4000;
-    world.view().clock_offset_ms = -4000;
+    world.view().clock_offset = middle(-4000, 0);
     world.run(core::time::Duration::from_millis(300));
     let (of_now, of_next) = (counter(&mut world, Slot::First, 0), counter(&mut world, Slot::First, 1));
     assert!(
