@@ -22,6 +22,7 @@ pub struct Checks {
     calm: bool,
     settled: bool,
     bounds: bounds::Bounds,
+    counters: counters::Counters,
     dead_points: dead_points::DeadPoints,
 }
 
@@ -46,7 +47,7 @@ impl Checks {
             one_publisher::check(world)?;
         }
         if let Some(taken) = world.taken.take() {
-            counters::check(world, &layout, &taken)?;
+            self.counters.check(world, &layout, &taken)?;
             never_poorer::check(world, &taken)?;
         }
         self.dead_points.check(world, &layout)?;

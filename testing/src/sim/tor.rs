@@ -162,12 +162,11 @@ impl TorModel {
 
     /// The next whole command: one line, or for `+` commands everything up to the lone dot.
     fn next_command(&mut self) -> Option<String> {
-        let end: &[u8] = if self.pending.starts_with(b"+") { b"\r\n.\r\n" } else { b"\r\n" };
-        let at = self.pending.windows(end.len()).position(|window| window == end)?;
-        let rest = self.pending.split_off(at + end.len());
-        let mut command = core::mem::replace(&mut self.pending, rest);
-        command.truncate(at);
-        Some(String::from_utf8(command).expect("our commands are ASCII"))
+        let text = core::str::from_utf8(&self.pending).expect("our commands are ASCII");
+        let end = if text.starts_with('+') { "\r\n.\r\n" } else { "\r\n" };
+        let command = text.split_once(end)?.0.to_owned();
+        self.pending.drain(..command.len() + end.len());
+        Some(command)
     }
 
     fn answer(&mut self, command: &str, network: &mut TorNetwork, wall: Wall, effects: &mut Vec<Effect>) {
@@ -303,8 +302,10 @@ impl TorModel {
 
 /// Undoes dot-stuffing and CRLF.
 fn unstuff(body: &str) -> String {
-    let mut text: String =
-        body.split("\r\n").map(|line| line.strip_prefix('.').unwrap_or(line)).collect::<Vec<_>>().join("\n");
-    text.push('\n');
+    let mut text = String::with_capacity(body.len());
+    for line in body.split("\r\n") {
+        text.push_str(line.strip_prefix('.').unwrap_or(line));
+        text.push('\n');
+    }
     text
 }
