@@ -9,6 +9,7 @@ mod native;
 mod never_poorer;
 mod one_publisher;
 pub mod plan_complete;
+mod poisoned;
 
 use super::world::{Changes, World};
 
@@ -21,9 +22,10 @@ pub const CONVERGE_MS: u64 = 12_000;
 pub struct Checks {
     calm: bool,
     settled: bool,
+    published: bool,
     bounds: bounds::Bounds,
-    counters: counters::Counters,
     dead_points: dead_points::DeadPoints,
+    poisoned: poisoned::Poisoned,
 }
 
 impl Checks {
@@ -31,10 +33,14 @@ impl Checks {
     pub fn after_step(&mut self, world: &mut World) -> Result<(), String> {
         let layout = world.layout();
         let (calm, settled) = (is_calm(world), is_settled(world));
-        if (calm && !self.calm) || (settled && !self.settled) {
+        let published = calm && world.now >= world.rivals_until;
+        if (calm && !self.calm) || (settled && !self.settled) || (published && !self.published) {
             world.changed = Changes { sender: world.changed.sender, ..Changes::ALL };
         }
-        (self.calm, self.settled) = (calm, settled);
+        if calm && !self.calm {
+            self.poisoned.begin(world, &layout);
+        }
+        (self.calm, self.settled, self.published) = (calm, settled, published);
         let changed = world.changed;
         self.bounds.check(world)?;
         if changed.roles {
@@ -47,11 +53,14 @@ impl Checks {
             one_publisher::check(world)?;
         }
         if let Some(taken) = world.taken.take() {
-            self.counters.check(world, &layout, &taken)?;
+            counters::check(world, &taken)?;
             never_poorer::check(world, &taken)?;
         }
         self.dead_points.check(world, &layout)?;
-        if calm && (changed.stored || changed.machines || changed.points) {
+        if calm {
+            self.poisoned.check(world, &layout)?;
+        }
+        if published && (changed.stored || changed.machines || changed.points) {
             plan_complete::missing(world).map_or(Ok(()), Err)?;
         }
         Ok(())

@@ -12,6 +12,8 @@ use rustbalance_core::onion::period::TimePeriod;
 use rustbalance_core::onion::revision::RevisionCounter;
 use rustbalance_core::time::Wall;
 
+use super::layout::Layout;
+
 /// Texts whose content is remembered: one descriptor goes to 16 HSDirs and is decoded once.
 const DECODED_MAX: usize = 8;
 
@@ -20,6 +22,8 @@ const DECODED_MAX: usize = 8;
 pub struct Stored {
     /// Its revision counter.
     pub revision: RevisionCounter,
+    /// The unix time that it stands for.
+    pub secs: u64,
     /// Keys of the points in it.
     pub points: Arc<BTreeSet<[u8; 32]>>,
     /// The text.
@@ -31,6 +35,7 @@ pub struct Stored {
 struct Decoded {
     blind: HsBlindId,
     revision: RevisionCounter,
+    secs: u64,
     points: Arc<BTreeSet<[u8; 32]>>,
 }
 
@@ -50,8 +55,6 @@ pub struct HsDirs {
 /// An upload that was stored.
 #[derive(Debug)]
 pub struct Accepted {
-    /// Under which key.
-    pub blind: HsBlindId,
     /// What was there.
     pub before: Option<Stored>,
     /// What is there.
@@ -77,35 +80,30 @@ impl HsDirs {
         relay: RelayFingerprint,
         text: &Arc<str>,
         service: HsId,
-        periods: &[TimePeriod],
+        layout: &Layout,
         wall: Wall,
     ) -> Result<Accepted, Refused> {
         if self.is_ill(relay, now) {
             return Err(Refused::Ill);
         }
-        let Decoded { blind, revision, points } = self.decode(text, service, periods, wall).map_err(Refused::Bad)?;
+        let Decoded { blind, revision, secs, points } =
+            self.decode(text, service, layout, wall).map_err(Refused::Bad)?;
         let before = self.stored.get(&(relay, blind));
         if before.is_some_and(|stored| stored.revision >= revision) {
             self.refused += 1;
             return Err(Refused::Stale);
         }
         self.accepted += 1;
-        let stored = Stored { revision, points, text: text.clone() };
+        let stored = Stored { revision, secs, points, text: text.clone() };
         let before = self.stored.insert((relay, blind), stored.clone());
-        Ok(Accepted { blind, before, stored })
+        Ok(Accepted { before, stored })
     }
 
-    fn decode(
-        &mut self,
-        text: &Arc<str>,
-        service: HsId,
-        periods: &[TimePeriod],
-        wall: Wall,
-    ) -> Result<Decoded, String> {
+    fn decode(&mut self, text: &Arc<str>, service: HsId, layout: &Layout, wall: Wall) -> Result<Decoded, String> {
         if let Some((_, decoded)) = self.decoded.iter().find(|(known, _)| known == text) {
             return decoded.clone();
         }
-        let decoded = decode(text, service, periods, wall);
+        let decoded = decode(text, service, layout, wall);
         if self.decoded.len() >= DECODED_MAX {
             self.decoded.pop_front();
         }
@@ -150,13 +148,16 @@ impl HsDirs {
     }
 }
 
-fn decode(text: &str, service: HsId, periods: &[TimePeriod], wall: Wall) -> Result<Decoded, String> {
+fn decode(text: &str, service: HsId, layout: &Layout, wall: Wall) -> Result<Decoded, String> {
+    // An uploader whose consensus is older may be a period behind.
+    let before = |period: TimePeriod| TimePeriod { number: period.number - 1, ..period };
+    let periods: Vec<_> = layout.periods().into_iter().flat_map(|period| [period, before(period)]).collect();
     let blind = blinded_key(text).ok_or("no blinded key in its certificate")?;
     let revision = hsdesc::peek_revision(text.as_bytes()).ok_or("no revision counter")?;
     let descriptor =
-        hsdesc::open(text.as_bytes(), service, periods, None, wall).map_err(|error| format!("{error:?}"))?;
+        hsdesc::open(text.as_bytes(), service, &periods, None, wall).map_err(|error| format!("{error:?}"))?;
     let points = descriptor.points.iter().map(|point| point.auth_key).collect();
-    Ok(Decoded { blind, revision, points: Arc::new(points) })
+    Ok(Decoded { blind, revision, secs: layout.secs(blind, revision), points: Arc::new(points) })
 }
 
 /// The blinded key in the extension of `descriptor-signing-key-cert`: 32 bytes before the 64 of the signature.

@@ -32,6 +32,11 @@ impl SlotLayout {
     pub fn counter(&self, secs: u64) -> Option<RevisionCounter> {
         self.cipher.counter(u32::try_from((secs + 1).checked_sub(self.origin)?).ok()?)
     }
+
+    /// The unix time that a publisher's clock showed for this counter.
+    fn secs(&self, counter: RevisionCounter) -> u64 {
+        self.origin + u64::from(self.cipher.n_at_most(counter)) - 1
+    }
 }
 
 /// One hour.
@@ -68,6 +73,11 @@ impl Layout {
     /// The slot that clients fetch.
     pub fn current(&self) -> &SlotLayout {
         &self.slots[self.current]
+    }
+
+    /// The unix time that a publisher's clock showed for a counter stored under `blind`; 0 if that is of another hour.
+    pub fn secs(&self, blind: HsBlindId, counter: RevisionCounter) -> u64 {
+        self.slots.iter().find(|slot| slot.blind == blind).map_or(0, |slot| slot.secs(counter))
     }
 
     /// The periods of both.

@@ -11,7 +11,7 @@ use rustbalance_core::{ClusterId, Config, DurableKind, Input, Node, NodeId, Targ
 
 use super::clock::Clock;
 use super::mesh::Mesh;
-use super::queue::Happening;
+use super::queue::{Happening, Told};
 use super::tor::TorModel;
 use super::world::{Options, World};
 
@@ -67,6 +67,8 @@ pub struct SimNode {
     /// Names the control connection; what was under way on an older one is lost.
     pub(super) connection: u64,
     pub(super) is_connected: bool,
+    /// Commands that a tor standing still has not read yet, and after which all others come.
+    pub(super) unread: usize,
     /// Inputs to the daemon wait until then.
     pub(super) still_until: u64,
     /// Tor does nothing until then.
@@ -113,6 +115,7 @@ impl SimNode {
             life: 0,
             connection: 0,
             is_connected: false,
+            unread: 0,
             still_until: 0,
             tor_still_until: 0,
             backlog: (0, 0),
@@ -181,6 +184,7 @@ impl World {
         node.life += 1;
         node.since = now;
         node.timer = None;
+        node.unread = 0;
         node.role = Role::Follower;
         (node.still_until, node.tor_still_until) = (now, now);
         (node.is_frozen, node.is_tor_frozen) = (false, false);
@@ -193,7 +197,7 @@ impl World {
         }
         node.core = Some(core);
         self.drain(index);
-        self.step_input(index, Input::Target(self.nodes[index].target));
+        self.tell(index, Told::Target);
         self.start_tor(index, 0);
         if self.options.starved_ms.is_some() {
             self.push(index, 1, Happening::Starve);

@@ -3,9 +3,9 @@
 use std::hash::Hasher as _;
 
 use rustbalance_core::cluster::PeerError;
-use rustbalance_core::{Durable, EffectError, EffectId, Event, Input, Node, Output, Rejected};
+use rustbalance_core::{ControlInput, Durable, EffectError, EffectId, Event, Input, Node, Output, Rejected, TorId};
 
-use super::queue::Happening;
+use super::queue::{Happening, Told};
 use super::world::World;
 
 impl World {
@@ -19,6 +19,25 @@ impl World {
             self.note(|| format!("{index} rejects {rejected:?}"));
         }
         self.drain(index);
+    }
+
+    /// Tells the daemon something, now or when it no longer stands still.
+    pub(super) fn tell(&mut self, index: usize, told: Told) {
+        let still_until = self.nodes[index].still_until;
+        if still_until > self.now {
+            self.push(index, still_until - self.now, Happening::Told(told));
+        } else {
+            self.told(index, told);
+        }
+    }
+
+    pub(super) fn told(&mut self, index: usize, told: Told) {
+        let input = match told {
+            Told::Target => Input::Target(self.nodes[index].target),
+            Told::Closed => Input::Control(TorId(0), ControlInput::Closed),
+            Told::Command(command) => Input::Command(command),
+        };
+        self.step_input(index, input);
     }
 
     pub(super) fn drain(&mut self, index: usize) {

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use rustbalance_core::id::RelayFingerprint;
-use rustbalance_core::{Durable, EffectId};
+use rustbalance_core::{Command, Durable, EffectId};
 
 use super::mesh::Packet;
 
@@ -13,6 +13,8 @@ use super::mesh::Packet;
 pub(super) enum Happening {
     /// The daemon's timer.
     Tick,
+    /// Something that its machine tells it.
+    Told(Told),
     /// A packet on the network, sent from that address.
     Packet { place: u32, packet: Packet },
     /// The tunnel to that machine may have something to do.
@@ -48,6 +50,7 @@ impl Happening {
             Self::Thaw | Self::Starve | Self::Correct => Waits::Nobody,
             Self::Tor { .. } | Self::Commands { .. } => Waits::Tor,
             Self::Tick
+            | Self::Told(_)
             | Self::Packet { .. }
             | Self::Tunnel { .. }
             | Self::Admit { .. }
@@ -58,6 +61,16 @@ impl Happening {
             | Self::Persisted { .. } => Waits::Daemon,
         }
     }
+}
+
+/// What a daemon learns from its machine; later, if it stands still.
+pub(super) enum Told {
+    /// The application's health has changed.
+    Target,
+    /// The control connection is closed.
+    Closed,
+    /// The operator's command.
+    Command(Command),
 }
 
 /// See [`Happening::waits_for`].

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 use rustbalance_core::id::RelayFingerprint;
-use rustbalance_core::onion::period::TimePeriod;
 use rustbalance_core::{ControlInput, Input, TorId};
 
 use super::fault::UploadFault;
 use super::hsdirs::Refused;
-use super::queue::{Happening, TorHappening};
+use super::queue::{Happening, Told, TorHappening};
 use super::tor::{Effect, TorModel};
 use super::world::{POINTS, Taken, World};
 
@@ -47,7 +46,7 @@ impl World {
     pub(super) fn disconnect(&mut self, index: usize) {
         self.nodes[index].connection += 1;
         self.nodes[index].is_connected = false;
-        self.step_input(index, Input::Control(TorId(0), ControlInput::Closed));
+        self.tell(index, Told::Closed);
     }
 
     pub(super) fn control_up(&mut self, index: usize, connection: u64) {
@@ -76,15 +75,22 @@ impl World {
     pub(super) fn control(&mut self, index: usize, bytes: Vec<u8>) {
         self.note(|| format!("{index} > {}", first_line(&bytes)));
         let connection = self.nodes[index].connection;
-        let still_until = self.nodes[index].tor_still_until;
-        if still_until > self.now {
-            self.push(index, still_until - self.now, Happening::Commands { connection, bytes });
+        let node = &mut self.nodes[index];
+        if node.tor_still_until > self.now || node.unread > 0 {
+            node.unread += 1;
+            let delay = node.tor_still_until.saturating_sub(self.now);
+            self.push(index, delay, Happening::Commands { connection, bytes });
         } else {
             self.commands(index, connection, &bytes);
         }
     }
 
-    pub(super) fn commands(&mut self, index: usize, connection: u64, bytes: &[u8]) {
+    pub(super) fn unread_commands(&mut self, index: usize, connection: u64, bytes: &[u8]) {
+        self.nodes[index].unread -= 1;
+        self.commands(index, connection, bytes);
+    }
+
+    fn commands(&mut self, index: usize, connection: u64, bytes: &[u8]) {
         if connection != self.nodes[index].connection {
             return;
         }
@@ -191,13 +197,8 @@ impl World {
     /// An upload has reached its HSDir: why it is refused, if it is.
     fn store(&mut self, index: usize, relay: RelayFingerprint, text: &Arc<str>) -> Option<&'static str> {
         let (service, wall) = (self.service, self.wall());
-        let periods = self.layout().periods();
-        // An uploader whose consensus is older may be a period behind.
-        let periods: Vec<_> = periods
-            .into_iter()
-            .flat_map(|period| [period, TimePeriod { number: period.number - 1, ..period }])
-            .collect();
-        let result = self.hsdirs.upload(self.now, relay, text, service, &periods, wall);
+        let layout = self.layout();
+        let result = self.hsdirs.upload(self.now, relay, text, service, &layout, wall);
         self.note(|| format!("{index} uploads to {relay}: {:?}", result.as_ref().map(|_| ())));
         match result {
             Ok(accepted) => {

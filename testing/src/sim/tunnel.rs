@@ -21,8 +21,8 @@ const RESOLVE_MS: u64 = 5_000;
 const REKEY_AFTER_MS: u64 = 120_000;
 const REJECT_AFTER_MS: u64 = 180_000;
 const REKEY_TIMEOUT_MS: u64 = 5_000;
-/// Sessions that data is still taken from.
-const SESSIONS_MAX: usize = 4;
+/// Sessions that data is still taken from, as in boringtun.
+const SESSIONS_MAX: usize = 8;
 
 /// What travels.
 #[derive(Clone)]
@@ -232,7 +232,9 @@ impl Tunnel {
 
     fn keep(&mut self, session: Session) {
         if self.sessions.len() >= SESSIONS_MAX {
-            self.sessions.remove(0);
+            let gone = self.sessions.remove(0);
+            // It takes the place of the one that went, though nobody has confirmed it.
+            self.current = self.current.map(|it| if it.handshake == gone.handshake { session } else { it });
         }
         self.sessions.push(session);
     }

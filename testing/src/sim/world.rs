@@ -7,9 +7,9 @@ use std::sync::Arc;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 use rustbalance_core::NodeId;
+use rustbalance_core::cluster::Role;
 use rustbalance_core::id::RelayFingerprint;
-use rustbalance_core::onion::key::{HsBlindId, HsId, HsIdKeypair};
-use rustbalance_core::onion::revision::RevisionCounter;
+use rustbalance_core::onion::key::{HsId, HsIdKeypair};
 use rustbalance_core::time::Wall;
 
 use super::check::Checks;
@@ -26,6 +26,8 @@ use super::tunnel::{Body, Handshakes};
 pub const POINTS: usize = 3;
 /// Relays of the tor network.
 const RELAYS: u64 = 200;
+/// A rival is remembered for 30 s, and one upload is under way when it is forgotten, milliseconds.
+const RIVAL_MS: u64 = 32_000;
 /// Packets that wait while a machine stands still; a socket's buffer holds no more.
 const BACKLOG_MAX: usize = 128;
 
@@ -62,26 +64,23 @@ pub struct Taken {
     pub removed: Vec<[u8; 32]>,
     /// Points listed.
     pub points: usize,
-    /// The key it is stored under.
-    pub blind: HsBlindId,
-    /// The counter it came with.
-    pub revision: RevisionCounter,
-    /// The counter of what it replaced.
-    pub replaced: Option<RevisionCounter>,
+    /// The unix time that its counter stands for, 0 if it is of another hour's period.
+    pub secs: u64,
+    /// The same of what it replaced.
+    pub replaced_secs: u64,
 }
 
 impl Taken {
     pub(super) fn new(by: usize, relay: RelayFingerprint, accepted: &Accepted) -> Self {
-        let Accepted { blind, before, stored } = accepted;
+        let Accepted { before, stored } = accepted;
         let old = before.as_ref().map(|before| before.points.clone()).unwrap_or_default();
         Self {
             by,
             relay,
             removed: old.difference(&stored.points).copied().collect(),
             points: stored.points.len(),
-            blind: *blind,
-            revision: stored.revision,
-            replaced: before.as_ref().map(|before| before.revision),
+            secs: stored.secs,
+            replaced_secs: before.as_ref().map_or(0, |before| before.secs),
         }
     }
 }
@@ -124,6 +123,8 @@ pub struct World {
     pub options: Options,
     /// When the last fault happened, or will have worn off, milliseconds of true time.
     pub calm_since: u64,
+    /// Until then publishers may take each other for rivals, whose uploads are far apart.
+    pub rivals_until: u64,
     /// Faults so far, and what came of them.
     pub faults: u64,
     /// Faults come so fast that nothing need converge.
@@ -175,6 +176,7 @@ impl World {
             network: TorNetwork::new(RELAYS),
             options,
             calm_since: 0,
+            rivals_until: 0,
             faults: 0,
             turmoil: false,
             taken: None,
@@ -231,6 +233,10 @@ impl World {
 
     /// Notes a fault that wears off after `ms`: calm starts after it.
     pub(super) fn lasting_fault(&mut self, ms: u64, what: &str) {
+        let publishes = |node: &&SimNode| node.core.is_some() && matches!(node.role, Role::Holder { .. });
+        if self.nodes.iter().filter(publishes).count() > 1 {
+            self.rivals_until = self.now + ms + RIVAL_MS;
+        }
         self.calm_since = self.calm_since.max(self.now + ms);
         self.faults += 1;
         self.note(|| format!("--- {what}"));
@@ -332,6 +338,7 @@ impl World {
     fn happen(&mut self, index: usize, happening: Happening) {
         match happening {
             Happening::Tick => self.tick(index),
+            Happening::Told(told) => self.told(index, told),
             Happening::Packet { place, packet } => self.receive(index, place, packet),
             Happening::Tunnel { peer } => self.tunnel_alarm(index, peer),
             Happening::Ask { via } => self.ask(index, via),
@@ -339,7 +346,7 @@ impl World {
             Happening::Answer { datagrams } => self.answer(index, &datagrams),
             Happening::ControlUp { connection } => self.control_up(index, connection),
             Happening::Control { connection, bytes } => self.control_said(index, connection, &bytes),
-            Happening::Commands { connection, bytes } => self.commands(index, connection, &bytes),
+            Happening::Commands { connection, bytes } => self.unread_commands(index, connection, &bytes),
             Happening::Tor { process, what } if process == self.nodes[index].tor.process => {
                 self.tor_happens(index, what);
             }

@@ -1,5 +1,6 @@
 //! Invariant 3: no point that is gone, or whose node does not serve, is on any HSDir after `T_exclude`.
 
+use super::poisoned::is_poisoned;
 use super::{World, is_majority_live};
 use crate::sim::layout::Layout;
 
@@ -19,7 +20,7 @@ impl DeadPoints {
             return Ok(());
         }
         // Who is parted, or learns of one fault after the other, needs longer: that ends with calm.
-        let calm_at = world.calm_since + EXCLUDE_MS;
+        let calm_at = (world.calm_since + EXCLUDE_MS).max(world.rivals_until);
         self.due = calm_at.max(world.now + 1);
         if world.turmoil || !world.cut.is_empty() || world.now < calm_at || !is_majority_live(world) {
             return Ok(());
@@ -36,7 +37,7 @@ impl DeadPoints {
             return Ok(());
         }
         for (slot, relay) in layout.hsdirs() {
-            let stored = world.hsdirs.get(relay, slot.blind);
+            let stored = world.hsdirs.get(relay, slot.blind).filter(|stored| !is_poisoned(world, stored));
             if stored.is_some_and(|stored| dead.iter().any(|point| stored.points.contains(point))) {
                 return Err(format!("{relay} still lists a dead node's point in the {:?} slot", slot.slot));
             }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use rustbalance_core::hsdesc::NUM_INTRO_POINT_MAX;
 use rustbalance_core::id::RelayFingerprint;
 
+use super::poisoned::is_poisoned;
 use super::{World, is_majority_live};
 
 /// What keeps the HSDirs from holding exactly the serving nodes' points, if anything.
@@ -22,10 +23,15 @@ pub fn missing(world: &mut World) -> Option<String> {
         return None;
     }
     let (may_clean, expected) = (is_majority_live(world), relays.len().min(NUM_INTRO_POINT_MAX));
+    let world = &*world;
+    // An HSDir that refuses must be served once it can be; how soon, others say.
     for (slot, relay) in layout.hsdirs().filter(|(_, relay)| !world.hsdirs.is_ill(*relay, world.now)) {
-        let name = slot.slot;
-        let held = world.hsdirs.get(relay, slot.blind).map(|stored| &stored.points);
-        let Some(held) = held else { return Some(format!("{relay} holds nothing for the {name:?} slot")) };
+        let (name, stored) = (slot.slot, world.hsdirs.get(relay, slot.blind));
+        let Some(stored) = stored else { return Some(format!("{relay} holds nothing for the {name:?} slot")) };
+        if is_poisoned(world, stored) {
+            continue;
+        }
+        let held = &stored.points;
         let exact = held.len() == expected && held.is_subset(&offered);
         // A minority leaves the points of those it cannot see, even where one shares a relay with its own.
         if !exact && (may_clean || held.is_disjoint(&offered)) {

@@ -1,8 +1,8 @@
 //! What goes wrong with a machine: its power, its clocks, its disk, its application.
 
-use rustbalance_core::{Command, DurableKind, Input, TargetHealth};
+use rustbalance_core::{Command, DurableKind, TargetHealth};
 
-use super::super::queue::Happening;
+use super::super::queue::{Happening, Told};
 use super::super::world::World;
 
 /// NTP sets the clock of a machine that was suspended within this long, milliseconds.
@@ -122,7 +122,7 @@ impl World {
     pub fn command(&mut self, index: usize, command: Command) {
         self.fault(&format!("{index} {command:?}"));
         self.nodes[index].is_leaving = command == Command::Leave;
-        self.step_input(index, Input::Command(command));
+        self.tell(index, Told::Command(command));
     }
 
     /// The operator's application dies or comes back.
@@ -132,6 +132,6 @@ impl World {
         self.nodes[index].target = health;
         self.nodes[index].since = self.now;
         self.changed.machines = true;
-        self.step_input(index, Input::Target(health));
+        self.tell(index, Told::Target);
     }
 }

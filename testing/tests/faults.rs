@@ -1,0 +1,140 @@
+//! Every fault may strike at any time; once all is healed, everything converges. The seed is printed; `FAULTS_SEED`
+//! replays one, with its trace.
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng as _, SeedableRng as _};
+use rustbalance_testing::sim::check::{CONVERGE_MS, plan_complete};
+use rustbalance_testing::sim::fault::{Fault, UploadFault};
+use rustbalance_testing::sim::world::{Options, World};
+
+/// Machines that found the cluster; as many again may join.
+const NODES: usize = 4;
+const SEEDS: u64 = 20;
+/// After healing: a rival is remembered for 30 s, a tor that was frozen noticed after 20 s, and a counter that was
+/// poisoned by an hour passed within some minutes.
+const HEAL_MS: u64 = 60_000;
+
+fn options() -> Options {
+    Options {
+        loss_permille: 10,
+        duplicate_permille: 10,
+        delay_ms_max: 80,
+        skew_ms_max: 500,
+        start_secs: 1_800_000_000 / 86_400 * 86_400 + 7_200,
+        late_ms_max: 0,
+        starved_ms: None,
+        disk_ms_max: 20,
+        bootstrap_ms_max: 4_000,
+    }
+}
+
+/// A fault of any kind, and whether this seed may have it at all is drawn by its number.
+fn fault(rng: &mut ChaCha20Rng, allowed: u64) -> Fault {
+    loop {
+        let kind = rng.next_u64() % 43;
+        if allowed & (1 << kind) != 0 {
+            return of_kind(kind, rng);
+        }
+    }
+}
+
+fn of_kind(kind: u64, rng: &mut ChaCha20Rng) -> Fault {
+    let mut draw = |low: u64, high: u64| low + rng.next_u64() % (high - low + 1);
+    let node = draw(0, NODES as u64) as usize;
+    let other = (node + draw(1, NODES as u64 - 1) as usize) % NODES;
+    let relay = draw(0, 15) as usize;
+    let ms = [draw(50, 900), draw(900, 8_000), draw(8_000, 40_000)][draw(0, 2) as usize];
+    match kind {
+        0 => Fault::Kill { node },
+        1 => Fault::Start { node },
+        2 => Fault::StartAll,
+        3 => Fault::LoseDisk { node },
+        4 => Fault::Stop { node },
+        5 => Fault::Snapshot { node },
+        6 => Fault::Rollback { node },
+        7 => Fault::Freeze { node, ms },
+        8 => Fault::FreezeTor { node, ms },
+        9 => Fault::FreezeDaemon { node, ms },
+        10 => Fault::Suspend { node, ms },
+        11 => Fault::Jump { node, ms: [-3_600_000, 3_600_000][draw(0, 1) as usize] },
+        12 => Fault::Drift { node, wall_ppm: draw(0, 400) as i64 - 200, mono_ppm: draw(0, 400) as i64 - 200 },
+        13 => Fault::Correct { node },
+        14 => Fault::Disk { node, fails: draw(0, 1) == 0 },
+        15 => Fault::SlowDisk { node, ms: draw(20, 2_000) },
+        16 => Fault::Partition { left: vec![node], right: (0..NODES).filter(|other| *other != node).collect() },
+        17 => Fault::Mute { from: node, to: other },
+        18 => Fault::Deaf { node },
+        19 => Fault::Dumb { node },
+        20 => Fault::Heal,
+        21 => Fault::Loss { permille: draw(0, 150) },
+        22 => Fault::Burst { ms: draw(50, 3_000) },
+        23 => Fault::BurstAt { node, ms: draw(50, 6_000) },
+        24 => Fault::Handshakes { permille: draw(0, 700) },
+        25 => Fault::Duplicate { permille: draw(0, 300) },
+        26 => Fault::Reorder { permille: draw(0, 300), ms: draw(1, 2_000) },
+        27 => Fault::Corrupt { permille: draw(0, 100) },
+        28 => Fault::Move { node },
+        29 => Fault::Tor { node },
+        30 => Fault::TorDead { node, ms },
+        31 => Fault::Control { node, ms },
+        32 => Fault::Points { node },
+        33 => Fault::Point { node, point: relay },
+        34 => Fault::Hollow { node, ms: draw(100, 5_000) },
+        35 => Fault::Settings { node },
+        36 => Fault::Refuse { relay, ms },
+        37 => Fault::Late { relay, ms },
+        38 => Fault::RelayLeaves { relay },
+        39 => Fault::RelayEnters,
+        40 => Fault::Target { node, up: draw(0, 1) == 0 },
+        41 => Fault::Join { node: NODES, via: other },
+        _ => {
+            let how = [UploadFault::Silent, UploadFault::Late, UploadFault::Lost, UploadFault::Failed];
+            Fault::Uploads { node, how: how[draw(0, 3) as usize], ms }
+        }
+    }
+}
+
+fn run(seed: u64, log: bool) -> World {
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    let mut world = World::new(seed, NODES + 1, options());
+    world.log = log.then(Vec::new);
+    world.found();
+    for joiner in 1..NODES {
+        world.run_for(1_000);
+        world.join(joiner, 0);
+    }
+    world.run_for(CONVERGE_MS + 10_000);
+    world.turmoil = true;
+    let allowed = rng.next_u64() | (1 << 2) | (1 << 20);
+    for _ in 0..40 {
+        let fault = fault(&mut rng, allowed);
+        world.strike(&fault);
+        world.run_for(rng.next_u64() % 8_000);
+    }
+    for fault in [Fault::Heal, Fault::StartAll] {
+        world.strike(&fault);
+    }
+    (0..=NODES).for_each(|node| world.strike(&Fault::Target { node, up: true }));
+    world.run_for(HEAL_MS);
+    world.turmoil = false;
+    world.run_for(CONVERGE_MS + 40_000);
+    world
+}
+
+#[test]
+fn whatever_struck_everything_converges_once_it_is_healed() {
+    let one = std::env::var("FAULTS_SEED").ok().map(|seed| seed.parse().expect("a number"));
+    let seeds: Vec<u64> = one.map_or((0..SEEDS).collect(), |seed| vec![seed]);
+    let mut failed = Vec::new();
+    for seed in seeds {
+        let mut world = run(seed, one.is_some());
+        world.log.take().unwrap_or_default().iter().for_each(|line| println!("{line}"));
+        if let Some(violation) = &world.violation {
+            println!("FAULTS_SEED={seed} {violation}");
+            failed.push(seed);
+        } else {
+            assert_eq!(plan_complete::missing(&mut world), None);
+        }
+    }
+    assert!(failed.is_empty(), "seeds {failed:?}");
+}
