@@ -6,13 +6,14 @@
 //! * [`mesh`] is the network between machines, `tunnel` a WireGuard tunnel's end.
 //! * [`tor::TorModel`] speaks tor's control protocol to a daemon; `tors` are the tors in their world.
 //! * [`hsdirs::HsDirs`] keeps what was uploaded under tor's revision rule; [`network::TorNetwork`] makes the consensus,
-//!   [`layout`] says which HSDirs matter.
+//!   [`layout`] says which HSDirs matter. [`clients::Clients`] visit the service.
 //! * [`fault::Fault`] is all that can go wrong, `strike` is how it does, [`trouble`] what lasts.
 //!
 //! After every step each invariant in [`check`] looks at what has changed in the world.
 
 mod admission;
 pub mod check;
+pub mod clients;
 pub mod clock;
 pub mod fault;
 pub mod hsdirs;

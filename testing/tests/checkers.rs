@@ -6,6 +6,8 @@ use rustbalance_core::cluster::Role;
 use rustbalance_core::hsdesc::IntroPoint;
 use rustbalance_core::id::RelayFingerprint;
 use rustbalance_testing::sim::check::CONVERGE_MS;
+use rustbalance_testing::sim::clients::Clients;
+use rustbalance_testing::sim::hsdirs::HsDirs;
 use rustbalance_testing::sim::world::{Options, Taken, World};
 
 /// Three nodes, all published, nothing happening.
@@ -20,6 +22,7 @@ fn calm() -> World {
         starved_ms: None,
         disk_ms_max: 20,
         bootstrap_ms_max: 2_000,
+        client_every_ms: 1_000,
     };
     let mut world = World::new(2, 3, options);
     world.found();
@@ -135,4 +138,15 @@ fn a_point_that_is_missing_is_seen() {
         world.nodes[1].tor.points[0].auth_key = unknown_key;
     });
     assert!(said.contains("in the First slot, offered on"), "{said}");
+}
+
+#[test]
+fn a_client_that_is_not_served_is_seen() {
+    let said = verdict(|world| {
+        let accepted = world.hsdirs.accepted;
+        world.hsdirs = HsDirs::default();
+        world.hsdirs.accepted = accepted;
+        Clients::catch_up(world, world.now + 10_000);
+    });
+    assert_eq!(said, "a new client fails in calm: NoDescriptor");
 }

@@ -25,6 +25,7 @@ fn options() -> Options {
         starved_ms: None,
         disk_ms_max: 20,
         bootstrap_ms_max: 4_000,
+        client_every_ms: 1_000,
     }
 }
 

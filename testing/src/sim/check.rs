@@ -2,6 +2,7 @@
 //! begins, which is when most of them begin to bind, at everything.
 
 mod bounds;
+mod clients;
 mod counters;
 mod dead_points;
 mod epochs;
@@ -60,6 +61,7 @@ impl Checks {
         if calm {
             self.poisoned.check(world, &layout)?;
         }
+        clients::check(world)?;
         if published && (changed.stored || changed.machines || changed.points) {
             plan_complete::missing(world).map_or(Ok(()), Err)?;
         }
@@ -77,6 +79,11 @@ fn is_majority_live(world: &World) -> bool {
 /// True if nothing has happened to the world for [`CONVERGE_MS`].
 fn is_settled(world: &World) -> bool {
     !world.turmoil && world.now >= world.calm_since + CONVERGE_MS
+}
+
+/// True if besides all live nodes can talk to each other, no publisher has a rival, and that has been so since `at`.
+pub(super) fn is_calm_since(world: &World, at: u64) -> bool {
+    is_calm(world) && at >= (world.calm_since + CONVERGE_MS).max(world.rivals_until)
 }
 
 /// True if besides all live nodes can talk to each other.

@@ -120,6 +120,7 @@ fn options(rng: &mut ChaCha20Rng) -> Options {
         starved_ms: None,
         disk_ms_max: 20,
         bootstrap_ms_max: 5_000,
+        client_every_ms: 1_000,
     }
 }
 

@@ -13,6 +13,7 @@ use rustbalance_core::onion::key::{HsId, HsIdKeypair};
 use rustbalance_core::time::Wall;
 
 use super::check::Checks;
+use super::clients::Clients;
 use super::hsdirs::{Accepted, HsDirs};
 use super::layout::Layout;
 use super::machine::SimNode;
@@ -52,6 +53,8 @@ pub struct Options {
     pub disk_ms_max: u64,
     /// A tor is bootstrapped this long after its control connection, at most, milliseconds; at least 1000.
     pub bootstrap_ms_max: u64,
+    /// A client visits the service so often on average, milliseconds; 0 for no clients.
+    pub client_every_ms: u64,
 }
 
 /// An upload that an HSDir took.
@@ -143,6 +146,8 @@ pub struct World {
     pub cut: Cut,
     /// Other lasting faults.
     pub trouble: Trouble,
+    /// The service's clients.
+    pub clients: Clients,
     /// For the checkers.
     pub changed: Changes,
     /// The address that the service is reached at.
@@ -186,6 +191,7 @@ impl World {
             log: None,
             cut: Cut::new(count),
             trouble: Trouble::default(),
+            clients: Clients::new(seed),
             changed: Changes::ALL,
             service: master.public(),
             master_file,
@@ -303,6 +309,7 @@ impl World {
     /// One event.
     fn step(&mut self) {
         let Some((at, index, life, happening)) = self.queue.pop() else { return };
+        Clients::catch_up(self, at);
         self.now = at;
         self.steps += 1;
         let node = &self.nodes[index];
