@@ -9,7 +9,7 @@
 //!   [`layout`] says which HSDirs matter. [`clients::Clients`] visit the service.
 //! * [`fault::Fault`] is all that can go wrong, `strike` is how it does, [`trouble`] what lasts.
 //!
-//! After every step each invariant in [`check`] looks at what has changed in the world.
+//! [`scale`] measures what large clusters cost. After every step each invariant in [`check`] looks at what has changed in the world.
 
 mod admission;
 pub mod check;
@@ -23,6 +23,7 @@ pub mod mesh;
 pub mod network;
 mod perform;
 mod queue;
+pub mod scale;
 pub mod scenario;
 mod strike;
 pub mod tor;
