@@ -25,10 +25,11 @@ pub(super) struct Beacon {
     pub priority: u8,
     /// The last word: the lease is free.
     pub released: bool,
-    /// Of the roster `heard` refers to.
+    /// Of the roster `unheard` refers to.
     pub roster_hash: [u8; 16],
-    /// One bit per member in order of `NodeId`: heard by the holder within the TTL.
-    pub heard: Vec<u8>,
+    /// One bit per member in order of `NodeId`: not heard by the holder within the TTL. It ends with the last byte
+    /// that is not zero, so that while all is well a beacon is as short in a large cluster as in a small one.
+    pub unheard: Vec<u8>,
     /// Of the plan being published.
     pub plan_digest: [u8; 16],
     /// Counter floors: (time period, n).
@@ -55,26 +56,28 @@ impl Beacon {
 
     /// Each member and its bit, under the roster the beacon was made for.
     pub(super) fn heard_members(&self, roster: &Roster) -> impl Iterator<Item = (NodeId, bool)> {
-        let bit = |index: usize| self.heard.get(index / 8).is_some_and(|byte| byte & (1 << (index % 8)) != 0);
+        let bit = |index: usize| self.unheard.get(index / 8).is_none_or(|byte| byte & (1 << (index % 8)) == 0);
         roster.members().keys().enumerate().map(move |(index, node)| (*node, bit(index)))
     }
 
     /// Lengths a decoded beacon may have.
     pub(super) fn is_within_bounds(&self) -> bool {
-        self.heard.len() <= ROSTER_MAX.div_ceil(8)
+        self.unheard.len() <= ROSTER_MAX.div_ceil(8)
     }
 }
 
-/// The bitmap of [`Beacon::heard`].
+/// The bitmap of [`Beacon::unheard`].
 pub(super) fn bitmap(roster: &Roster, is_heard: impl Fn(NodeId) -> bool) -> Vec<u8> {
     let mut bits = vec![0; roster.len().div_ceil(8)];
     for (index, node) in roster.members().keys().enumerate() {
         if let Some(byte) = bits.get_mut(index / 8)
-            && is_heard(*node)
+            && !is_heard(*node)
         {
             *byte |= 1 << (index % 8);
         }
     }
+    let used = bits.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    bits.truncate(used);
     bits
 }
 
@@ -86,7 +89,7 @@ mod tests {
     use crate::id::WgPublicKey;
     use crate::output::DATAGRAM_MAX;
 
-    fn beacon(holder: NodeId, roster: &Roster, heard: Vec<u8>) -> Beacon {
+    fn beacon(holder: NodeId, roster: &Roster, unheard: Vec<u8>) -> Beacon {
         Beacon {
             generation: GENERATION,
             epoch: u64::MAX,
@@ -95,7 +98,7 @@ mod tests {
             priority: 255,
             released: false,
             roster_hash: roster.hash(),
-            heard,
+            unheard,
             plan_digest: [255; 16],
             floors: BTreeMap::from([(Slot::First, (u64::MAX, u32::MAX)), (Slot::Second, (u64::MAX, u32::MAX))]),
         }
@@ -115,6 +118,8 @@ mod tests {
             assert_eq!(beacon.hears(&roster, id.id), expected);
         }
         assert!(!beacon.hears(&roster, identity(10).id));
+        assert!(bitmap(&roster, |_| true).is_empty(), "nothing to say");
+        assert_eq!(bitmap(&roster, |_| false).len(), 2);
         beacon.roster_hash = [0; 16];
         assert!(beacon.hears(&roster, ids[1].id));
     }
@@ -127,7 +132,7 @@ mod tests {
         let blob = sign::seal(&me.keypair, Purpose::Beacon, CLUSTER, &beacon);
         assert!(beacon.is_within_bounds());
         assert!(Message::Answer { age_ms: u64::MAX, beacon: blob }.encode().len() <= DATAGRAM_MAX);
-        beacon.heard.push(0);
+        beacon.unheard.push(0);
         assert!(!beacon.is_within_bounds());
     }
 

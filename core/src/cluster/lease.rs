@@ -312,7 +312,7 @@ impl Lease {
             priority: records.own().priority,
             released,
             roster_hash: roster.hash(),
-            heard: bitmap(roster, |node| node == me.id || members.is_heard(now, node)),
+            unheard: bitmap(roster, |node| node == me.id || members.is_heard(now, node)),
             plan_digest: ctx.publication.plan_digest,
             floors,
         };

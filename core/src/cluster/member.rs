@@ -1,5 +1,5 @@
 //! Liveness: who is heard, who is silent, who is down. Only our own probes make a member down; followers, who hear
-//! few heartbeats, show what the holder's `heard` bitmap says until they are hearers themselves.
+//! few heartbeats, show what the holder's beacons say until they are hearers themselves.
 
 use std::collections::BTreeMap;
 

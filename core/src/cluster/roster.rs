@@ -112,7 +112,7 @@ impl Roster {
         self.places.len() >= ROSTER_MAX
     }
 
-    /// Hash of the member set: equal hashes give `heard` bitmaps one meaning.
+    /// Hash of the member set: equal hashes give a beacon's bits one meaning.
     pub(crate) fn hash(&self) -> [u8; 16] {
         self.hash
     }

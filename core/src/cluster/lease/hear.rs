@@ -196,7 +196,7 @@ mod tests {
                 priority: 100,
                 released: false,
                 roster_hash: self.roster.hash(),
-                heard: vec![0b111],
+                unheard: Vec::new(),
                 plan_digest: [0; 16],
                 floors: Default::default(),
             }
@@ -252,7 +252,7 @@ mod tests {
     fn only_being_heard_renews_for_us() {
         let mut f = Fixture::new();
         let me = f.ids[0].id;
-        let deaf = |f: &Fixture, seq| Beacon { heard: vec![0], ..f.beacon(1, 6, seq) };
+        let deaf = |f: &Fixture, seq| Beacon { unheard: vec![0b111], ..f.beacon(1, 6, seq) };
         for beat in 0..=6 {
             let beacon = deaf(&f, beat + 1);
             f.hear(beat * 500, 1, &beacon).unwrap();
