@@ -44,7 +44,11 @@ fn of_kind(kind: u64, rng: &mut ChaCha20Rng) -> Fault {
     let node = draw(0, NODES as u64) as usize;
     let other = (node + draw(1, NODES as u64 - 1) as usize) % NODES;
     let relay = draw(0, 15) as usize;
-    let ms = [draw(50, 900), draw(900, 8_000), draw(8_000, 40_000)][draw(0, 2) as usize];
+    let ms = match draw(0, 2) {
+        0 => draw(50, 900),
+        1 => draw(900, 8_000),
+        _ => draw(8_000, 40_000),
+    };
     match kind {
         0 => Fault::Kill { node },
         1 => Fault::Start { node },
@@ -57,7 +61,7 @@ fn of_kind(kind: u64, rng: &mut ChaCha20Rng) -> Fault {
         8 => Fault::FreezeTor { node, ms },
         9 => Fault::FreezeDaemon { node, ms },
         10 => Fault::Suspend { node, ms },
-        11 => Fault::Jump { node, ms: [-3_600_000, 3_600_000][draw(0, 1) as usize] },
+        11 => Fault::Jump { node, ms: if draw(0, 1) == 0 { -3_600_000 } else { 3_600_000 } },
         12 => Fault::Drift { node, wall_ppm: draw(0, 400) as i64 - 200, mono_ppm: draw(0, 400) as i64 - 200 },
         13 => Fault::Correct { node },
         14 => Fault::Disk { node, fails: draw(0, 1) == 0 },
@@ -89,8 +93,13 @@ fn of_kind(kind: u64, rng: &mut ChaCha20Rng) -> Fault {
         40 => Fault::Target { node, up: draw(0, 1) == 0 },
         41 => Fault::Join { node: NODES, via: other },
         _ => {
-            let how = [UploadFault::Silent, UploadFault::Late, UploadFault::Lost, UploadFault::Failed];
-            Fault::Uploads { node, how: how[draw(0, 3) as usize], ms }
+            let how = match draw(0, 3) {
+                0 => UploadFault::Silent,
+                1 => UploadFault::Late,
+                2 => UploadFault::Lost,
+                _ => UploadFault::Failed,
+            };
+            Fault::Uploads { node, how, ms }
         }
     }
 }
