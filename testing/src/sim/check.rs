@@ -12,8 +12,6 @@ mod one_publisher;
 pub mod plan_complete;
 mod poisoned;
 
-pub(super) use self::never_poorer::is_minority;
-use super::layout::Layout;
 use super::world::{Changes, World};
 
 /// "Calm" means no fault for this long, milliseconds: everything must have converged.
@@ -27,7 +25,6 @@ pub struct Checks {
     settled: bool,
     published: bool,
     bounds: bounds::Bounds,
-    one_publisher: one_publisher::OnePublisher,
     dead_points: dead_points::DeadPoints,
     poisoned: poisoned::Poisoned,
 }
@@ -45,12 +42,6 @@ impl Checks {
             self.poisoned.begin(world, &layout);
         }
         (self.calm, self.settled, self.published) = (calm, settled, published);
-        self.never(world)?;
-        self.in_time(world, &layout).inspect_err(|_| world.is_late = true)
-    }
-
-    /// What must never happen.
-    fn never(&mut self, world: &mut World) -> Result<(), String> {
         let changed = world.changed;
         self.bounds.check(world)?;
         if changed.roles {
@@ -59,23 +50,19 @@ impl Checks {
         if changed.native || changed.machines {
             native::check(world)?;
         }
+        if changed.roles || changed.machines || changed.points {
+            one_publisher::check(world)?;
+        }
         if let Some(taken) = world.taken.take() {
             counters::check(world, &taken)?;
             never_poorer::check(world, &taken)?;
         }
-        Ok(())
-    }
-
-    /// What must have come about in calm.
-    fn in_time(&mut self, world: &mut World, layout: &Layout) -> Result<(), String> {
-        let changed = world.changed;
-        self.one_publisher.check(world)?;
-        self.dead_points.check(world, layout)?;
-        if self.calm {
-            self.poisoned.check(world, layout)?;
+        self.dead_points.check(world, &layout)?;
+        if calm {
+            self.poisoned.check(world, &layout)?;
         }
         clients::check(world)?;
-        if self.published && (changed.stored || changed.machines || changed.points) {
+        if published && (changed.stored || changed.machines || changed.points) {
             plan_complete::missing(world).map_or(Ok(()), Err)?;
         }
         Ok(())
@@ -100,6 +87,6 @@ pub(super) fn is_calm_since(world: &World, at: u64) -> bool {
 }
 
 /// True if besides all live nodes can talk to each other.
-pub(super) fn is_calm(world: &World) -> bool {
+fn is_calm(world: &World) -> bool {
     is_settled(world) && world.cut.is_empty()
 }

@@ -44,8 +44,6 @@ struct Decoded {
 pub struct HsDirs {
     stored: BTreeMap<(RelayFingerprint, HsBlindId), Stored>,
     decoded: VecDeque<(Arc<str>, Result<Decoded, String>)>,
-    /// Lost, and not uploaded again.
-    forgotten: BTreeSet<(RelayFingerprint, HsBlindId)>,
     ill_until: BTreeMap<RelayFingerprint, u64>,
     late_until: BTreeMap<RelayFingerprint, u64>,
     /// Uploads taken.
@@ -96,7 +94,6 @@ impl HsDirs {
             return Err(Refused::Stale);
         }
         self.accepted += 1;
-        self.forgotten.remove(&(relay, blind));
         let stored = Stored { revision, secs, points, text: text.clone() };
         let before = self.stored.insert((relay, blind), stored.clone());
         Ok(Accepted { before, stored })
@@ -114,11 +111,6 @@ impl HsDirs {
         decoded
     }
 
-    /// The counter that `relay` holds for the period that `text` is of.
-    pub fn revision(&self, relay: RelayFingerprint, text: &str) -> Option<u64> {
-        self.get(relay, blinded_key(text)?).map(|stored| stored.revision.0)
-    }
-
     /// What `relay` holds under `blind`.
     pub fn get(&self, relay: RelayFingerprint, blind: HsBlindId) -> Option<&Stored> {
         self.stored.get(&(relay, blind))
@@ -126,13 +118,7 @@ impl HsDirs {
 
     /// It loses all it holds.
     pub(super) fn forget(&mut self, relay: RelayFingerprint) {
-        self.forgotten.extend(self.stored.keys().filter(|(holder, _)| *holder == relay));
         self.stored.retain(|(holder, _), _| *holder != relay);
-    }
-
-    /// Whether it has lost what it held under `blind`: nobody notices before the next upload.
-    pub fn has_forgotten(&self, relay: RelayFingerprint, blind: HsBlindId) -> bool {
-        self.forgotten.contains(&(relay, blind))
     }
 
     /// It takes and gives nothing until then.

@@ -55,8 +55,6 @@ pub struct SimNode {
     pub epoch_seen: u64,
     /// Admitted, and has not left.
     pub is_member: bool,
-    /// Its priority as publisher, from its next start on; lower is preferred.
-    pub priority: u8,
     /// The operator's application.
     pub target: TargetHealth,
     /// Keys of points it had, and when it lost them: nobody may list them for long.
@@ -109,7 +107,6 @@ impl SimNode {
             traffic: Traffic::default(),
             epoch_seen: 0,
             is_member: false,
-            priority: 100,
             target: TargetHealth::Up,
             past_points: Vec::new(),
             disk: BTreeMap::new(),
@@ -167,7 +164,7 @@ impl SimNode {
             cluster,
             genesis,
             token: ClusterToken::new(TOKEN),
-            priority: self.priority,
+            priority: 100,
             weight: 100,
             contact: Some(name.clone()),
             name,

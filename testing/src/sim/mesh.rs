@@ -8,7 +8,6 @@ use rustbalance_core::{Input, NodeId, Peer};
 
 use super::queue::Happening;
 use super::tunnel::{Body, Tunnel};
-use super::witness::Sight;
 use super::world::World;
 
 /// What travels from one address to another.
@@ -133,7 +132,6 @@ impl World {
             self.fail(format!("{index} sent {} bytes", bytes.len()));
         }
         if let Some(who) = self.names.get(&to).copied() {
-            self.see(index, &Sight::Sends { to: who as usize, bytes: &bytes });
             self.with_tunnel(index, who, |tunnel, world, out| {
                 tunnel.send(world.now, bytes, &mut world.handshakes, out);
             });

@@ -11,7 +11,6 @@ use super::fault::UploadFault;
 use super::hsdirs::Refused;
 use super::queue::{Happening, Told, TorHappening};
 use super::tor::{Effect, TorModel};
-use super::witness::{Sight, Upload};
 use super::world::{POINTS, Taken, World};
 
 /// A descriptor follows its circuits so much later, milliseconds.
@@ -104,7 +103,6 @@ impl World {
             match effect {
                 Effect::Reply(bytes) => self.say(index, 2, bytes),
                 Effect::Upload(relay, text) => {
-                    self.see(index, &Sight::Posts { text: &text });
                     let delay = 100 + self.draw(200);
                     self.tor_after(index, delay, TorHappening::Upload { relay, text });
                 }
@@ -200,12 +198,8 @@ impl World {
     fn store(&mut self, index: usize, relay: RelayFingerprint, text: &Arc<str>) -> Option<&'static str> {
         let (service, wall) = (self.service, self.wall());
         let layout = self.layout();
-        let stored = self.hsdirs.revision(relay, text);
         let result = self.hsdirs.upload(self.now, relay, text, service, &layout, wall);
         self.note(|| format!("{index} uploads to {relay}: {:?}", result.as_ref().map(|_| ())));
-        let points = result.as_ref().ok().map(|accepted| &*accepted.stored.points);
-        let revision = rustbalance_core::hsdesc::peek_revision(text.as_bytes()).map_or(0, |revision| revision.0);
-        self.see(index, &Sight::Uploads(Upload { points, revision, stored }));
         match result {
             Ok(accepted) => {
                 self.taken = Some(Taken::new(index, relay, &accepted));
@@ -222,7 +216,6 @@ impl World {
     }
 
     fn fetch(&mut self, index: usize, relay: RelayFingerprint) {
-        self.see(index, &Sight::Fetches);
         let layout = self.layout();
         let blind = layout.current().blind;
         let text = self.hsdirs.get(relay, blind).map(|stored| stored.text.clone());
