@@ -11,7 +11,6 @@ mod never_poorer;
 mod one_publisher;
 pub mod plan_complete;
 mod poisoned;
-mod stale_build;
 
 use super::world::{Changes, World};
 
@@ -23,12 +22,11 @@ pub const CONVERGE_MS: u64 = 12_000;
 #[derive(Default)]
 pub struct Checks {
     calm: bool,
-    calm_at: u64,
     settled: bool,
     published: bool,
     bounds: bounds::Bounds,
     dead_points: dead_points::DeadPoints,
-    stale_build: stale_build::StaleBuild,
+    poisoned: poisoned::Poisoned,
 }
 
 impl Checks {
@@ -41,7 +39,7 @@ impl Checks {
             world.changed = Changes { sender: world.changed.sender, ..Changes::ALL };
         }
         if calm && !self.calm {
-            self.calm_at = world.now;
+            self.poisoned.begin(world, &layout);
         }
         (self.calm, self.settled, self.published) = (calm, settled, published);
         let changed = world.changed;
@@ -59,10 +57,9 @@ impl Checks {
             counters::check(world, &taken)?;
             never_poorer::check(world, &taken)?;
         }
-        self.stale_build.check(world)?;
         self.dead_points.check(world, &layout)?;
         if calm {
-            poisoned::check(world, &layout, self.calm_at)?;
+            self.poisoned.check(world, &layout)?;
         }
         clients::check(world)?;
         if published && (changed.stored || changed.machines || changed.points) {

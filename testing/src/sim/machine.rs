@@ -51,8 +51,6 @@ pub struct SimNode {
     pub sent: (u64, u64),
     /// All it has sent.
     pub traffic: Traffic,
-    /// When its daemon last came out of a freeze that its clocks have seen, milliseconds of true time.
-    pub woke_at: u64,
     /// The newest epoch it held with its disk, for the checker.
     pub epoch_seen: u64,
     /// Admitted, and has not left.
@@ -107,7 +105,6 @@ impl SimNode {
             since: 0,
             sent: (0, 0),
             traffic: Traffic::default(),
-            woke_at: 0,
             epoch_seen: 0,
             is_member: false,
             target: TargetHealth::Up,
@@ -260,10 +257,7 @@ impl World {
     pub(super) fn thaw(&mut self, index: usize) {
         // A longer freeze may have come on top.
         let (now, node) = (self.now, &mut self.nodes[index]);
-        if node.is_frozen && now >= node.still_until {
-            node.is_frozen = false;
-            node.woke_at = if node.clock.stood_still(now) { node.woke_at } else { now };
-        }
+        node.is_frozen &= now < node.still_until;
         node.is_tor_frozen &= now < node.tor_still_until;
         self.changed.machines = true;
         self.fault(&format!("{index} thaws"));

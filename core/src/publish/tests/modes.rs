@@ -82,10 +82,8 @@ fn native_goes_on_after_ten_minutes_and_uploads_go_on_until_tor_has_uploaded_eve
 #[test]
 fn native_waits_until_tors_own_counters_are_above_the_stored_ones() {
     let mut world = left_alone();
-    world.sites[0].clock_ms = 1_000_000;
-    world.record(1).points.pop();
-    world.run(secs(2));
-    world.sites[0].clock_ms = 0;
+    let period = world.period(Slot::Second).number;
+    world.view().floors = [(Slot::Second, (period, 1000))].into();
     world.run(secs(800));
     assert!(!wants_native(&world));
     world.run(secs(400));
