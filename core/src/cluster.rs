@@ -1,7 +1,8 @@
 //! Who is a member, who lives, what each offers, who publishes (DESIGN section 4).
 //! [`Cluster`] is the coordination part: it knows nothing of tor or descriptors beyond the records it carries.
 //!
-//! - `roster`: members, by a chain of signed admissions from the first node; `admission` adds to it.
+//! - `roster`: members, by a chain of signed admissions from the first node, each an `entry`; `admission` adds to it.
+//! - `rotation`: the generations of the cluster `token`, and who is kept from it.
 //! - `record`: what each node says of itself, signed and versioned.
 //! - `gossip`, with `chunk`: spreads roster entries, records and the last proven `plan`, all as `item`s with comparable stamps.
 //! - `member`: heartbeats, silence, probes, verdicts.
@@ -17,6 +18,7 @@ mod beacon;
 mod chunk;
 mod command;
 mod disk;
+mod entry;
 mod exercise;
 mod goodbye;
 mod gossip;
@@ -29,9 +31,11 @@ mod rank;
 mod receive;
 mod record;
 pub(crate) mod roster;
+mod rotation;
 pub(crate) mod sign;
 mod stall;
 pub mod timing;
+mod token;
 mod view;
 mod wire;
 
@@ -41,7 +45,7 @@ use rand_core::Rng as _;
 
 use self::admission::Admissions;
 use self::disk::{Disk, LeaseFile, load};
-use self::goodbye::Goodbye;
+use self::goodbye::{Farewells, Goodbye};
 use self::gossip::Gossip;
 use self::item::{Items, Key};
 use self::lease::{Context, Lease};
@@ -50,12 +54,13 @@ use self::plan::Plans;
 use self::rank::Ranks;
 use self::record::Records;
 use self::roster::{Roster, RosterFile};
+use self::rotation::Rotations;
 use self::stall::{Stall, Stalled};
 use self::timing::{BEAT, BEAT_MS, PUSH_PEERS};
 use self::wire::{Heartbeat, Message};
 use crate::id::{ClusterId, EffectId, NodeId, WgPublicKey};
 use crate::input::EffectError;
-use crate::output::{DurableKind, Event, Outbox, Peer, TimerName};
+use crate::output::{DurableKind, Event, Outbox, Output, Peer, TimerName};
 use crate::rng::Rng;
 use crate::sabotage::{Rule, is_broken};
 use crate::time::{Mono, Now};
@@ -65,12 +70,10 @@ pub use self::exercise::exercise_datagrams;
 pub use self::plan::{PlanNode, ProvenPlan, Publication};
 pub use self::receive::PeerError;
 pub use self::record::{CONTACT_MAX, HEADER_MAX, Local, NAME_MAX, NodeState, Record};
-pub use self::sign::{ClusterToken, NodeKeypair};
+pub use self::sign::NodeKeypair;
+pub use self::token::ClusterToken;
 pub use self::view::{ClockOffset, Liveness, Member, Role, View};
 pub use self::wire::VERSION as PROTOCOL_VERSION;
-
-/// The token generation. Rotation, a later change, will raise it; admissions, records and beacons already carry it.
-pub(crate) const GENERATION: u32 = 0;
 
 /// Everything the coordination part is told once. All durations default to DESIGN section 9.
 pub struct ClusterConfig {
@@ -82,7 +85,7 @@ pub struct ClusterConfig {
     pub cluster: ClusterId,
     /// The first node: root of the admission chain (may be ourselves).
     pub genesis: NodeId,
-    /// The token of the current generation.
+    /// The token the node was set up with, or the last it told the shell ([`Output::Token`]).
     pub token: ClusterToken,
     /// Lower is preferred as publisher, 0..=255.
     pub priority: u8,
@@ -111,9 +114,9 @@ struct Identity {
 #[derive(Debug)]
 pub struct Cluster {
     me: Identity,
-    token: ClusterToken,
     rng: Rng,
     roster: Roster,
+    rotations: Rotations,
     records: Records,
     plans: Plans,
     items: Items,
@@ -135,6 +138,7 @@ pub struct Cluster {
     build_era: u64,
     alone_since: Option<Mono>,
     goodbye: Option<Goodbye>,
+    farewells: Farewells,
 }
 
 /// What ranks are computed from, borrowing no more than that.
@@ -152,6 +156,7 @@ macro_rules! context {
             items: &$cluster.items,
             plans: &$cluster.plans,
             publication: &$cluster.publication,
+            generation: $cluster.rotations.generation(),
             durable: $cluster.disk.is_settled(DurableKind::Lease),
         }
     };
@@ -183,13 +188,20 @@ impl Cluster {
             out.event(Event::Warning(format!("{refused} entries of state/roster do not verify and are ignored")));
         }
         if !roster.contains(id) && id == genesis && !roster.knows(id) {
-            let own = roster::admit(&me.keypair, cluster, id, wg);
+            let own = roster::admit(&me.keypair, cluster, 0, id, wg);
             roster.load(&[own], &mut items);
         }
         if !roster.contains(id) {
             out.event(Event::Warning(format!(
                 "node {id} is not in the roster: it left, or never joined; join it anew"
             )));
+        }
+        let mut rotations = Rotations::new(token.clone(), now.mono);
+        if !rotations.load(&me, &roster, &mut items, &file) {
+            out.event(Event::Warning("the token rotation in state/roster does not verify and is ignored".to_owned()));
+        }
+        if let Some(newer) = rotations.token().filter(|newer| **newer != token) {
+            out.push(Output::Token(newer.clone()));
         }
         if let Some(blob) = saved.get(&DurableKind::Plan) {
             plans.load(&me, &mut items, blob);
@@ -199,13 +211,14 @@ impl Cluster {
         let draining: bool = load(saved, DurableKind::Drain, out);
         records.amend(&me, &mut items, |record| {
             record.state = if draining { NodeState::Draining } else { NodeState::Active };
+            record.generation = rotations.generation();
         });
         let role = if roster.len() == 1 && roster.contains(id) { Role::Alone } else { Role::Follower };
         Self {
             lease: Lease::new(now.mono, lease.epoch, &mut rng),
-            token,
             rng,
             roster,
+            rotations,
             records,
             plans,
             items,
@@ -224,6 +237,7 @@ impl Cluster {
             build_era: 0,
             alone_since: None,
             goodbye: None,
+            farewells: Farewells::default(),
             me,
         }
     }
@@ -259,7 +273,9 @@ impl Cluster {
         self.judge(now.mono, out);
         self.keep_records(now);
         self.keep_lease(now.mono, out);
+        self.keep_token(now, out);
         self.say_goodbye(now, out);
+        self.farewells.tick(now.mono, &self.items, out);
         if now.mono >= self.beat_at {
             self.heartbeat(now, out);
         }
@@ -275,6 +291,8 @@ impl Cluster {
     pub fn next_timeout(&self) -> Option<(Mono, TimerName)> {
         let timers = [
             (self.goodbye.as_ref().and_then(Goodbye::next_timeout), TimerName::Shutdown),
+            (self.farewells.next_timeout(), TimerName::Shutdown),
+            (self.next_token_step(), TimerName::Gossip),
             (Some(self.beat_at), TimerName::Beat),
             (self.lease.next_timeout(self.stall.ticked_at(), context!(self)), TimerName::Lease),
             (self.members.next_timeout(), TimerName::Probe),
@@ -323,6 +341,7 @@ impl Cluster {
             self.lease.rest();
         } else {
             self.want_lease();
+            self.lease.vacate(now, &self.roster);
             self.lease.tick(now, context!(self), &mut self.rng, out);
         }
         let role = self.role();
@@ -378,11 +397,13 @@ impl Cluster {
         targets
     }
 
-    /// The mesh peers there should be: all other members, with the newest contact known.
+    /// The mesh peers there should be: all other members, with the newest contact known, and for a moment those who are
+    /// none any more, to be told so.
     pub fn peers(&self) -> Vec<Peer> {
         let mut contacts = self.contacts_known();
         let others = self.roster.members().iter().filter(|(node, _)| **node != self.me.id);
-        others.map(|(node, wg)| Peer { node: *node, wg: *wg, contact: contacts.remove(node) }).collect()
+        let members = others.map(|(node, wg)| Peer { node: *node, wg: *wg, contact: contacts.remove(node) });
+        members.chain(self.farewells.peers().filter(|peer| !self.roster.contains(peer.node)).cloned()).collect()
     }
 }
 
@@ -403,7 +424,6 @@ fn pick(mut nodes: Vec<NodeId>, count: usize, rng: &mut Rng) -> Vec<NodeId> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::output::Output;
 
     pub(crate) const CLUSTER: ClusterId = ClusterId([1; 32]);
 

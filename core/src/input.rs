@@ -73,6 +73,10 @@ pub enum Command {
     Drain,
     /// Serve again.
     Undrain,
+    /// Make a new cluster token; the old one admits nobody any more.
+    RotateToken,
+    /// Take a member off the roster for good, and make a new cluster token that it does not get.
+    Remove(NodeId),
 }
 
 /// Why a wish failed.
@@ -111,6 +115,7 @@ impl Rejected {
             Self::Peer(PeerError::Duplicate) => "peer_duplicate",
             Self::Peer(PeerError::EpochJump) => "peer_epoch_jump",
             Self::Peer(PeerError::Full) => "peer_roster_full",
+            Self::Peer(PeerError::NewGeneration) => "peer_new_generation",
             Self::Admit(AdmitError::Malformed) => "admit_malformed",
             Self::Admit(AdmitError::BadToken) => "admit_bad_token",
             Self::Admit(AdmitError::BadProof) => "admit_bad_proof",
@@ -118,11 +123,17 @@ impl Rejected {
             Self::Admit(AdmitError::Full) => "admit_roster_full",
             Self::Admit(AdmitError::Tombstoned) => "admit_tombstoned",
             Self::Admit(AdmitError::Busy) => "admit_busy",
+            Self::Admit(AdmitError::Rotating) => "admit_rotating",
             Self::Control(TorError::Protocol(_)) => "control_protocol",
             Self::Control(TorError::UnexpectedReply) => "control_unexpected_reply",
             Self::Command(CommandError::Stopping) => "command_stopping",
             Self::Command(CommandError::LastServing) => "command_last_serving",
             Self::Command(CommandError::OnlyMember) => "command_only_member",
+            Self::Command(CommandError::NotAMember) => "command_not_a_member",
+            Self::Command(CommandError::Oneself) => "command_oneself",
+            Self::Command(CommandError::Unknown) => "command_unknown",
+            Self::Command(CommandError::Gone) => "command_gone",
+            Self::Command(CommandError::Busy) => "command_busy",
             Self::Unexpected(what) => what,
         }
     }

@@ -45,6 +45,8 @@ pub enum AdmitError {
     Tombstoned,
     /// Too many requests at once; ask again.
     Busy,
+    /// The token is being changed, and the member does not have the new one yet; ask again.
+    Rotating,
 }
 
 impl fmt::Display for AdmitError {
@@ -57,6 +59,7 @@ impl fmt::Display for AdmitError {
             Self::Full => "the roster is full",
             Self::Tombstoned => "this node has left the cluster for good; start from an empty state directory",
             Self::Busy => "too many nodes are joining at once; try again",
+            Self::Rotating => "the cluster token is being changed; try again in a few seconds",
         })
     }
 }
@@ -221,6 +224,8 @@ pub enum NotAMember {
     NoRoster,
     /// The roster says that the node has left.
     Left,
+    /// The roster says that another node removed this one.
+    Removed,
     /// The roster does not know the node, or knows it with another WireGuard key.
     OtherKeys,
 }
@@ -234,6 +239,7 @@ impl fmt::Display for NotAMember {
             Self::NoRoster => {
                 "state/roster is missing or damaged; restore it from a backup, or join anew from another --dir"
             }
+            Self::Removed => "this node was removed from its cluster; join again from another --dir, if it shall",
             Self::Left => "this node has left its cluster for good; join again from another --dir",
             Self::OtherKeys => {
                 "keys/node_key and keys/wireguard_key are not those the node was admitted with; \
@@ -265,6 +271,7 @@ pub fn check_member(
     match roster.members().get(&node) {
         Some(admitted) if *admitted == wg => Ok(()),
         None if !roster.knows(genesis) => Err(NotAMember::NoRoster),
+        None if roster.removed().any(|removed| removed == node) => Err(NotAMember::Removed),
         None if roster.knows(node) => Err(NotAMember::Left),
         Some(_) | None => Err(NotAMember::OtherKeys),
     }
@@ -302,8 +309,8 @@ pub(crate) fn encode_reply(reply: &Result<Grant, AdmitError>) -> Vec<Vec<u8>> {
 pub fn found(keypair: &NodeKeypair, wg: WgPublicKey, master: HsId) -> Admitted {
     let genesis = keypair.id();
     let cluster = cluster_id(master, genesis);
-    let entries = vec![roster::admit(keypair, cluster, genesis, wg)];
-    let roster = sign::encode(&RosterFile { entries, contacts: BTreeMap::new() });
+    let entries = vec![roster::admit(keypair, cluster, 0, genesis, wg)];
+    let roster = sign::encode(&RosterFile { entries, ..RosterFile::default() });
     Admitted { cluster, genesis, roster, by: genesis }
 }
 
@@ -358,8 +365,8 @@ mod tests {
     fn grant(members: u8) -> Grant {
         let founder = keypair(1);
         let Admitted { cluster, genesis, .. } = found(&founder, MEMBER_WG, MASTER);
-        let entry = |n: u8| roster::admit(&founder, cluster, keypair(n).id(), WgPublicKey([n; 32]));
-        let file = RosterFile { entries: (1..=members).map(entry).collect(), contacts: BTreeMap::new() };
+        let entry = |n: u8| roster::admit(&founder, cluster, 0, keypair(n).id(), WgPublicKey([n; 32]));
+        let file = RosterFile { entries: (1..=members).map(entry).collect(), ..RosterFile::default() };
         Grant { cluster, genesis, by: genesis, file }
     }
 
@@ -393,9 +400,9 @@ mod tests {
         let nobody = sign::encode(&RosterFile::default());
         assert_eq!(check(genesis, MEMBER_WG, MASTER, &nobody), Err(NotAMember::NoRoster));
 
-        let admitted = roster::admit(&founder, cluster, genesis, MEMBER_WG);
+        let admitted = roster::admit(&founder, cluster, 0, genesis, MEMBER_WG);
         let gone = roster::leave(&founder, cluster, &admitted, crate::time::Wall::from_secs(1)).unwrap();
-        let left = sign::encode(&RosterFile { entries: vec![gone], contacts: BTreeMap::new() });
+        let left = sign::encode(&RosterFile { entries: vec![gone], ..RosterFile::default() });
         assert_eq!(check(genesis, MEMBER_WG, MASTER, &left), Err(NotAMember::Left));
     }
 
@@ -468,7 +475,7 @@ mod tests {
     fn the_largest_roster_fits_an_answer() {
         let Grant { cluster, genesis, by, .. } = grant(1);
         let contact = "x".repeat(crate::cluster::CONTACT_MAX);
-        let entry = roster::admit(&keypair(1), cluster, keypair(2).id(), JOINER_WG);
+        let entry = roster::admit(&keypair(1), cluster, 0, keypair(2).id(), JOINER_WG);
         let entry = roster::leave(&keypair(2), cluster, &entry, crate::time::Wall::from_secs(u64::MAX)).unwrap();
         let count = crate::cluster::timing::ROSTER_MAX;
         let node = |n: usize| {
@@ -477,7 +484,7 @@ mod tests {
             NodeId(id)
         };
         let contacts = (0..count).map(|n| (node(n), contact.clone())).collect();
-        let file = RosterFile { entries: vec![entry; count], contacts };
+        let file = RosterFile { entries: vec![entry; count], contacts, ..RosterFile::default() };
         let datagrams = encode_reply(&Ok(Grant { cluster, genesis, by, file }));
         assert!(datagrams.len() <= usize::from(REPLY_DATAGRAMS_MAX), "{}", datagrams.len());
         assert!(datagrams.iter().all(|bytes| bytes.len() <= DATAGRAM_MAX));

@@ -175,6 +175,8 @@ impl Node {
             }
             Command::Drain => self.cluster.drain(now, &mut self.out),
             Command::Undrain => self.cluster.undrain(now, &mut self.out),
+            Command::RotateToken => self.cluster.rotate_token(now, &mut self.out),
+            Command::Remove(node) => self.cluster.remove(now, *node, &mut self.out),
         }
     }
 

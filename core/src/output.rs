@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::cluster::{Liveness, Role};
+use crate::cluster::{ClusterToken, Liveness, Role};
 use crate::id::{EffectId, NodeId, TorId, WgPublicKey};
 
 /// A provisional tunnel's request, named by the shell.
@@ -39,6 +39,9 @@ pub enum Output {
     },
     /// All mesh peers there should be, replacing the previous list.
     Peers(Vec<Peer>),
+    /// The cluster token in force, for operators to copy to new nodes. What the core needs of it is in the roster file;
+    /// nothing answers, and a node that starts with an older one says it again.
+    Token(ClusterToken),
     /// For logs and metrics.
     Event(Event),
     /// The node is done; the shell may exit.
@@ -82,7 +85,7 @@ pub struct Durable {
 pub enum DurableKind {
     /// Incarnation and newest epoch seen or claimed.
     Lease,
-    /// Admissions and tombstones.
+    /// Admissions, tombstones and the newest token rotation.
     Roster,
     /// The last proven plan.
     Plan,
@@ -116,6 +119,10 @@ pub enum Event {
     Admitted(NodeId),
     /// A node left the roster.
     Left(NodeId),
+    /// A node was removed from the roster by another, or was there only by the word of one that was.
+    Removed(NodeId),
+    /// There is a cluster token of this generation.
+    TokenRotated(u32),
     /// A tor's readiness changed.
     Tor(TorId, crate::tor::TorState),
     /// Publication news.
@@ -135,6 +142,8 @@ impl core::fmt::Display for Event {
             Self::Member(node, Liveness::Down) => write!(f, "member {node} is down"),
             Self::Admitted(node) => write!(f, "member {node} was admitted"),
             Self::Left(node) => write!(f, "member {node} left"),
+            Self::Removed(node) => write!(f, "member {node} was removed"),
+            Self::TokenRotated(generation) => write!(f, "new cluster token, generation {generation}"),
             Self::Tor(tor, state) => write!(f, "tor {}: {state}", tor.0),
             Self::Publication(event) => event.fmt(f),
             Self::Warning(text) => f.write_str(text),

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use rustbalance_core::cluster::CommandError;
+use rustbalance_core::cluster::{ClusterToken, CommandError};
 use rustbalance_core::join::AdmitError;
 use rustbalance_core::status::Status;
 use rustbalance_core::time::Mono;
@@ -55,13 +55,19 @@ pub(crate) struct Driver {
     channels: Channels,
     joined_through: Option<JoinedThrough>,
     connections: BTreeMap<TorId, ConnectionId>,
-    persist: Sender<(EffectId, Durable)>,
+    persist: Sender<Write>,
     persisted: Receiver<Done>,
     /// Outcomes known at once.
     failed: VecDeque<Done>,
     bad_token_said: Seldom,
     stop_by: Option<Mono>,
     stopped: Option<Stop>,
+}
+
+/// What goes to the disk, in this order.
+enum Write {
+    Record(EffectId, Durable),
+    Token(ClusterToken),
 }
 
 type Done = (EffectId, Result<(), EffectError>);
@@ -211,9 +217,14 @@ impl Driver {
             Output::Control(id, bytes) => self.to_tor(id, |connection| TorCommand::Write(connection, bytes)),
             Output::Reconnect(id) => self.to_tor(id, TorCommand::Reconnect),
             Output::Persist { id, record } => {
-                if self.persist.try_send((id, record)).is_err() {
+                if self.persist.try_send(Write::Record(id, record)).is_err() {
                     let why = "too many records wait for the disk".to_owned();
                     self.failed.push_back((id, Err(EffectError::Disk(why))));
+                }
+            }
+            Output::Token(token) => {
+                if self.persist.try_send(Write::Token(token)).is_err() {
+                    tracing::warn!("keys/cluster_token was not replaced: too many records wait for the disk");
                 }
             }
             Output::Event(event) => log_event(&event),
@@ -259,9 +270,18 @@ async fn next<T>(receiver: &Receiver<T>, woke: impl FnOnce(T) -> Woke) -> Woke {
 }
 
 /// Writes records one after the other, off the loop.
-async fn write_records(store: Arc<Store>, wishes: Receiver<(EffectId, Durable)>, done: Sender<Done>) {
-    while let Ok((id, record)) = wishes.recv().await {
+async fn write_records(store: Arc<Store>, wishes: Receiver<Write>, done: Sender<Done>) {
+    while let Ok(wish) = wishes.recv().await {
         let store = Arc::clone(&store);
+        let (id, record) = match wish {
+            Write::Record(id, record) => (id, record),
+            Write::Token(token) => {
+                if let Err(error) = smol::unblock(move || store.save_token(&token)).await {
+                    tracing::warn!("{error}; the node goes on, and writes it at its next start");
+                }
+                continue;
+            }
+        };
         let written = smol::unblock(move || store.save(&record)).await;
         let result = written.map_err(|error| EffectError::Disk(error.to_string()));
         if done.send((id, result)).await.is_err() {

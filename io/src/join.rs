@@ -158,7 +158,12 @@ fn explain(why: &Refusal) -> String {
         Refusal::Refused(AdmitError::Full) => "the cluster has no room for another node; let one leave first",
         Refusal::Refused(AdmitError::Taken) => "another node has this node's keys; join with an empty --dir",
         Refusal::Refused(AdmitError::Busy) => "too many nodes are joining through it; try again in a few seconds",
-        Refusal::Refused(AdmitError::Tombstoned) => "this node left the cluster for good; join with an empty --dir",
+        Refusal::Refused(AdmitError::Rotating) => {
+            "the cluster token is being changed; take the new one and try again in a few seconds"
+        }
+        Refusal::Refused(AdmitError::Tombstoned) => {
+            "this node left the cluster for good, or was removed; join with an empty --dir"
+        }
         Refusal::Refused(other) => return format!("refused the request ({other:?}); compare the versions of both"),
         other => return format!("refused the request ({other:?}); compare the versions of both"),
     };

@@ -145,7 +145,7 @@ macro_rules! secret {
                 Self::from_text(&read_secret_file(path)?, path)
             }
 
-            fn to_file(&self) -> Zeroizing<Vec<u8>> {
+            pub(crate) fn to_file(&self) -> Zeroizing<Vec<u8>> {
                 let mut line = Zeroizing::new(vec![b'\n'; 45]);
                 if let Some(text) = line.first_chunk_mut::<44>() {
                     // 32 bytes are 44 characters: it fits.
@@ -187,10 +187,16 @@ impl Token {
     }
 }
 
+impl From<&ClusterToken> for Token {
+    fn from(token: &ClusterToken) -> Self {
+        Self(Zeroizing::new(*token.expose_secret()))
+    }
+}
+
 const MASTER_FILE: &str = "hs_ed25519_secret_key";
 const NODE_FILE: &str = "node_key";
 const WIREGUARD_FILE: &str = "wireguard_key";
-const TOKEN_FILE: &str = "cluster_token";
+pub(crate) const TOKEN_FILE: &str = "cluster_token";
 /// All files below `keys/`.
 pub(crate) const KEY_FILES: [&str; 4] = [MASTER_FILE, NODE_FILE, WIREGUARD_FILE, TOKEN_FILE];
 

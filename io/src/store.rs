@@ -15,10 +15,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustbalance_core::cluster::ClusterToken;
 use rustbalance_core::node::Saved;
 use rustbalance_core::{Durable, DurableKind};
 
 use crate::fault::Fault;
+use crate::keys::{self, Token};
 
 pub(crate) mod atomic;
 mod cluster_file;
@@ -192,6 +194,15 @@ impl Store {
     pub fn save(&self, record: &Durable) -> Result<(), StoreError> {
         let path = self.durable_file(record.kind);
         atomic::replace(&path, &record.bytes).map_err(StoreError::io("write", &path))
+    }
+
+    /// Replaces the cluster token that operators copy to new nodes.
+    ///
+    /// # Errors
+    /// The disk refused; the old one is still there.
+    pub fn save_token(&self, token: &ClusterToken) -> Result<(), StoreError> {
+        let path = self.key_file(keys::TOKEN_FILE);
+        atomic::replace(&path, &Token::from(token).to_file()).map_err(StoreError::io("write", &path))
     }
 
     fn durable_file(&self, kind: DurableKind) -> PathBuf {

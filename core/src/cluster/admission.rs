@@ -99,6 +99,15 @@ impl Admissions {
         }
     }
 
+    /// There is a new token: whoever asked with the old one and is not in the roster yet has to ask with the new.
+    pub(super) fn turn_away(&mut self, roster: &Roster, out: &mut Outbox) {
+        for (node, _) in self.waiting(roster) {
+            if let Some(Waiting { request, .. }) = self.waiting.remove(&node) {
+                refuse(request, AdmitError::BadToken, out);
+            }
+        }
+    }
+
     /// Drops requests that have waited too long; the joiner repeats its own.
     pub(super) fn expire(&mut self, now: Mono) {
         self.waiting.retain(|_, waiting| now < waiting.until);
@@ -129,7 +138,10 @@ impl Cluster {
         bytes: &[u8],
         out: &mut Outbox,
     ) -> Result<(), AdmitError> {
-        let handled = self.admissions.handle(now.mono, &self.me, &self.token, &self.roster, request, wg, bytes);
+        let handled = match self.rotations.door(&self.roster) {
+            Some(token) => self.admissions.handle(now.mono, &self.me, token, &self.roster, request, wg, bytes),
+            None => Err(AdmitError::Rotating),
+        };
         handled.inspect_err(|error| refuse(request, *error, out))
     }
 
@@ -141,7 +153,7 @@ impl Cluster {
     /// Native publishing is off (acknowledged by every tor): waiting admissions may proceed.
     pub fn native_is_off(&mut self, now: Now, out: &mut Outbox) {
         for (node, wg) in self.admissions.waiting(&self.roster) {
-            let entry = roster::admit(&self.me.keypair, self.me.cluster, node, wg);
+            let entry = roster::admit(&self.me.keypair, self.me.cluster, self.generation(), node, wg);
             if self.roster.accept(&entry, now.wall, &mut self.items).is_ok() {
                 out.event(Event::Admitted(node));
             }
@@ -155,7 +167,7 @@ impl Cluster {
         if ready.is_empty() {
             return;
         }
-        let file = RosterFile { entries: self.items.entries().cloned().collect(), contacts: self.contacts_known() };
+        let file = self.roster_file();
         self.admissions.answer(&ready, &self.me, &self.roster, file, out);
         for node in ready {
             let others = self.others().filter(|other| *other != node).collect();
@@ -190,7 +202,7 @@ mod tests {
         fn new() -> Self {
             let me = identity(1);
             let (mut roster, mut items) = (Roster::new(CLUSTER, me.id), Items::default());
-            roster.load(&[roster::admit(&me.keypair, CLUSTER, me.id, me.wg)], &mut items);
+            roster.load(&[roster::admit(&me.keypair, CLUSTER, 0, me.id, me.wg)], &mut items);
             Self { me, token: ClusterToken::new([9; 32]), roster, items, admissions: Admissions::default() }
         }
 
@@ -206,7 +218,7 @@ mod tests {
 
         fn admit(&mut self, node: u8) -> Vec<u8> {
             let id = identity(node);
-            let entry = roster::admit(&self.me.keypair, CLUSTER, id.id, id.wg);
+            let entry = roster::admit(&self.me.keypair, CLUSTER, 0, id.id, id.wg);
             self.roster.accept(&entry, Wall::default(), &mut self.items).unwrap();
             entry
         }
@@ -243,7 +255,7 @@ mod tests {
     #[test]
     fn who_has_left_admits_nobody() {
         let mut f = Fixture::new();
-        let own = roster::admit(&f.me.keypair, CLUSTER, f.me.id, f.me.wg);
+        let own = roster::admit(&f.me.keypair, CLUSTER, 0, f.me.id, f.me.wg);
         let gone = roster::leave(&f.me.keypair, CLUSTER, &own, Wall::default()).unwrap();
         f.roster.accept(&gone, Wall::default(), &mut f.items).unwrap();
         assert_eq!(f.ask(0, 2, 2), Err(AdmitError::Busy));

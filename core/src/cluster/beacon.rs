@@ -36,13 +36,13 @@ pub(super) struct Beacon {
     pub floors: BTreeMap<Slot, (u64, u32)>,
 }
 
-/// Orders leases: later epoch first, then the better rank; generations are checked before.
-pub(super) type LeaseOrder = (u64, Reverse<(u8, NodeId)>);
+/// Orders leases: newer token generation first, then later epoch, then the better rank.
+pub(super) type LeaseOrder = (u32, u64, Reverse<(u8, NodeId)>);
 
 impl Beacon {
     /// Compares leases; equal for beacons of one lease.
     pub(super) fn lease(&self) -> LeaseOrder {
-        (self.epoch, Reverse((self.priority, self.holder)))
+        (self.generation, self.epoch, Reverse((self.priority, self.holder)))
     }
 
     /// Whether the holder hears `node`. With another roster than ours the bits have no meaning for us, and we
@@ -85,13 +85,13 @@ pub(super) fn bitmap(roster: &Roster, is_heard: impl Fn(NodeId) -> bool) -> Vec<
 mod tests {
     use super::*;
     use crate::cluster::tests::{CLUSTER, identity};
-    use crate::cluster::{GENERATION, item::Items, roster, sign, sign::Purpose, wire::Message};
+    use crate::cluster::{item::Items, roster, sign, sign::Purpose, wire::Message};
     use crate::id::WgPublicKey;
     use crate::output::DATAGRAM_MAX;
 
     fn beacon(holder: NodeId, roster: &Roster, unheard: Vec<u8>) -> Beacon {
         Beacon {
-            generation: GENERATION,
+            generation: 3,
             epoch: u64::MAX,
             seq: u64::MAX,
             holder,
@@ -109,7 +109,7 @@ mod tests {
         let ids: Vec<_> = (1..=9).map(identity).collect();
         let mut roster = Roster::new(CLUSTER, ids[0].id);
         let entries: Vec<_> =
-            ids.iter().map(|id| roster::admit(&ids[0].keypair, CLUSTER, id.id, WgPublicKey([1; 32]))).collect();
+            ids.iter().map(|id| roster::admit(&ids[0].keypair, CLUSTER, 0, id.id, WgPublicKey([1; 32]))).collect();
         roster.load(&entries, &mut Items::default());
         let bits = bitmap(&roster, |node| node == ids[8].id || node == ids[3].id);
         let mut beacon = beacon(ids[0].id, &roster, bits);
@@ -137,10 +137,11 @@ mod tests {
     }
 
     #[test]
-    fn later_epochs_win_then_better_ranks() {
+    fn newer_generations_win_then_later_epochs_then_better_ranks() {
         let roster = Roster::new(CLUSTER, identity(1).id);
         let base = Beacon { epoch: 5, priority: 10, ..beacon(NodeId([5; 32]), &roster, Vec::new()) };
         assert!(Beacon { epoch: 6, priority: 20, ..base.clone() }.lease() > base.lease());
+        assert!(Beacon { generation: base.generation + 1, epoch: 4, ..base.clone() }.lease() > base.lease());
         assert!(Beacon { priority: 9, ..base.clone() }.lease() > base.lease());
         assert!(Beacon { holder: NodeId([4; 32]), ..base.clone() }.lease() > base.lease());
         assert_eq!(Beacon { seq: 1, ..base.clone() }.lease(), base.lease());

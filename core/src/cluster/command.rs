@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::{Cluster, Liveness, NodeState, sign};
+use crate::id::NodeId;
 use crate::output::{DurableKind, Outbox};
 use crate::time::Now;
 
@@ -12,6 +13,16 @@ use crate::time::Now;
 pub enum CommandError {
     /// This node is shutting down or leaving.
     Stopping,
+    /// This node has left the cluster or was removed.
+    NotAMember,
+    /// A node is not removed by itself; it leaves.
+    Oneself,
+    /// No node of that name was ever admitted.
+    Unknown,
+    /// That node has left or was removed already.
+    Gone,
+    /// The rotation before this one is not on disk yet.
+    Busy,
     /// Nobody else serves: draining would leave clients nobody to go to.
     LastServing,
     /// The only member cannot leave: the address would be gone.
@@ -23,6 +34,11 @@ impl fmt::Display for CommandError {
         f.write_str(match self {
             Self::Stopping => "this node is stopping",
             Self::OnlyMember => "this is the only member; to stop it, stop the process",
+            Self::NotAMember => "this node is not a member of the cluster any more",
+            Self::Oneself => "a node does not remove itself; use leave",
+            Self::Unknown => "no such node in the cluster",
+            Self::Gone => "that node has left or was removed already",
+            Self::Busy => "the last rotation is still being written to disk; try again",
             Self::LastServing => "no other node serves clients now; start another one first, or stop this one",
         })
     }
@@ -48,6 +64,46 @@ impl Cluster {
     /// `Stopping`.
     pub fn undrain(&mut self, now: Now, out: &mut Outbox) -> Result<(), CommandError> {
         self.set_state(now, NodeState::Active, out)
+    }
+
+    /// Makes a new cluster token. The old one admits nobody any more at any member that has heard of it; members stay.
+    /// In force, and told to the others, once it is on disk.
+    ///
+    /// # Errors
+    /// `Stopping`, `NotAMember`, `Busy`.
+    pub fn rotate_token(&mut self, now: Now, out: &mut Outbox) -> Result<(), CommandError> {
+        self.may_change_the_cluster()?;
+        self.stage_rotation(now, None, out);
+        Ok(())
+    }
+
+    /// Takes `node` off the roster for good, together with a new cluster token that it does not get. Also the last
+    /// other member may be removed: its machine may be in other hands.
+    ///
+    /// # Errors
+    /// `Stopping`, `NotAMember`, `Busy`; `Oneself`, `Unknown`, `Gone`.
+    pub fn remove(&mut self, now: Now, node: NodeId, out: &mut Outbox) -> Result<(), CommandError> {
+        self.may_change_the_cluster()?;
+        if node == self.me.id {
+            return Err(CommandError::Oneself);
+        }
+        if !self.roster.knows(node) {
+            return Err(CommandError::Unknown);
+        }
+        let entry = self.roster.bury(&self.items, &self.me.keypair, node, now.wall);
+        let entry = entry.filter(|_| self.roster.contains(node)).ok_or(CommandError::Gone)?;
+        self.stage_rotation(now, Some((node, entry)), out);
+        Ok(())
+    }
+
+    fn may_change_the_cluster(&self) -> Result<(), CommandError> {
+        if self.goodbye.is_some() {
+            return Err(CommandError::Stopping);
+        }
+        if !self.roster.contains(self.me.id) {
+            return Err(CommandError::NotAMember);
+        }
+        if self.rotations.staged().is_some() { Err(CommandError::Busy) } else { Ok(()) }
     }
 
     fn does_another_serve(&self) -> bool {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::roster::RosterFile;
+use super::rotation::Staged;
 use super::timing::PERSIST_RETRY;
 use super::{Cluster, Key, sign};
 use crate::id::{EffectId, NodeId};
@@ -115,13 +116,33 @@ impl Cluster {
         self.want_lease();
         if self.saved_changes != Some(self.items.changes()) {
             self.saved_changes = Some(self.items.changes());
-            let file = RosterFile { entries: self.items.entries().cloned().collect(), contacts: self.contacts_known() };
+            let mut file = self.roster_file();
+            file.token = self.rotations.sealed().cloned();
+            if let Some(Staged { entry, rotation, token }) = self.rotations.staged() {
+                if let Some((node, entry)) = entry {
+                    let held = self.items.blob(Key::Entry(*node)).map(|(_, held)| held);
+                    file.entries.retain(|other| Some(other.as_slice()) != held);
+                    file.entries.push(entry.clone());
+                }
+                file.rotation = Some(rotation.clone());
+                file.token = Some(token.clone());
+            }
             self.disk.want(DurableKind::Roster, sign::encode(&file));
             if let Some((_, blob)) = self.items.blob(Key::Plan) {
                 self.disk.want(DurableKind::Plan, blob.to_vec());
             }
         }
         self.disk.tick(now, out);
+    }
+
+    /// The roster as anyone may have it.
+    pub(super) fn roster_file(&self) -> RosterFile {
+        RosterFile {
+            entries: self.items.entries().cloned().collect(),
+            contacts: self.contacts_known(),
+            rotation: self.items.blob(Key::Rotation).map(|(_, blob)| blob.to_vec()),
+            token: None,
+        }
     }
 
     pub(super) fn is_roster_durable(&self) -> bool {

@@ -45,7 +45,7 @@ fn cluster_of_two(now: Now, out: &mut Outbox) -> (Cluster, NodeId) {
     let (keypair, member) = (NodeKeypair::from_seed(&[1; 32]), NodeKeypair::from_seed(&[2; 32]).id());
     let wg = WgPublicKey([1; 32]);
     let founded = found(&keypair, wg, HsId([5; 32]));
-    let admission = roster::admit(&keypair, founded.cluster, member, WgPublicKey([2; 32]));
+    let admission = roster::admit(&keypair, founded.cluster, 0, member, WgPublicKey([2; 32]));
     let config = ClusterConfig {
         keypair,
         wg,
@@ -81,7 +81,7 @@ mod tests {
             let mut bytes = vec![0; 400];
             rng.fill_bytes(&mut bytes);
             for (at, length) in [(0, 60), (62, 120)] {
-                let kind = bytes[at] % 14;
+                let kind = bytes[at] % 16;
                 bytes[at..at + 4].copy_from_slice(&[0, length, super::super::PROTOCOL_VERSION, kind]);
             }
             exercise_datagrams(&bytes);

@@ -1,10 +1,12 @@
-//! The way out: the lease first, then, for who leaves for good, the tombstone.
+//! The way out: the lease first, then, for who leaves for good, the tombstone. And farewells to those who are removed.
 
-use super::roster;
-use super::timing::{PUSH_ALL, RELEASE_GAP, RELEASE_SENDS, TOMBSTONE_SENDS};
-use super::{Cluster, Key, NodeState, pick};
+use std::collections::BTreeMap;
+
+use super::item::Items;
+use super::timing::{FAREWELLS, PUSH_ALL, RELEASE_GAP, RELEASE_SENDS, TOMBSTONE_SENDS};
+use super::{Cluster, Key, NodeState, gossip, pick};
 use crate::id::NodeId;
-use crate::output::{Event, Outbox};
+use crate::output::{Event, Outbox, Peer};
 use crate::time::{Mono, Now};
 
 /// The way out, once begun.
@@ -19,6 +21,47 @@ impl Goodbye {
     /// When there is more to say.
     pub(super) fn next_timeout(&self) -> Option<Mono> {
         (self.left > 0).then_some(self.next_at)
+    }
+}
+
+/// Nodes that have just been removed. Each is told a few times, that it may stop publishing; nobody else will tell it,
+/// for all have closed their tunnels.
+#[derive(Debug, Default)]
+pub(super) struct Farewells(BTreeMap<NodeId, Farewell>);
+
+#[derive(Debug)]
+struct Farewell {
+    peer: Peer,
+    /// Whose entry says it: its own, or that of the node by whose word it was a member.
+    entry: NodeId,
+    left: u8,
+    next_at: Mono,
+}
+
+impl Farewells {
+    /// `peer` is a member no more, by the entry of `entry`.
+    pub(super) fn add(&mut self, now: Mono, peer: Peer, entry: NodeId) {
+        self.0.insert(peer.node, Farewell { peer, entry, left: FAREWELLS, next_at: now });
+    }
+
+    /// Tells them, and forgets those who have been told often enough.
+    pub(super) fn tick(&mut self, now: Mono, items: &Items, out: &mut Outbox) {
+        self.0.retain(|_, farewell| farewell.left > 0 || now < farewell.next_at);
+        for farewell in self.0.values_mut().filter(|farewell| now >= farewell.next_at) {
+            gossip::send(items, farewell.peer.node, Key::Entry(farewell.entry), out);
+            farewell.left -= 1;
+            farewell.next_at = now.plus(RELEASE_GAP);
+        }
+    }
+
+    /// Those whose tunnels are still needed.
+    pub(super) fn peers(&self) -> impl Iterator<Item = &Peer> {
+        self.0.values().map(|farewell| &farewell.peer)
+    }
+
+    /// When there is more to say, or to forget.
+    pub(super) fn next_timeout(&self) -> Option<Mono> {
+        self.0.values().map(|farewell| farewell.next_at).min()
     }
 }
 
@@ -80,8 +123,7 @@ impl Cluster {
     }
 
     pub(super) fn bury_ourselves(&mut self, now: Now, out: &mut Outbox) {
-        let entry = self.items.blob(Key::Entry(self.me.id));
-        let entry = entry.and_then(|(_, entry)| roster::leave(&self.me.keypair, self.me.cluster, entry, now.wall));
+        let entry = self.roster.bury(&self.items, &self.me.keypair, self.me.id, now.wall);
         if entry.is_some_and(|entry| self.roster.accept(&entry, now.wall, &mut self.items).is_ok()) {
             self.push_tombstone(now);
             out.event(Event::Left(self.me.id));
@@ -116,8 +158,9 @@ mod tests {
     fn a_node_that_finds_its_double_stops_and_says_why() {
         let (me, other) = (identity(1), identity(2));
         let wg = WgPublicKey([1; 32]);
-        let entries = vec![admit(&me.keypair, CLUSTER, me.id, wg), admit(&me.keypair, CLUSTER, other.id, other.wg)];
-        let file = sign::encode(&RosterFile { entries, contacts: BTreeMap::new() });
+        let entries =
+            vec![admit(&me.keypair, CLUSTER, 0, me.id, wg), admit(&me.keypair, CLUSTER, 0, other.id, other.wg)];
+        let file = sign::encode(&RosterFile { entries, ..RosterFile::default() });
         let cluster = ClusterConfig {
             keypair: NodeKeypair::from_seed(&[1; 32]),
             wg,

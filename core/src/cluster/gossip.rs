@@ -122,7 +122,7 @@ pub(super) fn reconcile(items: &Items, roster: &Roster, from: NodeId, sync: Sync
             let is_news = |(key, stamp): &&(Key, Stamp)| items.stamp(*key).is_none_or(|held| held < *stamp);
             let can_accept = |key: &Key| match key {
                 Key::Record(node) => roster.contains(*node),
-                Key::Entry(_) | Key::Plan => true,
+                Key::Entry(_) | Key::Plan | Key::Rotation => true,
             };
             let wanted = theirs.iter().filter(is_news).map(|(key, _)| *key).filter(can_accept);
             let wanted: Vec<Key> = wanted.take(WANT_MAX).collect();
@@ -183,7 +183,7 @@ pub(super) mod tests {
     pub(in crate::cluster) fn roster_of_two() -> (Roster, NodeId) {
         let (one, two) = (identity(1), identity(2));
         let mut roster = Roster::new(CLUSTER, one.id);
-        let entry = |id| crate::cluster::roster::admit(&one.keypair, CLUSTER, id, crate::id::WgPublicKey([1; 32]));
+        let entry = |id| crate::cluster::roster::admit(&one.keypair, CLUSTER, 0, id, crate::id::WgPublicKey([1; 32]));
         roster.load(&[entry(one.id), entry(two.id)], &mut Items::default());
         (roster, two.id)
     }

@@ -16,14 +16,16 @@ pub(super) enum Key {
     Record(NodeId),
     /// The last proven plan.
     Plan,
+    /// The newest token rotation.
+    Rotation,
 }
 
 /// Orders the versions of one item. At equal order the higher hash wins, so any two nodes agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Stamp {
-    /// Incarnation of a record, epoch of a plan, 1 for an entry with tombstone.
+    /// Incarnation of a record, epoch of a plan, tombstones of an entry, generation of a rotation.
     pub major: u64,
-    /// Version of a record, serial of a plan.
+    /// Version of a record, serial of a plan, how low the hash of a rotation is.
     pub minor: u64,
     /// Of the blob.
     pub hash: [u8; 16],
@@ -52,12 +54,13 @@ impl Key {
     pub(super) fn bucket(self) -> u8 {
         match self {
             Self::Entry(node) | Self::Record(node) => node.0.first().map_or(0, |byte| byte >> 4),
-            Self::Plan => 0,
+            Self::Plan | Self::Rotation => 0,
         }
     }
 }
 
-/// All verified items, ready to be sent on. Bounded by the roster: an entry and a record per node, and one plan.
+/// All verified items, ready to be sent on. Bounded by the roster: an entry and a record per node, one plan and one
+/// rotation.
 #[derive(Debug, Default)]
 pub(super) struct Items {
     map: BTreeMap<Key, (Stamp, Vec<u8>)>,

@@ -19,18 +19,19 @@ use std::collections::BTreeMap;
 
 use rand_core::Rng as _;
 
+use super::Publication;
 use super::beacon::{Beacon, bitmap};
 use super::handover::Handover;
 use super::item::Items;
 use super::plan::Plans;
 use super::rank::Ranks;
+use super::roster::Roster;
 use super::sign::{self, Purpose};
 use super::timing::{
     BEACON_PEERS, BEAT, HANDOVER, INELIGIBLE_GRACE, JITTER_MS, LISTEN_EXTRA, RELEASE_GAP, RELEASE_HOLDOFF,
     RELEASE_SENDS, TTL,
 };
 use super::wire::Message;
-use super::{GENERATION, Publication};
 use crate::id::NodeId;
 use crate::output::Outbox;
 use crate::rng::Rng;
@@ -44,6 +45,8 @@ pub(super) struct Context<'a> {
     pub items: &'a Items,
     pub plans: &'a Plans,
     pub publication: &'a Publication,
+    /// The token generation in force here.
+    pub generation: u32,
     /// What [`Lease::epoch_max`] last asked to be on disk is there.
     pub durable: bool,
 }
@@ -227,6 +230,15 @@ impl Lease {
         self.last_words = None;
     }
 
+    /// A lease whose holder is no member any more is free, as if it had been released.
+    pub(super) fn vacate(&mut self, now: Mono, roster: &Roster) {
+        let gone = self.newest.as_mut().filter(|seen| !seen.beacon.released && !roster.contains(seen.beacon.holder));
+        if let Some(seen) = gone {
+            seen.beacon.released = true;
+            seen.at = now;
+        }
+    }
+
     /// Does the next step. True if we began to hold.
     pub(super) fn tick(&mut self, now: Mono, ctx: Context<'_>, rng: &mut Rng, out: &mut Outbox) -> bool {
         let own = ctx.ranks.records.own();
@@ -305,7 +317,7 @@ impl Lease {
         let mut floors = ctx.plans.floors().clone();
         floors.retain(|_, (_, n)| *n > 0);
         let beacon = Beacon {
-            generation: GENERATION,
+            generation: ctx.generation,
             epoch,
             seq,
             holder: me.id,

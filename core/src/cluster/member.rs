@@ -361,7 +361,7 @@ mod tests {
             let me = identity(1);
             let ids: Vec<NodeId> = (1..=members).map(|n| identity(n).id).collect();
             let mut roster = Roster::new(CLUSTER, me.id);
-            let entry = |id: &NodeId| crate::cluster::roster::admit(&me.keypair, CLUSTER, *id, WgPublicKey([1; 32]));
+            let entry = |id: &NodeId| crate::cluster::roster::admit(&me.keypair, CLUSTER, 0, *id, WgPublicKey([1; 32]));
             let entries: Vec<_> = ids.iter().map(entry).collect();
             roster.load(&entries, &mut Items::default());
             let (members, rng, out) = (Members::default(), Rng::seed_from_u64(1), Outbox::default());

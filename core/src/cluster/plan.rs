@@ -158,7 +158,7 @@ mod tests {
     fn the_newest_proven_plan_wins_and_survives_on_disk() {
         let me = identity(1);
         let (mut roster, mut items) = (Roster::new(CLUSTER, me.id), Items::default());
-        let entry = roster::admit(&me.keypair, CLUSTER, me.id, WgPublicKey([1; 32]));
+        let entry = roster::admit(&me.keypair, CLUSTER, 0, me.id, WgPublicKey([1; 32]));
         roster.load(&[entry], &mut items);
         let mut plans = Plans::default();
         assert!(plans.publish(&me, &mut items, &plan(3, 1)));
@@ -177,7 +177,7 @@ mod tests {
     fn a_plan_of_an_impossible_epoch_is_dropped() {
         let me = identity(1);
         let (mut roster, mut items) = (Roster::new(CLUSTER, me.id), Items::default());
-        let entry = roster::admit(&me.keypair, CLUSTER, me.id, WgPublicKey([1; 32]));
+        let entry = roster::admit(&me.keypair, CLUSTER, 0, me.id, WgPublicKey([1; 32]));
         roster.load(&[entry], &mut items);
         Plans::default().publish(&me, &mut items, &plan(EPOCH_JUMP_MAX + 1, 1));
         let blob = items.blob(Key::Plan).unwrap().1.to_vec();

@@ -6,13 +6,13 @@ use super::chunk::{self, Chunk};
 use super::gossip;
 use super::item::Key;
 use super::lease::Heard;
-use super::roster::Change;
+use super::roster::Accepted;
 use super::sign::hash16;
-use super::timing::{FORWARD_PEERS, ITEM_MAX};
+use super::timing::{FORWARD_PEERS, ITEM_MAX, PUSH_ALL};
 use super::wire::{Heartbeat, Message, Sync};
 use super::{Cluster, Context, Ranks, context, pick, ranks};
 use crate::id::NodeId;
-use crate::output::{DurableKind, Event, Outbox};
+use crate::output::{DurableKind, Event, Outbox, Peer};
 use crate::time::Now;
 
 /// Why a peer's datagram was refused; state unchanged. Variants name the rule; counted.
@@ -35,10 +35,12 @@ pub enum PeerError {
     Stale,
     /// A beacon that reached us before by another path. Expected: floods overlap.
     Duplicate,
-    /// An epoch more than 2^20 ahead of all seen before.
+    /// An epoch more than 2^20 ahead of all seen before, or a token generation more than 2^16.
     EpochJump,
-    /// The roster has no room for another node.
+    /// The roster has no room for another node, or an entry for another tombstone.
     Full,
+    /// A beacon of a token generation that has not reached us yet; it was asked for.
+    NewGeneration,
 }
 
 impl fmt::Display for PeerError {
@@ -52,8 +54,9 @@ impl fmt::Display for PeerError {
             Self::BadSignature => "signature does not verify",
             Self::Stale => "older than what is known, or not asked for",
             Self::Duplicate => "beacon seen before",
-            Self::EpochJump => "epoch too far ahead",
+            Self::EpochJump => "epoch or generation too far ahead",
             Self::Full => "roster full",
+            Self::NewGeneration => "of a token generation not yet known here",
         })
     }
 }
@@ -118,6 +121,8 @@ impl Cluster {
                 gossip::reconcile(&self.items, &self.roster, from, sync, &mut self.rng, out);
                 Ok(())
             }
+            Message::TokenWant { check } => self.on_token_want(from, check, out),
+            Message::Token(sealed) => self.on_token(now.mono, &sealed, out),
         }
     }
 
@@ -149,6 +154,9 @@ impl Cluster {
         out: &mut Outbox,
     ) -> Result<(), PeerError> {
         let heard = self.lease.hear(now.mono, context!(self), blob, age_ms, &mut self.rng);
+        if heard == Err(PeerError::NewGeneration) {
+            Message::Sync(Sync::Want(vec![Key::Rotation])).send(from, out);
+        }
         match heard? {
             Heard::Newest(beacon) => {
                 if age_ms == 0 {
@@ -196,17 +204,7 @@ impl Cluster {
         out: &mut Outbox,
     ) -> Result<(), PeerError> {
         match key {
-            Key::Entry(_) => {
-                let (node, change) = self.roster.accept(blob, now.wall, &mut self.items)?;
-                match change {
-                    Change::Joined => out.event(Event::Admitted(node)),
-                    Change::Left => out.event(Event::Left(node)),
-                    Change::Same => {}
-                }
-                let others = self.others().filter(|other| *other != from).collect();
-                let targets = pick(others, FORWARD_PEERS, &mut self.rng);
-                self.gossip.push(now.mono, &self.items, Key::Entry(node), targets);
-            }
+            Key::Entry(_) => self.accept_entry(now, Some(from), blob, out)?,
             Key::Record(_) => {
                 let theirs = self.records.accept(now.mono, &self.me, &self.roster, &mut self.items, blob)?;
                 if !theirs {
@@ -216,7 +214,39 @@ impl Cluster {
             Key::Plan => {
                 self.plans.accept(&self.me, &self.roster, self.lease.epoch_max(), &mut self.items, blob)?;
             }
+            Key::Rotation => self.accept_rotation(now.mono, Some(from), blob, out)?,
         }
+        Ok(())
+    }
+
+    /// A roster entry from a member, or our own about another.
+    ///
+    /// # Errors
+    /// See [`Roster::accept`](super::roster::Roster::accept).
+    pub(super) fn accept_entry(
+        &mut self,
+        now: Now,
+        from: Option<NodeId>,
+        blob: &[u8],
+        out: &mut Outbox,
+    ) -> Result<(), PeerError> {
+        let Accepted { node, joined, gone } = self.roster.accept(blob, now.wall, &mut self.items)?;
+        if joined {
+            out.event(Event::Admitted(node));
+        }
+        for (gone, wg) in gone {
+            let has_left = self.roster.knows(gone) && self.roster.removed().all(|removed| removed != gone);
+            out.event(if has_left { Event::Left(gone) } else { Event::Removed(gone) });
+            if gone == self.me.id {
+                let text = "this node was removed from the cluster and publishes nothing any more; stop it";
+                out.event(Event::Warning(text.to_owned()));
+            } else if !has_left {
+                self.farewells.add(now.mono, Peer { node: gone, wg, contact: None }, node);
+            }
+        }
+        let others = self.others().filter(|other| Some(*other) != from).collect();
+        let targets = pick(others, if from.is_none() { PUSH_ALL } else { FORWARD_PEERS }, &mut self.rng);
+        self.gossip.push(now.mono, &self.items, Key::Entry(node), targets);
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use super::item::{Items, Key, Stamp};
 use super::roster::Roster;
 use super::sign::{self, Purpose, Unverified};
 use super::timing::{DUPLICATE_CONFLICTS, DUPLICATE_WINDOW, ITEM_MAX};
-use super::{GENERATION, Identity, PeerError, wire};
+use super::{Identity, PeerError, wire};
 use crate::hsdesc::{InnerHeader, IntroPoint, NUM_INTRO_POINT_MAX};
 use crate::id::NodeId;
 use crate::time::Mono;
@@ -48,7 +48,7 @@ pub struct Record {
     pub incarnation: u64,
     /// Bumped at every change.
     pub version: u64,
-    /// Token generation.
+    /// The token generation in force there.
     pub generation: u32,
     /// See [`ClusterConfig`](super::ClusterConfig).
     pub priority: u8,
@@ -117,7 +117,7 @@ impl Records {
             node: me.id,
             incarnation,
             version: 0,
-            generation: GENERATION,
+            generation: 0,
             priority: me.priority,
             weight: me.weight,
             state: NodeState::Active,
@@ -293,7 +293,7 @@ mod tests {
         fn new() -> Self {
             let (me, other) = (identity(1), identity(2));
             let (mut roster, mut items) = (Roster::new(CLUSTER, me.id), Items::default());
-            let entry = |node| roster::admit(&me.keypair, CLUSTER, node, WgPublicKey([9; 32]));
+            let entry = |node| roster::admit(&me.keypair, CLUSTER, 0, node, WgPublicKey([9; 32]));
             roster.load(&[entry(me.id), entry(other.id)], &mut items);
             let mut records = Records::new(&me, 100);
             records.amend(&me, &mut items, |_| ());

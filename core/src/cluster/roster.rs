@@ -1,48 +1,27 @@
 //! The roster: who is a member, proven by a chain of signed admissions that begins at the first node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sha3::{Digest as _, Sha3_256};
 
-use super::item::{Items, Key, Stamp};
-use super::sign::{self, NodeKeypair, Purpose, Unverified};
+use super::PeerError;
+use super::entry::{self, Entry, Gone, ShortId};
+use super::item::{Items, Key};
+use super::sign::{NodeKeypair, Purpose};
 use super::timing::{ROSTER_MAX, TOMBSTONE_KEEP_SECS};
-use super::{GENERATION, PeerError};
+use super::token::SealedToken;
 use crate::id::{ClusterId, NodeId, WgPublicKey};
 use crate::time::Wall;
 
-/// "`by`, a member, admits `node`." Signed by `by`; the first node admits itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Admission {
-    generation: u32,
-    node: NodeId,
-    wg: WgPublicKey,
-    by: NodeId,
-}
-
-/// "`node` has left", signed by `by`. Today only a node itself says so; removal by others belongs to token rotation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Tombstone {
-    node: NodeId,
-    by: NodeId,
-    at_secs: u64,
-}
-
-/// What gossip carries of one node's membership.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Entry {
-    admission: Vec<u8>,
-    tombstone: Option<Vec<u8>>,
-}
+pub(crate) use super::entry::admit;
 
 /// One verified place in the roster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
     wg: WgPublicKey,
     by: NodeId,
-    /// Unix seconds of the tombstone.
-    left_at: Option<u64>,
+    gone: Option<Gone>,
 }
 
 /// The file, and what an admitted node is given.
@@ -52,17 +31,21 @@ pub(crate) struct RosterFile {
     pub entries: Vec<Vec<u8>>,
     /// Last known contacts, unverified hints: records are not kept on disk, and the first contact needs an address.
     pub contacts: BTreeMap<NodeId, String>,
+    /// The newest token rotation. It stands in one file with the removals that belong to it.
+    pub rotation: Option<Vec<u8>>,
+    /// Its token, sealed to ourselves. Never given to others.
+    pub token: Option<SealedToken>,
 }
 
 /// What an accepted entry changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
-    /// A new member.
-    Joined,
-    /// A member less.
-    Left,
-    /// Another proof of the same.
-    Same,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Accepted {
+    /// Whose entry it was.
+    pub node: NodeId,
+    /// It is a new member.
+    pub joined: bool,
+    /// Members no more: the node itself, and whoever was a member by nothing but its word.
+    pub gone: BTreeMap<NodeId, WgPublicKey>,
 }
 
 /// Verified places; the blobs stand in [`Items`].
@@ -97,9 +80,16 @@ impl Roster {
         self.members.contains_key(&node)
     }
 
-    /// Whether `node` was ever admitted.
+    /// Whether `node` was ever admitted, as far as that is remembered.
     pub(crate) fn knows(&self, node: NodeId) -> bool {
         self.places.contains_key(&node)
+    }
+
+    /// Nodes that another member has removed.
+    pub(crate) fn removed(&self) -> impl Iterator<Item = NodeId> {
+        let by_another = |node: &NodeId, gone: &Gone| gone.by.iter().any(|by| by != node);
+        let gone = self.places.iter().filter_map(|(node, place)| Some((node, place.gone.as_ref()?)));
+        gone.filter(move |(node, gone)| by_another(node, gone)).map(|(node, _)| *node)
     }
 
     /// Number of members.
@@ -117,94 +107,162 @@ impl Roster {
         self.hash
     }
 
-    /// Verifies entries in whatever order makes sense: repeats until nothing more connects to the first node.
-    /// Returns how many were refused. Tombstones of any age count: the admissions of those who left hold others in the
-    /// roster, and [`Self::prune`] knows which may go.
+    /// Verifies entries in whatever order makes sense. Returns how many were refused. Tombstones of any age count: the
+    /// admissions of those who are gone hold others in the roster, and [`Self::prune`] knows which may go.
     pub(super) fn load(&mut self, entries: &[Vec<u8>], items: &mut Items) -> usize {
+        // Who removed the node by whose word it was admitted itself: its tombstone has to be believed before its
+        // admission can be. So first the admissions alone say who may have signed tombstones.
+        let mut ever = Self::new(self.cluster, self.genesis);
+        let alive = entries.iter().filter_map(|blob| Some(Entry::decode(blob).ok()?.0.without_tombstones()));
+        let alive: Vec<Vec<u8>> = alive.collect();
+        ever.extend(&alive, &mut Items::default(), None);
+        self.extend(entries, items, Some(&ever))
+    }
+
+    /// Repeats until nothing more connects to the first node.
+    fn extend(&mut self, entries: &[Vec<u8>], items: &mut Items, signers: Option<&Self>) -> usize {
         let mut rest: Vec<&Vec<u8>> = entries.iter().take(ROSTER_MAX).collect();
         loop {
             let before = rest.len();
-            rest.retain(|blob| {
-                let verified = self.verify(blob);
-                verified.and_then(|(node, place)| self.merge(blob, node, place, items)).is_err()
-            });
+            rest.retain(|blob| self.unite(blob, None, items, signers).is_err());
             if rest.len() == before {
                 return before;
             }
         }
     }
 
-    /// Verifies one entry and merges it.
+    /// Verifies one entry and unites it with ours of that node.
     ///
     /// # Errors
-    /// State unchanged: malformed, badly signed, admitted by nobody we know, older than ours, or no room; or long gone,
-    /// and forgotten here.
-    pub(super) fn accept(&mut self, blob: &[u8], wall: Wall, items: &mut Items) -> Result<(NodeId, Change), PeerError> {
-        let (node, place) = self.verify(blob)?;
-        if !self.knows(node) && is_over_age(&place, wall) {
-            return Err(PeerError::Stale);
-        }
-        self.merge(blob, node, place, items)
+    /// State unchanged: malformed, badly signed, admitted by nobody we know, nothing new, or no room.
+    pub(super) fn accept(&mut self, blob: &[u8], wall: Wall, items: &mut Items) -> Result<Accepted, PeerError> {
+        self.unite(blob, Some(wall), items, None)
     }
 
-    fn merge(
+    /// Tombstones are believed of `signers`; of whomever we know, if none are given.
+    fn unite(
         &mut self,
         blob: &[u8],
-        node: NodeId,
-        place: Place,
+        wall: Option<Wall>,
         items: &mut Items,
-    ) -> Result<(NodeId, Change), PeerError> {
-        let stamp = stamp(&place, blob);
+        signers: Option<&Self>,
+    ) -> Result<Accepted, PeerError> {
+        let (entry, admission) = Entry::decode(blob)?;
+        let node = admission.claim().node;
         let key = Key::Entry(node);
-        if items.stamp(key).is_some_and(|held| held >= stamp) {
+        let entry = match items.blob(key) {
+            Some((_, held)) => entry.united(Entry::decode(held)?.0)?,
+            None => entry,
+        };
+        let blob = entry.encode();
+        if items.blob(key).is_some_and(|(_, held)| held == blob) {
+            return Err(PeerError::Stale);
+        }
+        let place = self.verify(&blob, signers.unwrap_or(self))?;
+        let over_age = |place: &Place| wall.is_some_and(|wall| is_over_age(place, wall));
+        if !self.knows(node) && over_age(&place) {
             return Err(PeerError::Stale);
         }
         if !self.knows(node) && self.is_full() {
             return Err(PeerError::Full);
         }
-        let was = self.contains(node);
+        let before = self.members.clone();
+        let was_member = self.contains(node);
+        let is_gone = place.gone.is_some();
         self.places.insert(node, place);
-        items.put(key, stamp, blob.to_vec());
+        items.put(key, entry.stamp(&blob), blob);
+        if is_gone {
+            self.drop_unvouched(items);
+        }
         self.recount();
-        Ok((
-            node,
-            match (was, self.contains(node)) {
-                (false, true) => Change::Joined,
-                (true, false) => Change::Left,
-                (true, true) | (false, false) => Change::Same,
-            },
-        ))
+        let gone = before.into_iter().filter(|(member, _)| !self.contains(*member)).collect::<BTreeMap<_, _>>();
+        Ok(Accepted { node, joined: !was_member && self.contains(node), gone })
     }
 
-    fn verify(&self, blob: &[u8]) -> Result<(NodeId, Place), PeerError> {
-        let entry: Entry = sign::decode(blob).ok_or(PeerError::Malformed)?;
-        let admission = Unverified::<Admission>::decode(&entry.admission).ok_or(PeerError::Malformed)?;
-        let by = admission.claim().by;
-        let is_root = by == self.genesis && admission.claim().node == self.genesis;
-        // A node that left may have admitted others before: its admissions stand. Generations end that (rotation).
-        if !is_root && (!self.knows(by) || admission.claim().node == by) {
+    fn verify(&self, blob: &[u8], signers: &Self) -> Result<Place, PeerError> {
+        let (entry, admission) = Entry::decode(blob)?;
+        let (node, by) = (admission.claim().node, admission.claim().by);
+        let is_root = by == self.genesis && node == self.genesis;
+        if !is_root && (node == by || !self.vouches(by, node)) {
             return Err(PeerError::NotAMember);
         }
-        if admission.claim().generation != GENERATION {
-            return Err(PeerError::Stale);
-        }
         let admission = admission.verify(by, Purpose::Admission, self.cluster).ok_or(PeerError::BadSignature)?;
-        let mut place = Place { wg: admission.wg, by, left_at: None };
-        if let Some(tombstone) = entry.tombstone {
-            let tombstone = Unverified::<Tombstone>::decode(&tombstone).ok_or(PeerError::Malformed)?;
-            if tombstone.claim().node != admission.node || tombstone.claim().by != admission.node {
-                return Err(PeerError::NotAMember);
-            }
-            let tombstone = tombstone.verify(admission.node, Purpose::Tombstone, self.cluster);
-            place.left_at = Some(tombstone.ok_or(PeerError::BadSignature)?.at_secs);
-        }
-        Ok((admission.node, place))
+        let gone = entry.gone(node, self.cluster, |by| signers.knows(by))?;
+        Ok(Place { wg: admission.wg, by, gone })
     }
 
-    /// Forgets those who left more than 30 days ago and on whom nobody's admission rests. True if any.
+    /// Whether an admission of `node` signed by `by` counts: for as long as `by` is a member, it is believed; once it
+    /// is gone, only as far as a tombstone names `node`, for it may go on signing, and date it back.
+    fn vouches(&self, by: NodeId, node: NodeId) -> bool {
+        let place = self.places.get(&by);
+        place.is_some_and(|place| place.gone.as_ref().is_none_or(|gone| gone.kept.contains(&ShortId::from(node))))
+    }
+
+    /// Somebody's word does not count any more: forgets what rests on it, until nothing does. So what is left follows
+    /// from what is known, in whatever order it came.
+    fn drop_unvouched(&mut self, items: &mut Items) {
+        loop {
+            let dropped = self.drop_unconnected(items);
+            if dropped.is_empty() || !self.drop_tombstones(&dropped, items) {
+                return;
+            }
+        }
+    }
+
+    /// Forgets whoever is not connected to the first node.
+    fn drop_unconnected(&mut self, items: &mut Items) -> BTreeSet<NodeId> {
+        let mut admitted: BTreeMap<NodeId, Vec<NodeId>> = BTreeMap::new();
+        for (node, place) in self.places.iter().filter(|(node, _)| **node != self.genesis) {
+            admitted.entry(place.by).or_default().push(*node);
+        }
+        let mut next = vec![self.genesis];
+        while let Some(by) = next.pop() {
+            let theirs = admitted.remove(&by).unwrap_or_default();
+            let (vouched, rest): (Vec<_>, Vec<_>) = theirs.into_iter().partition(|node| self.vouches(by, *node));
+            next.extend(vouched);
+            admitted.insert(by, rest);
+        }
+        let dropped: BTreeSet<NodeId> = admitted.into_values().flatten().collect();
+        for node in &dropped {
+            self.places.remove(node);
+            items.remove(Key::Entry(*node));
+        }
+        dropped
+    }
+
+    /// Forgets tombstones signed by `dropped`, who by now never were members. True if there were any.
+    fn drop_tombstones(&mut self, dropped: &BTreeSet<NodeId>, items: &mut Items) -> bool {
+        let mut any = false;
+        for (node, place) in &mut self.places {
+            if place.gone.as_ref().is_none_or(|gone| gone.by.is_disjoint(dropped)) {
+                continue;
+            }
+            let held = items.blob(Key::Entry(*node)).and_then(|(_, held)| Entry::decode(held).ok());
+            let Some(entry) = held.map(|(entry, _)| entry.without_tombstones_by(dropped)) else { continue };
+            place.gone = entry.gone(*node, self.cluster, |_| true).ok().flatten();
+            let blob = entry.encode();
+            items.put(Key::Entry(*node), entry.stamp(&blob), blob);
+            any = true;
+        }
+        any
+    }
+
+    /// The entry with which `by` leaves, if it is `node`, or removes it; `None` if there is no such node.
+    pub(super) fn bury(&self, items: &Items, by: &NodeKeypair, node: NodeId, wall: Wall) -> Option<Vec<u8>> {
+        let (_, held) = items.blob(Key::Entry(node))?;
+        let admitted = self.places.iter().filter(|(_, place)| place.by == node);
+        let kept: BTreeSet<ShortId> = admitted.map(|(node, _)| ShortId::from(*node)).collect();
+        entry::bury(by, self.cluster, held, kept, wall)
+    }
+
+    /// Forgets those who went more than 30 days ago and on whose word nothing rests. True if any.
     pub(super) fn prune(&mut self, wall: Wall, items: &mut Items) -> bool {
-        let leaf = |node: &NodeId| !self.places.iter().any(|(other, place)| place.by == *node && other != node);
-        let gone = self.places.iter().filter(|(node, place)| is_over_age(place, wall) && leaf(node));
+        let over_age = |place: &Place| is_over_age(place, wall);
+        let rests_on = |place: &Place, node: &NodeId| {
+            place.by == *node || place.gone.as_ref().is_some_and(|gone| gone.by.contains(node))
+        };
+        let leaf = |node: &NodeId| !self.places.iter().any(|(other, place)| rests_on(place, node) && other != node);
+        let gone = self.places.iter().filter(|(node, place)| over_age(place) && leaf(node));
         let gone: Vec<NodeId> = gone.map(|(node, _)| *node).collect();
         for node in &gone {
             self.places.remove(node);
@@ -214,7 +272,7 @@ impl Roster {
     }
 
     fn recount(&mut self) {
-        let members = self.places.iter().filter(|(_, place)| place.left_at.is_none());
+        let members = self.places.iter().filter(|(_, place)| place.gone.is_none());
         self.members = members.map(|(node, place)| (*node, place.wg)).collect();
         let mut hash = Sha3_256::new();
         for (node, wg) in &self.members {
@@ -227,143 +285,21 @@ impl Roster {
 }
 
 fn is_over_age(place: &Place, wall: Wall) -> bool {
-    place.left_at.is_some_and(|at_secs| wall.as_secs().saturating_sub(at_secs) > TOMBSTONE_KEEP_SECS)
+    place.gone.as_ref().is_some_and(|gone| wall.as_secs().saturating_sub(gone.at_secs) > TOMBSTONE_KEEP_SECS)
 }
 
-fn stamp(place: &Place, blob: &[u8]) -> Stamp {
-    Stamp::new(u64::from(place.left_at.is_some()), 0, blob)
-}
-
-/// The roster a file proves, for a joiner.
+/// The roster a file proves, for a joiner; tombstones of any age count, as it has no clock to judge them by.
 pub(crate) fn proven(cluster: ClusterId, genesis: NodeId, file: &RosterFile) -> Roster {
     let mut roster = Roster::new(cluster, genesis);
     roster.load(&file.entries, &mut Items::default());
     roster
 }
 
-/// The entry with which `by` admits `node`.
-pub(crate) fn admit(by: &NodeKeypair, cluster: ClusterId, node: NodeId, wg: WgPublicKey) -> Vec<u8> {
-    let admission = Admission { generation: GENERATION, node, wg, by: by.id() };
-    sign::encode(&Entry { admission: sign::seal(by, Purpose::Admission, cluster, &admission), tombstone: None })
-}
-
-/// The entry with which its owner leaves; `None` if `entry` is none.
+/// The entry with which its owner, who admitted nobody, leaves.
+#[cfg(test)]
 pub(crate) fn leave(owner: &NodeKeypair, cluster: ClusterId, entry: &[u8], wall: Wall) -> Option<Vec<u8>> {
-    let entry: Entry = sign::decode(entry)?;
-    let tombstone = Tombstone { node: owner.id(), by: owner.id(), at_secs: wall.as_secs() };
-    let tombstone = Some(sign::seal(owner, Purpose::Tombstone, cluster, &tombstone));
-    Some(sign::encode(&Entry { tombstone, ..entry }))
+    entry::bury(owner, cluster, entry, BTreeSet::new(), wall)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CLUSTER: ClusterId = ClusterId([1; 32]);
-    const NOW: Wall = Wall::from_secs(1_700_000_000);
-
-    fn keypair(n: u8) -> NodeKeypair {
-        NodeKeypair::from_seed(&[n; 32])
-    }
-
-    fn entry(by: u8, node: u8) -> Vec<u8> {
-        admit(&keypair(by), CLUSTER, keypair(node).id(), WgPublicKey([node; 32]))
-    }
-
-    fn roster() -> (Roster, Items) {
-        (Roster::new(CLUSTER, keypair(1).id()), Items::default())
-    }
-
-    #[test]
-    fn a_chain_verifies_in_any_order() {
-        let (mut one, mut items) = roster();
-        assert_eq!(one.load(&[entry(3, 4), entry(2, 3), entry(1, 2), entry(1, 1)], &mut items), 0);
-        assert_eq!(one.len(), 4);
-        let (mut two, mut other) = roster();
-        assert_eq!(two.load(&[entry(1, 1), entry(1, 2), entry(2, 3), entry(3, 4)], &mut other), 0);
-        assert_eq!((one.hash(), items.digest()), (two.hash(), other.digest()));
-    }
-
-    #[test]
-    fn who_is_not_connected_to_the_first_node_is_refused() {
-        let (mut roster, mut items) = roster();
-        assert_eq!(roster.load(&[entry(1, 1), entry(5, 4), entry(4, 5), entry(6, 6)], &mut items), 3);
-        assert_eq!(roster.len(), 1);
-    }
-
-    #[test]
-    fn an_admission_by_another_hand_is_refused() {
-        let (mut roster, mut items) = roster();
-        roster.load(&[entry(1, 1)], &mut items);
-        let admission =
-            Admission { generation: GENERATION, node: keypair(9).id(), wg: WgPublicKey([9; 32]), by: keypair(1).id() };
-        let forged = sign::seal(&keypair(9), Purpose::Admission, CLUSTER, &admission);
-        let forged = sign::encode(&Entry { admission: forged, tombstone: None });
-        assert_eq!(roster.accept(&forged, NOW, &mut items), Err(PeerError::BadSignature));
-    }
-
-    #[test]
-    fn leaving_is_final_and_keeps_the_chain() {
-        let (mut roster, mut items) = roster();
-        roster.load(&[entry(1, 1), entry(1, 2), entry(2, 3)], &mut items);
-        let gone = leave(&keypair(2), CLUSTER, &entry(1, 2), NOW).unwrap();
-        assert_eq!(roster.accept(&gone, NOW, &mut items), Ok((keypair(2).id(), Change::Left)));
-        assert_eq!(roster.accept(&entry(1, 2), NOW, &mut items), Err(PeerError::Stale));
-        assert!(roster.contains(keypair(3).id()) && !roster.contains(keypair(2).id()));
-    }
-
-    #[test]
-    fn nobody_is_tombstoned_by_another() {
-        let (mut roster, mut items) = roster();
-        roster.load(&[entry(1, 1), entry(1, 2)], &mut items);
-        let Entry { admission, .. } = sign::decode(&entry(1, 2)).unwrap();
-        let tombstone = Tombstone { node: keypair(2).id(), by: keypair(1).id(), at_secs: NOW.as_secs() };
-        let tombstone = Some(sign::seal(&keypair(1), Purpose::Tombstone, CLUSTER, &tombstone));
-        let entry = sign::encode(&Entry { admission, tombstone });
-        assert_eq!(roster.accept(&entry, NOW, &mut items), Err(PeerError::NotAMember));
-    }
-
-    #[test]
-    fn tombstones_are_forgotten_after_thirty_days_and_refused_from_others() {
-        let (mut roster, mut items) = roster();
-        roster.load(&[entry(1, 1), entry(1, 2)], &mut items);
-        let gone = leave(&keypair(2), CLUSTER, &entry(1, 2), NOW).unwrap();
-        roster.accept(&gone, NOW, &mut items).unwrap();
-        let later = |secs| Wall::from_secs(NOW.as_secs() + secs);
-        assert!(!roster.prune(later(TOMBSTONE_KEEP_SECS), &mut items));
-        assert!(roster.prune(later(TOMBSTONE_KEEP_SECS + 1), &mut items));
-        assert!(!roster.knows(keypair(2).id()));
-        assert_eq!(roster.accept(&gone, later(TOMBSTONE_KEEP_SECS + 1), &mut items), Err(PeerError::Stale));
-    }
-
-    #[test]
-    fn whoever_was_admitted_by_a_node_that_left_stays_when_its_tombstone_is_over_age() {
-        let (mut roster, mut items) = self::roster();
-        let entries = [entry(1, 1), entry(1, 2), entry(2, 3)];
-        roster.load(&entries, &mut items);
-        let gone = leave(&keypair(2), CLUSTER, &entry(1, 2), NOW).unwrap();
-        roster.accept(&gone, NOW, &mut items).unwrap();
-        let later = Wall::from_secs(NOW.as_secs() + TOMBSTONE_KEEP_SECS + 86_400);
-        roster.prune(later, &mut items);
-        let saved: Vec<Vec<u8>> = items.entries().cloned().collect();
-        let (mut restarted, mut items) = self::roster();
-        assert_eq!(restarted.load(&saved, &mut items), 0);
-        assert_eq!(restarted.members(), roster.members());
-        // Who did not hear of the leave in time is still told, or both would show each other their entry for ever.
-        let (mut away, mut items) = self::roster();
-        away.load(&entries, &mut items);
-        assert_eq!(away.accept(&gone, later, &mut items), Ok((keypair(2).id(), Change::Left)));
-    }
-
-    #[test]
-    fn the_roster_is_bounded() {
-        let (mut roster, mut items) = roster();
-        roster.load(&[entry(1, 1)], &mut items);
-        for n in 1..ROSTER_MAX {
-            let mut id = [0; 32];
-            id[..8].copy_from_slice(&n.to_le_bytes());
-            roster.places.insert(NodeId(id), Place { wg: WgPublicKey(id), by: keypair(1).id(), left_at: None });
-        }
-        assert_eq!(roster.accept(&entry(1, 2), NOW, &mut items), Err(PeerError::Full));
-    }
-}
+mod tests;

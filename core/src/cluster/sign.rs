@@ -3,11 +3,10 @@
 use core::fmt;
 
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use sha2::Sha256;
 use sha3::{Digest as _, Sha3_256};
-use zeroize::{ZeroizeOnDrop, Zeroizing};
+use x25519_dalek::StaticSecret;
+use zeroize::Zeroizing;
 
 use crate::id::{ClusterId, NodeId};
 
@@ -25,6 +24,11 @@ impl NodeKeypair {
         NodeId(self.0.verifying_key().to_bytes())
     }
 
+    /// The same key for Diffie-Hellman (RFC 7748), see [`SealedToken`](super::token::SealedToken).
+    pub(super) fn exchange_secret(&self) -> StaticSecret {
+        StaticSecret::from(*Zeroizing::new(self.0.to_scalar_bytes()))
+    }
+
     pub(crate) fn sign(&self, purpose: Purpose, cluster: ClusterId, body: &[u8]) -> Signature {
         let bytes = self.0.sign(&purpose.message(cluster, body)).to_bytes();
         let (r, s) = bytes.split_at(32);
@@ -38,44 +42,6 @@ impl fmt::Debug for NodeKeypair {
     }
 }
 
-/// The cluster token: authorises asking to be admitted. Zeroized on drop, no `Debug` of bytes, checked in constant time.
-#[derive(ZeroizeOnDrop)]
-pub struct ClusterToken([u8; 32]);
-
-impl ClusterToken {
-    /// From its 32 bytes.
-    pub fn new(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// HMAC-SHA256 of `message` under the token.
-    pub(crate) fn mac(&self, message: &[u8]) -> [u8; 32] {
-        self.keyed(message).finalize().into_bytes().into()
-    }
-
-    /// Whether `mac` is that of `message`, in constant time.
-    pub(crate) fn verify(&self, message: &[u8], mac: &[u8; 32]) -> bool {
-        self.keyed(message).verify_slice(mac).is_ok()
-    }
-
-    fn keyed(&self, message: &[u8]) -> Hmac<Sha256> {
-        // A 64-byte block key: shorter keys are zero-padded by HMAC's definition (RFC 2104).
-        let mut block = Zeroizing::new([0; 64]);
-        for (byte, key) in block.iter_mut().zip(self.0) {
-            *byte = key;
-        }
-        let mut mac = Hmac::<Sha256>::new((&*block).into());
-        mac.update(message);
-        mac
-    }
-}
-
-impl fmt::Debug for ClusterToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ClusterToken")
-    }
-}
-
 /// What a signature is for; no signature is good for two purposes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Purpose {
@@ -85,6 +51,7 @@ pub(crate) enum Purpose {
     Beacon,
     Plan,
     Join,
+    Rotation,
 }
 
 impl Purpose {
@@ -96,6 +63,7 @@ impl Purpose {
             Self::Beacon => b"rustbalance beacon",
             Self::Plan => b"rustbalance plan",
             Self::Join => b"rustbalance join",
+            Self::Rotation => b"rustbalance rotation",
         };
         [label, &[0], &cluster.0, body].concat()
     }
@@ -200,7 +168,6 @@ mod tests {
 
     #[test]
     fn debug_shows_no_secret() {
-        assert_eq!(format!("{:?}", ClusterToken::new([0xAB; 32])), "ClusterToken");
         let keypair = NodeKeypair::from_seed(&[7; 32]);
         assert_eq!(format!("{keypair:?}"), format!("NodeKeypair({})", keypair.id()));
     }

@@ -117,6 +117,17 @@ pub const TOMBSTONE_KEEP_SECS: u64 = 30 * 86_400;
 pub const ADMISSIONS_MAX: usize = 16;
 /// An admission not completed by then is dropped; the joiner asks again.
 pub const ADMISSION_WAIT: Duration = Duration::from_secs(15);
+/// Tombstones of one node, by whoever removed it: both sides of a partition may.
+pub const TOMBSTONES_MAX: usize = 8;
+/// Times a removed node is told, [`RELEASE_GAP`] apart, before its tunnel is closed. Each member tells it.
+pub const FAREWELLS: u8 = 3;
+/// A generation further ahead than this is an error or an attack.
+pub const GENERATION_JUMP_MAX: u32 = 1 << 16;
+/// A missing token is asked for this often, each time of another member.
+pub const TOKEN_ASK: Duration = Duration::from_millis(500);
+/// The publisher makes a new token when for so long nobody could be admitted with this one, since a removed node may
+/// know it, or it cannot be had: a removal, its rotation and the token travel apart. Others wait for their turn after it.
+pub const REROTATE: Duration = Duration::from_secs(5);
 /// A failed write is repeated after this long.
 pub const PERSIST_RETRY: Duration = Duration::from_millis(1000);
 /// Conflicts over our own record within [`DUPLICATE_WINDOW`] that mean a second node runs with our keys.
@@ -135,5 +146,6 @@ const _: () = {
     assert!(TTL.as_millis() + PROBE_VERDICT.as_millis() <= 4000, "a dead node is known before the takeover's upload");
     assert!(ITEM_MAX / CHUNK_SIZE < 32, "missing chunks are named in 32 bits");
     assert!(CHUNK_SIZE + 100 <= crate::output::DATAGRAM_MAX);
+    assert!(12 * ROSTER_MAX + 2048 <= ITEM_MAX, "a rotation and a tombstone may name the whole roster in short");
     assert!(RELEASE_HOLDOFF.as_millis() > TTL.as_millis());
 };

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::PeerError;
 use super::item::{Key, Stamp};
 use super::sign;
+use super::token::{SealedToken, TokenCheck};
 use crate::id::NodeId;
 use crate::output::{DATAGRAM_MAX, Outbox, Output};
 
@@ -15,7 +16,7 @@ pub const VERSION: u8 = 1;
 const DATAGRAM_MIN: usize = 3;
 
 /// Kinds this version knows: discriminants below this.
-const KINDS: u8 = 13;
+const KINDS: u8 = 15;
 
 /// What nodes say to each other. The order of variants is the wire format: append only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +47,10 @@ pub(super) enum Message {
     Sync(Sync),
     /// Chunks that have not arrived, by bit.
     ChunkWant { key: Key, stamp: Stamp, missing: u32 },
+    /// The cluster token of that check is asked for.
+    TokenWant { check: TokenCheck },
+    /// Here it is, sealed to who asked.
+    Token(SealedToken),
 }
 
 /// One step of reconciliation.
@@ -115,11 +120,14 @@ impl Message {
 
 #[cfg(test)]
 mod tests {
+    use rand_core::SeedableRng as _;
+
     use super::*;
 
     fn last_kind() -> Message {
-        let stamp = Stamp { major: u64::MAX, minor: u64::MAX, hash: [255; 16] };
-        Message::ChunkWant { key: Key::Record(NodeId([9; 32])), stamp, missing: u32::MAX }
+        let id = super::super::tests::identity(1).id;
+        let rng = &mut crate::rng::Rng::seed_from_u64(1);
+        Message::Token(super::super::ClusterToken::new([1; 32]).seal(id, rng).unwrap())
     }
 
     #[test]

@@ -13,7 +13,7 @@ use rand_core::Rng as _;
 use rustbalance_core::cluster::{
     Cluster, ClusterConfig, ClusterToken, Liveness, Local, NodeKeypair, Publication, Role, View,
 };
-use rustbalance_core::join::{Admitted, Joiner, found};
+use rustbalance_core::join::{Admitted, JoinError, Joiner, found};
 use rustbalance_core::onion::key::HsId;
 use rustbalance_core::output::RequestId;
 use rustbalance_core::rng::{Rng, Seed};
@@ -48,6 +48,10 @@ pub struct Host {
     pub local: Local,
     pub events: Vec<(u64, Event)>,
     pub admitted: Admitted,
+    /// What the shell keeps of the cluster token.
+    pub token: [u8; 32],
+    /// Native publishing is off, or goes off as soon as it is asked to.
+    pub native_off: bool,
     key: [u8; 32],
     lives: u64,
     clock_ms: i64,
@@ -140,7 +144,7 @@ impl World {
             seed: run,
         };
         let admitted = found(&keypair(1), WgPublicKey([1; 32]), MASTER);
-        world.add(1, 100, admitted);
+        world.add(1, 100, TOKEN, admitted);
         world
     }
 
@@ -157,7 +161,7 @@ impl World {
         world
     }
 
-    fn add(&mut self, n: u8, priority: u8, admitted: Admitted) -> usize {
+    fn add(&mut self, n: u8, priority: u8, token: [u8; 32], admitted: Admitted) -> usize {
         let disk = BTreeMap::from([(DurableKind::Roster, admitted.roster.clone())]);
         self.hosts.push(Host {
             id: keypair(n).id(),
@@ -168,6 +172,8 @@ impl World {
             local: Local { tor_ready: true, target_up: true, ..Local::default() },
             events: Vec::new(),
             admitted,
+            token,
+            native_off: true,
             key: [n; 32],
             lives: 0,
             clock_ms: 0,
@@ -180,33 +186,50 @@ impl World {
 
     /// Joins through the founder, as the shell would do it.
     pub fn join(&mut self, n: u8, priority: u8) -> usize {
-        let mut joiner = self.joiner(n);
-        let request = RequestId(u64::from(n));
-        let wg = WgPublicKey([n; 32]);
-        let now = self.now(0);
-        let host = &mut self.hosts[0];
-        let cluster = host.cluster.as_mut().expect("the founder runs");
-        cluster.handle_admit(now, request, wg, &joiner.request(), &mut host.effects).expect("admitted");
-        assert!(cluster.admission_waiting(), "native publishing goes off first");
-        self.settle(0);
-        self.until(1000, "an answer", |world| world.replies.iter().any(|(id, _)| *id == request));
-        let at = self.replies.iter().position(|(id, _)| *id == request).expect("just seen");
+        let admitted = self.ask(0, n, TOKEN).expect("admitted");
+        self.add(n, priority, TOKEN, admitted)
+    }
+
+    /// Joins through `via` with that token.
+    pub fn join_with(&mut self, via: usize, n: u8, token: [u8; 32]) -> usize {
+        let admitted = self.ask(via, n, token).expect("admitted");
+        self.add(n, 100, token, admitted)
+    }
+
+    /// Asks `via` for admission and waits for the answer.
+    pub fn ask(&mut self, via: usize, n: u8, token: [u8; 32]) -> Result<Admitted, JoinError> {
+        self.request(via, n, token);
+        self.until(1000, "an answer", |world| world.replies.iter().any(|(id, _)| *id == RequestId(u64::from(n))));
+        self.reply(via, n, token).expect("just seen")
+    }
+
+    /// Hands the request of `n` to `via`.
+    pub fn request(&mut self, via: usize, n: u8, token: [u8; 32]) {
+        let request = self.joiner(via, n, token).request();
+        let _ = self.command(via, |cluster, now, out| {
+            cluster.handle_admit(now, RequestId(u64::from(n)), WgPublicKey([n; 32]), &request, out)
+        });
+    }
+
+    /// The answer to `n`, if there is one.
+    pub fn reply(&mut self, via: usize, n: u8, token: [u8; 32]) -> Option<Result<Admitted, JoinError>> {
+        let at = self.replies.iter().position(|(id, _)| *id == RequestId(u64::from(n)))?;
         let (_, datagrams) = self.replies.remove(at);
-        let admitted = datagrams.iter().find_map(|bytes| joiner.handle(bytes).expect("a good answer"));
-        self.add(n, priority, admitted.expect("complete"))
+        let mut joiner = self.joiner(via, n, token);
+        datagrams.iter().find_map(|bytes| joiner.handle(bytes).transpose())
     }
 
     /// A second process with the keys and disk of `node`, on another machine.
     pub fn twin(&mut self, node: usize) -> usize {
         let (key, priority, admitted) =
             (self.hosts[node].key[0], self.hosts[node].priority, self.hosts[node].admitted.clone());
-        self.add(key, priority, admitted)
+        self.add(key, priority, TOKEN, admitted)
     }
 
-    pub fn joiner(&self, n: u8) -> Joiner {
+    pub fn joiner(&self, via: usize, n: u8, token: [u8; 32]) -> Joiner {
         let mut rng = seed(self.seed, n, 1000).fork("joiner");
-        let token = ClusterToken::new(TOKEN);
-        Joiner::new(&keypair(n), WgPublicKey([n; 32]), self.hosts[0].wg, &token, MASTER, &mut rng)
+        let token = ClusterToken::new(token);
+        Joiner::new(&keypair(n), WgPublicKey([n; 32]), self.hosts[via].wg, &token, MASTER, &mut rng)
     }
 
     /// Starts a stopped node from its disk.
@@ -220,7 +243,7 @@ impl World {
             wg: host.wg,
             cluster: host.admitted.cluster,
             genesis: host.admitted.genesis,
-            token: ClusterToken::new(TOKEN),
+            token: ClusterToken::new(host.token),
             priority: host.priority,
             weight: 100,
             name: format!("node{node}"),
@@ -433,7 +456,7 @@ impl World {
         let Some(cluster) = &mut host.cluster else { return };
         cluster.set_local(now, host.local.clone(), &mut host.effects);
         cluster.tick(now, &mut host.effects);
-        if cluster.admission_waiting() {
+        if cluster.admission_waiting() && host.native_off {
             cluster.native_is_off(now, &mut host.effects);
         }
         let life = host.lives;
@@ -462,6 +485,7 @@ impl World {
                 let at = self.now_ms;
                 self.hosts[node].events.push((at, event));
             }
+            Output::Token(token) => self.hosts[node].token = *token.expose_secret(),
             Output::Control(..) | Output::Reconnect(_) | Output::Peers(_) | Output::Stopped(_) => {
                 panic!("not a wish of the cluster: {output:?}")
             }

@@ -71,6 +71,18 @@ fn saved_state_comes_back_and_is_private() {
 }
 
 #[test]
+fn a_new_token_replaces_the_file_that_operators_copy() {
+    let (dir, store) = occupied();
+    for bytes in [[1; 32], [2; 32]] {
+        let token = ClusterToken::new(bytes);
+        store.save_token(&token).unwrap();
+        let file = Token::read(&store.key_file(keys::TOKEN_FILE)).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(file.token(), token);
+    }
+    assert_eq!(fs::metadata(dir.path().join("keys/cluster_token")).unwrap().mode() & 0o777, 0o600);
+}
+
+#[test]
 fn a_write_that_was_cut_short_leaves_the_old_file_and_does_not_block_the_next() {
     let (dir, store) = occupied();
     let lease = |bytes: &[u8]| Durable { kind: DurableKind::Lease, bytes: bytes.to_vec() };

@@ -5,7 +5,6 @@ use rustbalance_core::join::{AdmitError, Admitted, JoinError, Joiner, found};
 use rustbalance_core::output::RequestId;
 use rustbalance_core::{DurableKind, Input};
 
-use super::machine::TOKEN;
 use super::queue::Happening;
 use super::world::World;
 
@@ -28,7 +27,9 @@ impl World {
         }
         let (keypair, wg, peer) = (self.nodes[joiner].keypair(), self.nodes[joiner].wg(), self.nodes[via].wg());
         let master = self.master().public();
-        let request = Joiner::new(&keypair, wg, peer, &ClusterToken::new(TOKEN), master, &mut self.rng);
+        let token = self.nodes[via].token;
+        self.nodes[joiner].token = token;
+        let request = Joiner::new(&keypair, wg, peer, &ClusterToken::new(token), master, &mut self.rng);
         self.nodes[joiner].joiner = Some(request);
         self.push(joiner, 0, Happening::Ask { via: u32::try_from(via).expect("a machine's number") });
     }

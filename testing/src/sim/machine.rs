@@ -15,8 +15,8 @@ use super::queue::{Happening, Told};
 use super::tor::TorModel;
 use super::world::{Options, World};
 
-/// Every node starts from this token.
-pub(super) const TOKEN: [u8; 32] = [7; 32];
+/// The first token of every cluster.
+const TOKEN: [u8; 32] = [7; 32];
 /// Points that are gone are remembered, so many per machine.
 const PAST_POINTS_MAX: usize = 64;
 
@@ -83,6 +83,8 @@ pub struct SimNode {
     pub(super) disk_fails: bool,
     /// Slowest write, milliseconds, if more than [`Options::disk_ms_max`].
     pub(super) disk_ms: u64,
+    /// What its shell keeps of the cluster token.
+    pub(super) token: [u8; 32],
     pub(super) joiner: Option<Joiner>,
     pub(super) founded: Option<(ClusterId, NodeId)>,
     pub(super) timer: Option<u64>,
@@ -124,6 +126,7 @@ impl SimNode {
             is_leaving: false,
             disk_fails: false,
             disk_ms: 0,
+            token: TOKEN,
             joiner: None,
             founded: None,
             timer: None,
@@ -163,7 +166,7 @@ impl SimNode {
             wg: self.wg(),
             cluster,
             genesis,
-            token: ClusterToken::new(TOKEN),
+            token: ClusterToken::new(self.token),
             priority: 100,
             weight: 100,
             contact: Some(name.clone()),

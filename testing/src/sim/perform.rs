@@ -61,6 +61,7 @@ impl World {
             | Output::Reconnect(_)
             | Output::Persist { .. }
             | Output::Peers(_)
+            | Output::Token(_)
             | Output::Event(_)
             | Output::Stopped(_) => self.trace.write(format!("{output:?}").as_bytes()),
         }
@@ -83,6 +84,7 @@ impl World {
                 self.nodes[index].role = role;
                 self.changed.roles = true;
             }
+            Output::Token(token) => self.nodes[index].token = *token.expose_secret(),
             Output::Stopped(_) => {
                 self.nodes[index].is_member = !self.nodes[index].is_leaving;
                 self.kill(index);

@@ -1,6 +1,5 @@
 //! Hearing of leases: beacons, questions and answers.
 
-use super::super::GENERATION;
 use super::super::PeerError;
 use super::super::beacon::Beacon;
 use super::super::sign::{Purpose, Unverified};
@@ -47,8 +46,9 @@ impl Lease {
         if claim.epoch > self.epoch_max.saturating_add(EPOCH_JUMP_MAX) {
             return Err(PeerError::EpochJump);
         }
-        if claim.generation != GENERATION {
-            return Err(PeerError::Stale);
+        // Older generations are heard, and lose against newer ones: who sends them is a member still.
+        if claim.generation > ctx.generation {
+            return Err(PeerError::NewGeneration);
         }
         if let Some(seen) = self.newest.as_mut().filter(|_| is_broken(Rule::RenewByNewerOnly)) {
             (seen.at, seen.renewed_at) = (now, now);
@@ -178,7 +178,7 @@ mod tests {
             let ids: Vec<Identity> = (1..=3).map(identity).collect();
             let mut items = Items::default();
             let mut roster = Roster::new(CLUSTER, ids[0].id);
-            let entry = |other: &Identity| admit(&ids[0].keypair, CLUSTER, other.id, WgPublicKey([1; 32]));
+            let entry = |other: &Identity| admit(&ids[0].keypair, CLUSTER, 0, other.id, WgPublicKey([1; 32]));
             let entries: Vec<_> = ids.iter().map(entry).collect();
             roster.load(&entries, &mut items);
             let records = Records::new(&ids[0], 1);
@@ -189,7 +189,7 @@ mod tests {
 
         fn beacon(&self, by: usize, epoch: u64, seq: u64) -> Beacon {
             Beacon {
-                generation: GENERATION,
+                generation: 3,
                 epoch,
                 seq,
                 holder: self.ids[by].id,
@@ -208,7 +208,7 @@ mod tests {
             let me = &self.ids[0];
             let ranks = Ranks { me, roster: &self.roster, records: &self.records, members: &members };
             let (items, plans, publication) = (&self.items, &plans, &publication);
-            let ctx = Context { ranks, items, plans, publication, durable: true };
+            let ctx = Context { ranks, items, plans, publication, generation: 3, durable: true };
             self.lease.hear(Mono::from_ms(ms), ctx, &blob, 0, &mut self.rng)
         }
     }
@@ -237,14 +237,14 @@ mod tests {
     }
 
     #[test]
-    fn strangers_forgeries_and_other_generations_are_refused() {
+    fn strangers_forgeries_and_newer_generations_are_refused() {
         let mut f = Fixture::new();
         let beacon = f.beacon(1, 6, 1);
         assert_eq!(f.hear(0, 2, &beacon), Err(PeerError::BadSignature));
         let stranger = Beacon { holder: identity(9).id, ..beacon.clone() };
         assert_eq!(f.hear(0, 2, &stranger), Err(PeerError::NotAMember));
-        let generation = Beacon { generation: GENERATION + 1, ..beacon };
-        assert_eq!(f.hear(0, 1, &generation), Err(PeerError::Stale));
+        let generation = Beacon { generation: beacon.generation + 1, ..beacon };
+        assert_eq!(f.hear(0, 1, &generation), Err(PeerError::NewGeneration));
         assert_eq!(f.lease.newest(), (0, 0));
     }
 
@@ -331,7 +331,7 @@ mod tests {
         let (members, plans, publication) = (Members::default(), Plans::default(), Publication::default());
         let ranks = Ranks { me: &f.ids[0], roster: &f.roster, records: &f.records, members: &members };
         let (items, plans, publication) = (&f.items, &plans, &publication);
-        let ctx = Context { ranks, items, plans, publication, durable: true };
+        let ctx = Context { ranks, items, plans, publication, generation: 3, durable: true };
         f.lease.hear(Mono::from_ms(20_000), ctx, &blob, 3_000, &mut f.rng).unwrap();
         assert_eq!(f.lease.vacant_at(), Mono::from_ms(17_000).plus(TTL));
     }
