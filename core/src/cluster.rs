@@ -20,6 +20,7 @@ mod command;
 mod disk;
 mod entry;
 mod exercise;
+mod forge;
 mod goodbye;
 mod gossip;
 mod handover;
@@ -67,6 +68,7 @@ use crate::time::{Mono, Now};
 
 pub use self::command::CommandError;
 pub use self::exercise::exercise_datagrams;
+pub use self::forge::{Forger, unknown_kind};
 pub use self::plan::{PlanNode, ProvenPlan, Publication};
 pub use self::receive::PeerError;
 pub use self::record::{CONTACT_MAX, HEADER_MAX, Local, NAME_MAX, NodeState, Record};

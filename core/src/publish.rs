@@ -300,7 +300,7 @@ impl Publisher {
         let mut in_order: Vec<_> = slots.values_mut().collect();
         in_order.sort_by_key(|uploads| !uploads.current);
         for uploads in in_order {
-            uploads.heed_floors(view);
+            uploads.heed_floors(view, &context.clock);
             for hsdir in uploads.due(now.mono, context.round, wake) {
                 // Its answer wakes us.
                 if flights.contains_key(&hsdir) || flights.len() >= UPLOADS_IN_FLIGHT_MAX {

@@ -7,6 +7,7 @@
 //! * [`tor::TorModel`] speaks tor's control protocol to a daemon; `tors` are the tors in their world.
 //! * [`hsdirs::HsDirs`] keeps what was uploaded under tor's revision rule; [`network::TorNetwork`] makes the consensus,
 //!   [`layout`] says which HSDirs matter. [`clients::Clients`] visit the service.
+//! * `liar` says what is not so.
 //! * [`fault::Fault`] is all that can go wrong, `strike` is how it does, [`trouble`] what lasts.
 //!
 //! [`scale`] measures what large clusters cost. After every step each invariant in [`check`] looks at what has changed in the world.
@@ -18,6 +19,7 @@ pub mod clock;
 pub mod fault;
 pub mod hsdirs;
 pub mod layout;
+mod liar;
 pub mod machine;
 pub mod mesh;
 pub mod network;

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use rustbalance_core::TargetHealth;
 use rustbalance_core::cluster::Role;
 use rustbalance_core::hsdesc::IntroPoint;
 use rustbalance_core::id::RelayFingerprint;
 use rustbalance_testing::sim::check::CONVERGE_MS;
 use rustbalance_testing::sim::clients::Clients;
+use rustbalance_testing::sim::fault::Fault;
 use rustbalance_testing::sim::hsdirs::HsDirs;
 use rustbalance_testing::sim::world::{Options, Taken, World};
 
@@ -44,7 +46,7 @@ fn publisher(world: &World) -> usize {
 /// An upload that is as it should be.
 fn taken(world: &World, relay: RelayFingerprint) -> Taken {
     let secs = world.wall().as_secs();
-    Taken { by: 1, relay, removed: Vec::new(), points: 6, secs, replaced_secs: secs - 60 }
+    Taken { by: 1, relay, removed: Vec::new(), points: 6, secs, furthest_secs: secs - 60 }
 }
 
 /// What is said of the calm world once `spoil` has been at it.
@@ -72,6 +74,54 @@ fn no_publisher_is_seen() {
         world.nodes[holder].role = Role::Follower;
     });
     assert_eq!(said, "0 publishers among 3 live nodes in calm");
+}
+
+#[test]
+fn a_lease_that_changes_hands_in_calm_is_seen() {
+    let said = verdict(|world| {
+        let holder = publisher(world);
+        world.nodes[holder].role = Role::Holder { epoch: 77 };
+    });
+    assert!(said.ends_with("took the lease in calm, epoch 77"), "{said}");
+}
+
+#[test]
+fn a_deaf_holder_that_nobody_replaces_is_seen() {
+    let said = verdict(|world| {
+        let node = publisher(world);
+        world.strike(&Fault::Deaf { node });
+        world.calm_since = 0;
+    });
+    assert_eq!(said, "0 publishers among 2 live nodes in calm");
+}
+
+#[test]
+fn a_poisoned_counter_that_is_not_passed_is_seen() {
+    let said = verdict(|world| {
+        world.strike(&Fault::Poison { relay: 0, ahead_secs: 3_600 });
+        let (slot, relay) = world.layout().hsdirs().map(|(slot, relay)| (slot.blind, relay)).next().expect("HSDirs");
+        world.hsdirs.refused_since.insert((relay, slot), world.now);
+        world.calm_since = 0;
+        world.now += 900_000;
+    });
+    assert!(said.contains("is not passed within"), "{said}");
+}
+
+#[test]
+fn points_of_a_node_whose_application_is_dead_are_seen() {
+    let said = verdict(|world| world.nodes[1].target = TargetHealth::Down);
+    assert!(said.ends_with("still lists a dead node's point in the First slot"), "{said}");
+}
+
+#[test]
+fn a_descriptor_from_before_a_stall_is_seen() {
+    let said = verdict(|world| {
+        world.posted = Some((1, 5));
+        assert_eq!(world.check(), Ok(()));
+        world.nodes[1].woke_at = world.now + 1;
+        world.posted = Some((1, 5));
+    });
+    assert_eq!(said, "1 uploads what it built before it was stopped");
 }
 
 #[test]
@@ -116,7 +166,7 @@ fn a_flood_is_seen() {
 fn a_counter_from_the_future_is_seen() {
     let said = verdict(|world| {
         let relay = world.network.relays[0].fingerprint;
-        let secs = world.wall().as_secs() + 8;
+        let secs = world.wall().as_secs() + 20;
         world.taken = Some(Taken { secs, ..taken(world, relay) });
     });
     assert!(said.ends_with("that is ahead of true time"), "{said}");

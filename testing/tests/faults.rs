@@ -1,15 +1,17 @@
 //! Every fault may strike at any time; once all is healed, everything converges. The seed is printed; `FAULTS_SEED`
 //! replays one, with its trace.
 
+#![allow(clippy::indexing_slicing, reason = "tests: a wrong index is a failed test")]
+
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 use rustbalance_testing::sim::check::{CONVERGE_MS, plan_complete};
-use rustbalance_testing::sim::fault::{Fault, UploadFault};
+use rustbalance_testing::sim::fault::{Fault, Lie, UploadFault};
 use rustbalance_testing::sim::world::{Options, World};
 
 /// Machines that found the cluster; as many again may join.
 const NODES: usize = 4;
-const SEEDS: u64 = 20;
+const SEEDS: u64 = 15;
 /// After healing: a rival is remembered for 30 s, a tor that was frozen noticed after 20 s, and a counter that was
 /// poisoned by an hour passed within some minutes.
 const HEAL_MS: u64 = 60_000;
@@ -29,10 +31,22 @@ fn options() -> Options {
     }
 }
 
+/// All but [`Lie::HighEpoch`]: who misses one does not believe the claims that follow it.
+const LIES: [Lie; 8] = [
+    Lie::ForgedRecord,
+    Lie::ForeignPoints,
+    Lie::AbsurdEpoch,
+    Lie::AbsurdFloors,
+    Lie::Flood,
+    Lie::Replay,
+    Lie::Garble,
+    Lie::UnknownKinds,
+];
+
 /// A fault of any kind, and whether this seed may have it at all is drawn by its number.
 fn fault(rng: &mut ChaCha20Rng, allowed: u64) -> Fault {
     loop {
-        let kind = rng.next_u64() % 43;
+        let kind = rng.next_u64() % 50;
         if allowed & (1 << kind) != 0 {
             return of_kind(kind, rng);
         }
@@ -92,6 +106,13 @@ fn of_kind(kind: u64, rng: &mut ChaCha20Rng) -> Fault {
         39 => Fault::RelayEnters,
         40 => Fault::Target { node, up: draw(0, 1) == 0 },
         41 => Fault::Join { node: NODES, via: other },
+        42 => Fault::Leave { node },
+        43 => Fault::Poison { relay, ahead_secs: draw(20, 4_000) },
+        44 => Fault::Foreign { relay },
+        45 => Fault::Forget { relay },
+        46 => Fault::Former { node },
+        47 => Fault::Stranger { via: node },
+        48 => Fault::Lie { node, lie: LIES[draw(0, LIES.len() as u64 - 1) as usize] },
         _ => {
             let how = match draw(0, 3) {
                 0 => UploadFault::Silent,

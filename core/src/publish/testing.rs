@@ -11,6 +11,7 @@ use crate::id::{NodeId, RelayEd25519Id, RelayFingerprint};
 use crate::merge::testing::{node, point};
 use crate::onion::key::{HsId, HsIdKeypair};
 use crate::onion::period::{Slot, TimePeriod};
+use crate::onion::revision::RevisionCounter;
 use crate::output::{Event, Outbox, Output};
 use crate::publish::PublicationEvent;
 use crate::rng::Seed;
@@ -354,6 +355,27 @@ impl Site {
             }
         }
     }
+}
+
+/// Stores garbage with this counter at every HSDir of `slot`.
+pub(super) fn poison(world: &mut World, slot: Slot, revision: RevisionCounter) {
+    let text = format!("revision-counter {}\n", revision.0).into_bytes();
+    for hsdir in world.responsible(slot) {
+        world.hsdirs.stored.insert((hsdir, world.period(slot)), (revision, text.clone()));
+    }
+}
+
+/// The seconds of `ahead` seconds from now in `slot`.
+pub(super) fn n(world: &World, slot: Slot, ahead: u64) -> u32 {
+    let ring = world.ring.clone().unwrap();
+    let origin = ring.params().counter_origin(ring.valid_after(), slot);
+    u32::try_from(world.now.wall.as_secs() - origin + 1 + ahead).unwrap()
+}
+
+/// The counter of `ahead` seconds from now in `slot`.
+pub(super) fn counter(world: &mut World, slot: Slot, ahead: u64) -> RevisionCounter {
+    let (period, n) = (world.period(slot), n(world, slot, ahead));
+    world.sites[0].publisher.builder.counter(period, n).unwrap()
 }
 
 /// The auth keys of `points`.

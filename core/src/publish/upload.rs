@@ -95,9 +95,11 @@ impl SlotUploads {
         self.fetch = fetch;
     }
 
-    /// Raises the floor to what other publishers' beacons name for this period.
-    pub(super) fn heed_floors(&mut self, view: &View) {
-        for (_, n) in view.floors.values().filter(|(period, n)| *period == self.period.number && *n < REVISION_N_MAX) {
+    /// Raises the floor to what other publishers' beacons name for this period, if an honest rival's clock can have
+    /// shown it: one false beacon must not carry our counters into the future, and past the last one there is.
+    pub(super) fn heed_floors(&mut self, view: &View, clock: &CounterClock) {
+        let highest = clock.n(self.origin).saturating_add(AHEAD_MAX_SECS).min(REVISION_N_MAX - 1);
+        for (_, n) in view.floors.values().filter(|(period, n)| *period == self.period.number && *n <= highest) {
             self.counters.raise(*n);
         }
     }

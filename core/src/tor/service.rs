@@ -35,6 +35,7 @@ pub(super) struct Service {
     /// Last decoded, when, with which periods in mind.
     descriptor: Option<Descriptor>,
     decoded_at: Mono,
+    text: Vec<u8>,
     periods: Vec<TimePeriod>,
     /// Circuits changed lately.
     restless_until: Mono,
@@ -51,6 +52,7 @@ impl Service {
             circuits: BTreeMap::new(),
             descriptor: None,
             decoded_at: now,
+            text: Vec::new(),
             periods: Vec::new(),
             restless_until: now,
             refused: None,
@@ -131,11 +133,14 @@ impl Service {
         };
         let same = self.descriptor.as_ref().is_some_and(|descriptor| descriptor.revision == revision);
         let recent = now.mono.since(self.decoded_at) < FULL_PERIOD;
-        if same && recent && now.mono >= self.restless_until && periods == self.periods {
+        // The very same bytes say the same. Tor encrypts anew at every question, but its models do not.
+        let settled = now.mono >= self.restless_until || text == self.text;
+        if same && recent && settled && periods == self.periods {
             return Ok(());
         }
         let opened = hsdesc::open(text, id, &periods, None, now.wall);
         self.decoded_at = now.mono;
+        self.text = text.to_vec();
         self.periods = periods;
         self.descriptor = opened.as_ref().ok().cloned();
         if let Some(descriptor) = &mut self.descriptor {

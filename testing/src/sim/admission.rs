@@ -87,6 +87,7 @@ impl World {
         self.fill(&mut key_seed);
         let node = &mut self.nodes[index];
         self.names.remove(&node.id);
+        self.old_names.insert(node.id);
         node.key_seed = key_seed;
         node.id = node.keypair().id();
         node.disk.clear();

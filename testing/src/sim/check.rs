@@ -11,6 +11,7 @@ mod never_poorer;
 mod one_publisher;
 pub mod plan_complete;
 mod poisoned;
+mod stale_build;
 
 use super::world::{Changes, World};
 
@@ -22,11 +23,12 @@ pub const CONVERGE_MS: u64 = 12_000;
 #[derive(Default)]
 pub struct Checks {
     calm: bool,
+    calm_at: u64,
     settled: bool,
     published: bool,
     bounds: bounds::Bounds,
     dead_points: dead_points::DeadPoints,
-    poisoned: poisoned::Poisoned,
+    stale_build: stale_build::StaleBuild,
 }
 
 impl Checks {
@@ -39,7 +41,7 @@ impl Checks {
             world.changed = Changes { sender: world.changed.sender, ..Changes::ALL };
         }
         if calm && !self.calm {
-            self.poisoned.begin(world, &layout);
+            self.calm_at = world.now;
         }
         (self.calm, self.settled, self.published) = (calm, settled, published);
         let changed = world.changed;
@@ -57,9 +59,10 @@ impl Checks {
             counters::check(world, &taken)?;
             never_poorer::check(world, &taken)?;
         }
+        self.stale_build.check(world)?;
         self.dead_points.check(world, &layout)?;
         if calm {
-            self.poisoned.check(world, &layout)?;
+            poisoned::check(world, &layout, self.calm_at)?;
         }
         clients::check(world)?;
         if published && (changed.stored || changed.machines || changed.points) {

@@ -76,6 +76,11 @@ impl Clock {
         self.skew_ms -= i64::try_from(ms).unwrap_or(i64::MAX);
     }
 
+    /// Whether they stood still until `now`: then who looks at them has not noticed that time passed.
+    pub(super) fn stood_still(&self, now: u64) -> bool {
+        self.anchor >= now
+    }
+
     fn settle(&mut self, now: u64) {
         (self.mono, self.skew_ms) = (self.mono(now).as_ms(), self.skew_ms(now));
         self.anchor = self.anchor.max(now);

@@ -46,6 +46,12 @@ pub struct HsDirs {
     decoded: VecDeque<(Arc<str>, Result<Decoded, String>)>,
     ill_until: BTreeMap<RelayFingerprint, u64>,
     late_until: BTreeMap<RelayFingerprint, u64>,
+    /// The furthest time that a counter stood for, by the key it is stored under: publishers go on above it.
+    furthest: BTreeMap<HsBlindId, u64>,
+    /// What no publisher of ours put there, or what is gone without its knowledge: until it uploads again.
+    spoiled: BTreeSet<(RelayFingerprint, HsBlindId)>,
+    /// When each first refused a counter that it still refuses, milliseconds of true time.
+    pub refused_since: BTreeMap<(RelayFingerprint, HsBlindId), u64>,
     /// Uploads taken.
     pub accepted: u64,
     /// Uploads refused for their counter.
@@ -57,6 +63,8 @@ pub struct HsDirs {
 pub struct Accepted {
     /// What was there.
     pub before: Option<Stored>,
+    /// The furthest time that a counter under this key stood for anywhere before.
+    pub furthest_secs: u64,
     /// What is there.
     pub stored: Stored,
 }
@@ -91,12 +99,17 @@ impl HsDirs {
         let before = self.stored.get(&(relay, blind));
         if before.is_some_and(|stored| stored.revision >= revision) {
             self.refused += 1;
+            self.refused_since.entry((relay, blind)).or_insert(now);
             return Err(Refused::Stale);
         }
         self.accepted += 1;
+        self.spoiled.remove(&(relay, blind));
+        self.refused_since.remove(&(relay, blind));
+        let furthest = self.furthest.entry(blind).or_default();
+        let furthest_secs = core::mem::replace(furthest, secs.max(*furthest));
         let stored = Stored { revision, secs, points, text: text.clone() };
         let before = self.stored.insert((relay, blind), stored.clone());
-        Ok(Accepted { before, stored })
+        Ok(Accepted { before, furthest_secs, stored })
     }
 
     fn decode(&mut self, text: &Arc<str>, service: HsId, layout: &Layout, wall: Wall) -> Result<Decoded, String> {
@@ -116,8 +129,20 @@ impl HsDirs {
         self.stored.get(&(relay, blind))
     }
 
+    /// What it holds, or not, is not the publisher's doing.
+    pub(super) fn spoil(&mut self, relay: RelayFingerprint, blind: HsBlindId) {
+        self.spoiled.insert((relay, blind));
+    }
+
+    /// See [`Self::spoil`].
+    pub fn is_spoiled(&self, relay: RelayFingerprint, blind: HsBlindId) -> bool {
+        self.spoiled.contains(&(relay, blind))
+    }
+
     /// It loses all it holds.
     pub(super) fn forget(&mut self, relay: RelayFingerprint) {
+        let gone = self.stored.keys().filter(|(holder, _)| *holder == relay);
+        self.spoiled.extend(gone);
         self.stored.retain(|(holder, _), _| *holder != relay);
     }
 

@@ -16,7 +16,7 @@ use super::tor::TorModel;
 use super::world::{Options, World};
 
 /// The first token of every cluster.
-const TOKEN: [u8; 32] = [7; 32];
+pub(super) const TOKEN: [u8; 32] = [7; 32];
 /// Points that are gone are remembered, so many per machine.
 const PAST_POINTS_MAX: usize = 64;
 
@@ -51,6 +51,8 @@ pub struct SimNode {
     pub sent: (u64, u64),
     /// All it has sent.
     pub traffic: Traffic,
+    /// When its daemon last came out of a freeze that its clocks have seen, milliseconds of true time.
+    pub woke_at: u64,
     /// The newest epoch it held with its disk, for the checker.
     pub epoch_seen: u64,
     /// Admitted, and has not left.
@@ -107,6 +109,7 @@ impl SimNode {
             since: 0,
             sent: (0, 0),
             traffic: Traffic::default(),
+            woke_at: 0,
             epoch_seen: 0,
             is_member: false,
             target: TargetHealth::Up,
@@ -260,7 +263,10 @@ impl World {
     pub(super) fn thaw(&mut self, index: usize) {
         // A longer freeze may have come on top.
         let (now, node) = (self.now, &mut self.nodes[index]);
-        node.is_frozen &= now < node.still_until;
+        if node.is_frozen && now >= node.still_until {
+            node.is_frozen = false;
+            node.woke_at = if node.clock.stood_still(now) { node.woke_at } else { now };
+        }
         node.is_tor_frozen &= now < node.tor_still_until;
         self.changed.machines = true;
         self.fault(&format!("{index} thaws"));

@@ -78,11 +78,11 @@ impl World {
             Fault::Late { relay, ms } => self.make_late(relay, ms),
             Fault::RelayLeaves { relay } => self.relay_leaves(relay),
             Fault::RelayEnters => self.relay_enters(),
-            Fault::Poison { .. }
-            | Fault::Foreign { .. }
-            | Fault::Lie { .. }
-            | Fault::Former { .. }
-            | Fault::Stranger { .. } => {}
+            Fault::Poison { relay, ahead_secs } => self.poison(relay, ahead_secs),
+            Fault::Foreign { relay } => self.put_foreign(relay),
+            Fault::Lie { node, lie } => self.lie(node, lie),
+            Fault::Former { node } => self.speak_as_former(node),
+            Fault::Stranger { via } => self.ask_as_stranger(via),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The tors of the machines in their world: control connections, introduction points, uploads and fetches.
 
+use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::Arc;
 
 use rand_chacha::ChaCha20Rng;
@@ -103,6 +104,9 @@ impl World {
             match effect {
                 Effect::Reply(bytes) => self.say(index, 2, bytes),
                 Effect::Upload(relay, text) => {
+                    let mut hasher = DefaultHasher::new();
+                    hasher.write(text.as_bytes());
+                    self.posted = Some((index, hasher.finish()));
                     let delay = 100 + self.draw(200);
                     self.tor_after(index, delay, TorHappening::Upload { relay, text });
                 }

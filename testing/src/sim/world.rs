@@ -1,6 +1,6 @@
 //! The world: virtual time, what is still to happen, and machines, tor network and HSDirs to which it happens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use super::check::Checks;
 use super::clients::Clients;
 use super::hsdirs::{Accepted, HsDirs};
 use super::layout::Layout;
+use super::liar::Said;
 use super::machine::SimNode;
 use super::mesh::Cut;
 use super::network::TorNetwork;
@@ -70,13 +71,13 @@ pub struct Taken {
     pub points: usize,
     /// The unix time that its counter stands for, 0 if it is of another hour's period.
     pub secs: u64,
-    /// The same of what it replaced.
-    pub replaced_secs: u64,
+    /// The furthest that one under the same key stood for anywhere before.
+    pub furthest_secs: u64,
 }
 
 impl Taken {
     pub(super) fn new(by: usize, relay: RelayFingerprint, accepted: &Accepted) -> Self {
-        let Accepted { before, stored } = accepted;
+        let Accepted { before, furthest_secs, stored } = accepted;
         let old = before.as_ref().map(|before| before.points.clone()).unwrap_or_default();
         Self {
             by,
@@ -84,7 +85,7 @@ impl Taken {
             removed: old.difference(&stored.points).copied().collect(),
             points: stored.points.len(),
             secs: stored.secs,
-            replaced_secs: before.as_ref().map_or(0, |before| before.secs),
+            furthest_secs: *furthest_secs,
         }
     }
 }
@@ -135,6 +136,8 @@ pub struct World {
     pub turmoil: bool,
     /// The last upload that an HSDir took, until a checker has looked at it.
     pub taken: Option<Taken>,
+    /// A descriptor that a daemon handed to its tor, by a hash, until a checker has looked at it.
+    pub posted: Option<(usize, u64)>,
     /// First violation, if any.
     pub violation: Option<String>,
     /// Steps taken.
@@ -158,6 +161,9 @@ pub struct World {
     pub(super) trace: DefaultHasher,
     /// Whose name it is, by number.
     pub(super) names: BTreeMap<NodeId, u32>,
+    /// Names of machines before they left and came back.
+    pub(super) old_names: BTreeSet<NodeId>,
+    pub(super) said: Said,
     /// Which machine is at each address.
     pub(super) places: Vec<Option<usize>>,
     pub(super) handshakes: Handshakes,
@@ -188,6 +194,7 @@ impl World {
             faults: 0,
             turmoil: false,
             taken: None,
+            posted: None,
             violation: None,
             steps: 0,
             rejected: 0,
@@ -201,6 +208,8 @@ impl World {
             rng,
             trace: DefaultHasher::new(),
             names: nodes.iter().map(|node| (node.id, node.who)).collect(),
+            old_names: BTreeSet::new(),
+            said: Said::default(),
             places: (0..count).map(Some).collect(),
             handshakes: Handshakes::default(),
             packets: Vec::new(),

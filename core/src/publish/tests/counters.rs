@@ -4,25 +4,9 @@ use crate::cluster::{ClockOffset, Role};
 use crate::id::RelayFingerprint;
 use crate::merge::testing::point;
 use crate::onion::period::Slot;
-use crate::onion::revision::RevisionCounter;
+use crate::onion::revision::{REVISION_N_MAX, RevisionCounter};
 use crate::publish::Publisher;
-use crate::publish::testing::{World, keys_of, secs, view};
-
-/// Stores garbage with this counter at every HSDir of `slot`.
-fn poison(world: &mut World, slot: Slot, revision: RevisionCounter) {
-    let text = format!("revision-counter {}\n", revision.0).into_bytes();
-    for hsdir in world.responsible(slot) {
-        world.hsdirs.stored.insert((hsdir, world.period(slot)), (revision, text.clone()));
-    }
-}
-
-/// The counter of `ahead` seconds from now in `slot`.
-fn counter(world: &mut World, slot: Slot, ahead: u64) -> RevisionCounter {
-    let (period, now) = (world.period(slot), world.now.wall.as_secs());
-    let ring = world.ring.clone().unwrap();
-    let n = now - ring.params().counter_origin(ring.valid_after(), slot) + 1 + ahead;
-    world.sites[0].publisher.builder.counter(period, u32::try_from(n).unwrap()).unwrap()
-}
+use crate::publish::testing::{World, counter, keys_of, poison, secs, view};
 
 /// How many HSDirs of `slot` hold the plan of nine points.
 fn holding(world: &World, slot: Slot) -> usize {
@@ -116,6 +100,22 @@ fn honest_rival_ahead_is_overtaken_within_seconds_even_without_its_floors() {
     world.add_site(2, rival);
     world.run(secs(10));
     assert_eq!(world.listed(), expected);
+}
+
+#[test]
+fn a_floor_that_no_honest_clock_can_have_shown_is_not_heeded() {
+    let mut world = World::new(30);
+    world.run(core::time::Duration::from_millis(1));
+    for slot in [Slot::First, Slot::Second] {
+        let period = world.period(slot).number;
+        world.view().floors.insert(slot, (period, REVISION_N_MAX - 1));
+    }
+    world.record(2).points.pop();
+    world.run(secs(5));
+    let limit = counter(&mut world, Slot::Second, 10);
+    assert_eq!(world.listed().len(), 8);
+    let of_second = world.hsdirs.seen.iter().filter(|seen| seen.descriptor.period == world.period(Slot::Second));
+    assert!(of_second.map(|seen| seen.descriptor.revision).all(|revision| revision <= limit));
 }
 
 #[test]

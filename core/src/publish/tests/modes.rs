@@ -2,7 +2,7 @@
 
 use crate::cluster::{Role, View};
 use crate::onion::period::Slot;
-use crate::publish::testing::{World, keys_of, member, secs};
+use crate::publish::testing::{World, counter, keys_of, member, poison, secs};
 use crate::tor::TorEvent;
 
 /// A world that published for three nodes, of which node 1 is left alone now.
@@ -10,13 +10,17 @@ fn left_alone() -> World {
     let mut world = World::new(30);
     world.consensus_moves = false;
     world.run(secs(5));
+    leave_alone(&mut world);
+    world
+}
+
+fn leave_alone(world: &mut World) {
     let since = world.now.mono;
     let view = world.view();
     view.role = Role::Alone;
     view.alone_since = Some(since);
     view.members.truncate(1);
     world.forget();
-    world
 }
 
 fn wants_native(world: &World) -> bool {
@@ -81,13 +85,24 @@ fn native_goes_on_after_ten_minutes_and_uploads_go_on_until_tor_has_uploaded_eve
 
 #[test]
 fn native_waits_until_tors_own_counters_are_above_the_stored_ones() {
-    let mut world = left_alone();
-    let period = world.period(Slot::Second).number;
-    world.view().floors = [(Slot::Second, (period, 1000))].into();
-    world.run(secs(800));
-    assert!(!wants_native(&world));
-    world.run(secs(400));
-    assert!(wants_native(&world));
+    for stored_by_us in [true, false] {
+        let mut world = World::new(30);
+        if stored_by_us {
+            // Ahead from the start, so that nothing tells it from a right one; then it is set.
+            world.sites[0].clock_ms = 1_000_000;
+        } else {
+            let ahead = counter(&mut world, Slot::First, 1000);
+            poison(&mut world, Slot::First, ahead);
+        }
+        world.consensus_moves = false;
+        world.run(secs(60));
+        leave_alone(&mut world);
+        world.sites[0].clock_ms = 0;
+        world.run(secs(900));
+        assert!(!wants_native(&world), "{stored_by_us}");
+        world.run(secs(400));
+        assert!(wants_native(&world), "{stored_by_us}");
+    }
 }
 
 #[test]

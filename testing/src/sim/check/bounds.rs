@@ -40,7 +40,7 @@ impl Bounds {
             {
                 self.last_epoch = epoch;
                 self.gained += 1;
-                if is_calm(world) && !world.changed.everything {
+                if is_calm(world) {
                     return Err(format!("{index} took the lease in calm, epoch {epoch}"));
                 }
             }

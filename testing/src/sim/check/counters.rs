@@ -8,8 +8,9 @@ use crate::sim::world::Taken;
 const AHEAD_SECS_MAX: u64 = 5;
 
 pub(super) fn check(world: &World, taken: &Taken) -> Result<(), String> {
-    let limit = world.wall().as_secs() + AHEAD_SECS_MAX.max(ahead_secs(world, taken.by));
-    if taken.secs > limit && taken.replaced_secs <= limit {
+    // The next one after an honest one is honest.
+    let limit = world.wall().as_secs() + AHEAD_SECS_MAX.max(ahead_secs(world, taken.by)) + 1;
+    if taken.secs > limit && taken.furthest_secs <= limit {
         return Err(format!("{} put a counter on {} that is ahead of true time", taken.by, taken.relay));
     }
     Ok(())

@@ -36,7 +36,7 @@ impl DeadPoints {
         if dead.is_empty() || world.nodes.iter().all(|node| !node.serves()) {
             return Ok(());
         }
-        for (slot, relay) in layout.hsdirs() {
+        for (slot, relay) in layout.hsdirs().filter(|(slot, relay)| !world.hsdirs.is_spoiled(*relay, slot.blind)) {
             let stored = world.hsdirs.get(relay, slot.blind).filter(|stored| !is_poisoned(world, stored));
             if stored.is_some_and(|stored| dead.iter().any(|point| stored.points.contains(point))) {
                 return Err(format!("{relay} still lists a dead node's point in the {:?} slot", slot.slot));

@@ -26,6 +26,10 @@ pub fn missing(world: &mut World) -> Option<String> {
     let world = &*world;
     // An HSDir that refuses must be served once it can be; how soon, others say.
     for (slot, relay) in layout.hsdirs().filter(|(_, relay)| !world.hsdirs.is_ill(*relay, world.now)) {
+        // How soon a publisher learns of what others did to an HSDir is not this checker's to say.
+        if world.hsdirs.is_spoiled(relay, slot.blind) {
+            continue;
+        }
         let (name, stored) = (slot.slot, world.hsdirs.get(relay, slot.blind));
         let Some(stored) = stored else { return Some(format!("{relay} holds nothing for the {name:?} slot")) };
         if is_poisoned(world, stored) {

@@ -1,10 +1,5 @@
 //! Invariant 5, last part: a counter that runs far ahead of true time is passed, sooner where it can be read.
 
-use std::collections::BTreeMap;
-
-use rustbalance_core::id::RelayFingerprint;
-use rustbalance_core::onion::key::HsBlindId;
-
 use super::World;
 use crate::sim::hsdirs::Stored;
 use crate::sim::layout::Layout;
@@ -16,35 +11,18 @@ const READABLE_MS: u64 = 120_000;
 /// Where it cannot be read the publisher steps ahead by 60 s, 120 s and so on, a try at a time, milliseconds.
 const STEP_MS: u64 = 80_000;
 
-/// Since when it is calm, and what is poisoned then: the time its counter stands for.
-#[derive(Default)]
-pub(super) struct Poisoned {
-    since: u64,
-    held: BTreeMap<(RelayFingerprint, HsBlindId), u64>,
-}
-
-impl Poisoned {
-    /// Calm begins.
-    pub(super) fn begin(&mut self, world: &World, layout: &Layout) {
-        let stored =
-            layout.hsdirs().filter_map(|(slot, relay)| Some((slot.blind, relay, world.hsdirs.get(relay, slot.blind)?)));
-        let poisoned = stored.filter(|(.., stored)| is_poisoned(world, stored));
-        self.held = poisoned.map(|(blind, relay, stored)| ((relay, blind), stored.secs)).collect();
-        self.since = world.now;
-    }
-
-    /// In calm.
-    pub(super) fn check(&self, world: &World, layout: &Layout) -> Result<(), String> {
-        for ((relay, blind), secs) in &self.held {
-            let Some(stored) = world.hsdirs.get(*relay, *blind) else { continue };
-            let ahead = secs.saturating_sub(world.options.start_secs + self.since / 1000);
-            let bound = if *blind == layout.current().blind { READABLE_MS } else { steps(ahead) * STEP_MS };
-            if stored.secs == *secs && world.now > self.since + bound {
-                return Err(format!("a counter {ahead} s ahead on {relay} is not passed within {bound} ms of calm"));
-            }
+/// In calm, which began at `since`. A publisher learns of a poisoned counter when it is refused.
+pub(super) fn check(world: &World, layout: &Layout, since: u64) -> Result<(), String> {
+    for ((relay, blind), refused_at) in &world.hsdirs.refused_since {
+        let (since, stored) = (since.max(*refused_at), world.hsdirs.get(*relay, *blind));
+        let Some(stored) = stored.filter(|stored| is_poisoned(world, stored)) else { continue };
+        let ahead = stored.secs.saturating_sub(world.options.start_secs + since / 1000);
+        let bound = if *blind == layout.current().blind { READABLE_MS } else { steps(ahead) * STEP_MS };
+        if world.now > since + bound {
+            return Err(format!("a counter {ahead} s ahead on {relay} is not passed within {bound} ms of calm"));
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// Whether no honest publisher's clock gives the counter of `stored`.

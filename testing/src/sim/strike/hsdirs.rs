@@ -1,5 +1,7 @@
 //! What goes wrong at the HSDirs.
 
+use rustbalance_core::hsdesc::{Content, InnerHeader, IntroPoint, SigningKeys, build};
+
 use super::super::world::World;
 
 impl World {
@@ -8,6 +10,44 @@ impl World {
         let (_, relay) = self.layout().hsdir(number);
         self.fault(&format!("{relay} forgets"));
         self.hsdirs.forget(relay);
+        self.changed.stored = true;
+    }
+
+    /// Somebody with the master key has stored what is stored, with a counter of a later time.
+    pub(super) fn poison(&mut self, number: usize, ahead_secs: u64) {
+        let layout = self.layout();
+        let (slot, relay) = layout.hsdir(number);
+        let (blind, secs) = (slot.blind, self.wall().as_secs() + ahead_secs);
+        let Some(points) = self.hsdirs.get(relay, blind).map(|stored| stored.points.clone()) else { return };
+        let offered = self.nodes.iter().flat_map(|node| &node.tor.points);
+        let points: Vec<_> = offered.filter(|point| points.contains(&point.auth_key)).cloned().collect();
+        self.fault(&format!("the counter on {relay} is {ahead_secs} s ahead"));
+        self.put(number, secs, &points);
+    }
+
+    /// Somebody with the master key has stored points of nobody here.
+    pub(super) fn put_foreign(&mut self, number: usize) {
+        let (points, secs) = (self.foreign_points(), self.wall().as_secs());
+        let (_, relay) = self.layout().hsdir(number);
+        self.fault(&format!("{relay} gets a foreign descriptor"));
+        self.put(number, secs, &points);
+    }
+
+    /// Stores a descriptor of the service's, as if made at that unix time.
+    fn put(&mut self, number: usize, secs: u64, points: &[IntroPoint]) {
+        let layout = self.layout();
+        let (slot, relay) = layout.hsdir(number);
+        let Some(revision) = slot.counter(secs).filter(|_| !points.is_empty()) else { return };
+        let (blind, wall) = (self.master().blind(slot.period), self.wall());
+        let header = InnerHeader(vec!["create2-formats 2".to_owned()]);
+        let subcredential = self.service.subcredential(blind.public());
+        let content =
+            Content { blind: &blind, subcredential, revision, header: &header, points, clients: &[], now: wall };
+        let mut keys = SigningKeys::new(&blind, &mut self.rng, wall);
+        let text = build(&mut keys, &content, &mut self.rng).expect("these points are good").into();
+        let result = self.hsdirs.upload(self.now, relay, &text, self.service, &layout, wall);
+        self.hsdirs.spoil(relay, slot.blind);
+        self.note(|| format!("--- {:?}", result.map(|_| ())));
         self.changed.stored = true;
     }
 

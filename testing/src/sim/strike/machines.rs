@@ -42,6 +42,7 @@ impl World {
         let disk = original.disk.clone();
         let node = &mut self.nodes[copy];
         self.names.remove(&node.id);
+        self.old_names.insert(node.id);
         (node.id, node.who, node.key_seed, node.founded, node.disk) = (id, who, key_seed, founded, disk);
         node.joiner = None;
         self.start(copy);
