@@ -156,7 +156,6 @@ macro_rules! context {
         Context {
             ranks: ranks!($cluster),
             items: &$cluster.items,
-            plans: &$cluster.plans,
             publication: &$cluster.publication,
             generation: $cluster.rotations.generation(),
             durable: $cluster.disk.is_settled(DurableKind::Lease),

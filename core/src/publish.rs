@@ -200,6 +200,7 @@ impl Publisher {
         self.wake = Wake::default();
         self.follow_ring(ring);
         self.clock.look(now, view.clock_offset, self.ring.as_ref().map(|ring| ring.valid_after()));
+        self.heed_floors(now, view);
         let Self { mode, slots, wake, .. } = self;
         mode.tick(now.mono, view, || native_overtakes(slots, now), || all_hsdirs(slots), wake);
         let mut wishes = Vec::new();
@@ -283,6 +284,12 @@ impl Publisher {
         }
     }
 
+    /// Remembers what the publisher says of counters, to go on above them when it is our turn.
+    fn heed_floors(&mut self, now: Now, view: &View) {
+        let clock = self.clock.counter_clock(now);
+        self.slots.values_mut().for_each(|uploads| uploads.heed_floors(view, &clock));
+    }
+
     /// Starts the uploads that are due.
     fn upload(
         &mut self,
@@ -300,7 +307,6 @@ impl Publisher {
         let mut in_order: Vec<_> = slots.values_mut().collect();
         in_order.sort_by_key(|uploads| !uploads.current);
         for uploads in in_order {
-            uploads.heed_floors(view, &context.clock);
             for hsdir in uploads.due(now.mono, context.round, wake) {
                 // Its answer wakes us.
                 if flights.contains_key(&hsdir) || flights.len() >= UPLOADS_IN_FLIGHT_MAX {

@@ -72,6 +72,29 @@ fn plans_and_floors_reach_everyone_and_the_plan_survives_restarts() {
 }
 
 #[test]
+fn a_false_floor_of_the_far_future_is_gone_with_the_publisher_that_told_it() {
+    for seed in seeds(5) {
+        let mut world = World::of(seed, 3);
+        let tell = |world: &mut World, floor: (u64, u32)| {
+            let holder = world.holders()[0];
+            let floors = BTreeMap::from([(Slot::First, floor)]);
+            let (now, publication) =
+                (world.now(holder), Publication { floors: floors.clone(), ..Publication::default() });
+            world.hosts[holder].set_publication(now, publication);
+            world.settle(holder);
+            world.until(5_000, "everyone knows the floor", |world| {
+                world.live().into_iter().all(|node| world.view(node).floors == floors)
+            });
+            holder
+        };
+        let liar = tell(&mut world, (99_999_999, 1));
+        world.kill(liar);
+        world.until(10_000, "another publishes", |world| world.holders().len() == 1);
+        tell(&mut world, (20_000, 77));
+    }
+}
+
+#[test]
 fn clocks_are_compared() {
     let mut world = World::of(1, 3);
     world.set_clock(0, -7_000);

@@ -23,7 +23,6 @@ use super::Publication;
 use super::beacon::{Beacon, bitmap};
 use super::handover::Handover;
 use super::item::Items;
-use super::plan::Plans;
 use super::rank::Ranks;
 use super::roster::Roster;
 use super::sign::{self, Purpose};
@@ -33,6 +32,7 @@ use super::timing::{
 };
 use super::wire::Message;
 use crate::id::NodeId;
+use crate::onion::period::Slot;
 use crate::output::Outbox;
 use crate::rng::Rng;
 use crate::sabotage::{Rule, is_broken};
@@ -43,7 +43,6 @@ use crate::time::Mono;
 pub(super) struct Context<'a> {
     pub ranks: Ranks<'a>,
     pub items: &'a Items,
-    pub plans: &'a Plans,
     pub publication: &'a Publication,
     /// The token generation in force here.
     pub generation: u32,
@@ -170,6 +169,11 @@ impl Lease {
     /// (epoch, seq) of the newest beacon known, for heartbeats.
     pub(super) fn newest(&self) -> (u64, u64) {
         self.newest.as_ref().map_or((0, 0), |seen| (seen.beacon.epoch, seen.beacon.seq))
+    }
+
+    /// The counter floors that the newest beacon names.
+    pub(super) fn floors(&self) -> BTreeMap<Slot, (u64, u32)> {
+        self.newest.as_ref().map(|seen| seen.beacon.floors.clone()).unwrap_or_default()
     }
 
     /// Whom the current holder hears; nobody without a live lease, under another roster, or if we hold it.
@@ -314,8 +318,6 @@ impl Lease {
         out: &mut Outbox,
     ) {
         let Ranks { me, roster, records, members } = ctx.ranks;
-        let mut floors = ctx.plans.floors().clone();
-        floors.retain(|_, (_, n)| *n > 0);
         let beacon = Beacon {
             generation: ctx.generation,
             epoch,
@@ -326,7 +328,7 @@ impl Lease {
             roster_hash: roster.hash(),
             unheard: bitmap(roster, |node| node == me.id || members.is_heard(now, node)),
             plan_digest: ctx.publication.plan_digest,
-            floors,
+            floors: ctx.publication.floors.clone(),
         };
         let blob = sign::seal(&me.keypair, Purpose::Beacon, me.cluster, &beacon);
         let others = roster.members().keys().copied().filter(|node| *node != me.id).collect();

@@ -1,4 +1,4 @@
-//! The last proven plan and the counter floors: what a new publisher starts from.
+//! The last proven plan: what a new publisher starts from.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ pub struct PlanNode {
 pub struct Publication {
     /// Digest of the current plan.
     pub plan_digest: [u8; 16],
-    /// Highest `n` (seconds, DESIGN 2.9) accepted per slot with the time period number it belongs to.
+    /// Highest `n` (seconds, DESIGN 2.9) known to be accepted per slot, with the time period number it belongs to.
     pub floors: BTreeMap<Slot, (u64, u32)>,
     /// The newest proven plan, if we proved one.
     pub proven: Option<ProvenPlan>,
@@ -56,20 +56,15 @@ struct Signed {
     plan: ProvenPlan,
 }
 
-/// The newest plan and floors known.
+/// The newest plan known.
 #[derive(Debug, Default)]
 pub(super) struct Plans {
     proven: Option<ProvenPlan>,
-    floors: BTreeMap<Slot, (u64, u32)>,
 }
 
 impl Plans {
     pub(super) fn proven(&self) -> Option<&ProvenPlan> {
         self.proven.as_ref()
-    }
-
-    pub(super) fn floors(&self) -> &BTreeMap<Slot, (u64, u32)> {
-        &self.floors
     }
 
     /// From our own disk: whoever proved it may have left since.
@@ -118,7 +113,6 @@ impl Plans {
 
     /// Takes what our own publication has achieved. True if a newer plan was proven and is to be pushed.
     pub(super) fn publish(&mut self, me: &Identity, items: &mut Items, publication: &Publication) -> bool {
-        self.raise_floors(&publication.floors);
         let Some(plan) = &publication.proven else { return false };
         let held = items.stamp(Key::Plan).map(Stamp::order);
         if held.is_some_and(|order| order >= (plan.epoch, plan.serial)) {
@@ -131,14 +125,6 @@ impl Plans {
         items.put(Key::Plan, Stamp::new(plan.epoch, plan.serial, &blob), blob);
         self.proven = Some(plan.clone());
         true
-    }
-
-    /// Floors only rise: (time period, n) per slot.
-    pub(super) fn raise_floors(&mut self, floors: &BTreeMap<Slot, (u64, u32)>) {
-        for (slot, floor) in floors {
-            let held = self.floors.entry(*slot).or_default();
-            *held = (*held).max(*floor);
-        }
     }
 }
 
@@ -183,14 +169,5 @@ mod tests {
         let blob = items.blob(Key::Plan).unwrap().1.to_vec();
         let accept = |seen| Plans::default().accept(&me, &roster, seen, &mut Items::default(), &blob);
         assert_eq!((accept(0), accept(1)), (Err(PeerError::EpochJump), Ok(())));
-    }
-
-    #[test]
-    fn floors_only_rise_within_and_across_periods() {
-        let mut plans = Plans::default();
-        for floor in [(7, 50), (7, 40), (6, 90)] {
-            plans.raise_floors(&BTreeMap::from([(Slot::First, floor)]));
-        }
-        assert_eq!(plans.floors().get(&Slot::First), Some(&(7, 50)));
     }
 }

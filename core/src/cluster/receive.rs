@@ -166,7 +166,6 @@ impl Cluster {
                         Message::Beacon(blob.to_vec()).send(to, out);
                     }
                 }
-                self.plans.raise_floors(&beacon.floors);
             }
             Heard::Rival(holder) => {
                 if age_ms == 0 {

@@ -77,7 +77,7 @@ pub struct View {
     pub alone_since: Option<Mono>,
     /// The newest proven plan known (ours, gossiped or from disk).
     pub proven: Option<ProvenPlan>,
-    /// Highest floors seen in beacons.
+    /// Counter floors as the newest beacon names them; publication knows which can be true, and remembers those.
     pub floors: BTreeMap<Slot, (u64, u32)>,
     /// After a stall: publish nothing now.
     pub hold_uploads: bool,
@@ -105,7 +105,7 @@ impl Cluster {
             members,
             alone_since: self.alone_since,
             proven: self.plans.proven().cloned(),
-            floors: self.plans.floors().clone(),
+            floors: self.lease.floors(),
             hold_uploads: self.stall.holds_uploads(now.mono),
             build_era: self.build_era,
             rival_until: self.lease.rival_until(now.mono),

@@ -35,7 +35,7 @@ pub(super) struct SlotUploads {
     pub(super) store: Vec<RelayFingerprint>,
     pub(super) targets: BTreeMap<RelayFingerprint, Target>,
     counters: Counters,
-    /// The highest `n` an HSDir accepted, those far ahead of the clock apart.
+    /// The highest `n` an HSDir accepted from us or another publisher, those far ahead of the clock apart.
     accepted: Option<u32>,
     built: Option<Built>,
     built_at: Option<Mono>,
@@ -101,6 +101,7 @@ impl SlotUploads {
         let highest = clock.n(self.origin).saturating_add(AHEAD_MAX_SECS).min(REVISION_N_MAX - 1);
         for (_, n) in view.floors.values().filter(|(period, n)| *period == self.period.number && *n <= highest) {
             self.counters.raise(*n);
+            self.accepted = self.accepted.max(Some(*n));
         }
     }
 

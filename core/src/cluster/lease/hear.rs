@@ -152,7 +152,6 @@ mod tests {
 
     use super::super::super::item::Items;
     use super::super::super::member::Members;
-    use super::super::super::plan::Plans;
     use super::super::super::rank::Ranks;
     use super::super::super::record::Records;
     use super::super::super::roster::{Roster, admit};
@@ -204,11 +203,11 @@ mod tests {
 
         fn hear(&mut self, ms: u64, signer: usize, beacon: &Beacon) -> Result<Heard, PeerError> {
             let blob = sign::seal(&self.ids[signer].keypair, Purpose::Beacon, CLUSTER, beacon);
-            let (members, plans, publication) = (Members::default(), Plans::default(), Publication::default());
+            let (members, publication) = (Members::default(), Publication::default());
             let me = &self.ids[0];
             let ranks = Ranks { me, roster: &self.roster, records: &self.records, members: &members };
-            let (items, plans, publication) = (&self.items, &plans, &publication);
-            let ctx = Context { ranks, items, plans, publication, generation: 3, durable: true };
+            let (items, publication) = (&self.items, &publication);
+            let ctx = Context { ranks, items, publication, generation: 3, durable: true };
             self.lease.hear(Mono::from_ms(ms), ctx, &blob, 0, &mut self.rng)
         }
     }
@@ -328,10 +327,10 @@ mod tests {
         let mut f = Fixture::new();
         let beacon = f.beacon(1, 6, 1);
         let blob = sign::seal(&f.ids[1].keypair, Purpose::Beacon, CLUSTER, &beacon);
-        let (members, plans, publication) = (Members::default(), Plans::default(), Publication::default());
+        let (members, publication) = (Members::default(), Publication::default());
         let ranks = Ranks { me: &f.ids[0], roster: &f.roster, records: &f.records, members: &members };
-        let (items, plans, publication) = (&f.items, &plans, &publication);
-        let ctx = Context { ranks, items, plans, publication, generation: 3, durable: true };
+        let (items, publication) = (&f.items, &publication);
+        let ctx = Context { ranks, items, publication, generation: 3, durable: true };
         f.lease.hear(Mono::from_ms(20_000), ctx, &blob, 3_000, &mut f.rng).unwrap();
         assert_eq!(f.lease.vacant_at(), Mono::from_ms(17_000).plus(TTL));
     }

@@ -6,7 +6,7 @@ use crate::merge::testing::point;
 use crate::onion::period::Slot;
 use crate::onion::revision::{REVISION_N_MAX, RevisionCounter};
 use crate::publish::Publisher;
-use crate::publish::testing::{World, counter, keys_of, poison, secs, view};
+use crate::publish::testing::{World, counter, keys_of, n, poison, secs, view};
 
 /// How many HSDirs of `slot` hold the plan of nine points.
 fn holding(world: &World, slot: Slot) -> usize {
@@ -116,6 +116,25 @@ fn a_floor_that_no_honest_clock_can_have_shown_is_not_heeded() {
     assert_eq!(world.listed().len(), 8);
     let of_second = world.hsdirs.seen.iter().filter(|seen| seen.descriptor.period == world.period(Slot::Second));
     assert!(of_second.map(|seen| seen.descriptor.revision).all(|revision| revision <= limit));
+}
+
+#[test]
+fn a_true_floor_is_remembered_whatever_false_ones_come_after_it() {
+    let mut world = World::new(30);
+    world.view().role = Role::Follower;
+    world.run(core::time::Duration::from_millis(1));
+    let (period, n) = (world.period(Slot::First).number, n(&world, Slot::First, 8));
+    let stored = counter(&mut world, Slot::First, 8);
+    for floor in [(period, n), (period, REVISION_N_MAX - 1), (period + 1_000, 5), (period, n - 5)] {
+        world.view().floors = [(Slot::First, floor)].into();
+        world.run(core::time::Duration::from_millis(1));
+    }
+    assert_eq!(world.publisher().publication().floors, [(Slot::First, (period, n))].into(), "and told to others");
+    world.view().floors.clear();
+    world.view().role = Role::Holder { epoch: 2 };
+    world.run(core::time::Duration::from_millis(500));
+    let mut first = world.hsdirs.seen.iter().filter(|seen| seen.descriptor.period == world.period(Slot::First));
+    assert!(first.clone().count() >= 8 && first.all(|seen| seen.descriptor.revision > stored));
 }
 
 #[test]
