@@ -5,6 +5,7 @@
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
+use rustbalance_core::cluster::Role;
 use rustbalance_testing::sim::check::{CONVERGE_MS, plan_complete};
 use rustbalance_testing::sim::fault::{Fault, Lie, UploadFault};
 use rustbalance_testing::sim::world::{Options, World};
@@ -31,11 +32,11 @@ fn options() -> Options {
     }
 }
 
-/// All but [`Lie::HighEpoch`]: who misses one does not believe the claims that follow it.
-const LIES: [Lie; 8] = [
+const LIES: [Lie; 9] = [
     Lie::ForgedRecord,
     Lie::ForeignPoints,
     Lie::AbsurdEpoch,
+    Lie::HighEpoch,
     Lie::AbsurdFloors,
     Lie::Flood,
     Lie::Replay,
@@ -125,8 +126,8 @@ fn of_kind(kind: u64, rng: &mut ChaCha20Rng) -> Fault {
     }
 }
 
-fn run(seed: u64, log: bool) -> World {
-    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+/// The first machines have joined, and are published.
+fn formed(seed: u64, log: bool) -> World {
     let mut world = World::new(seed, NODES + 1, options());
     world.log = log.then(Vec::new);
     world.found();
@@ -135,6 +136,12 @@ fn run(seed: u64, log: bool) -> World {
         world.join(joiner, 0);
     }
     world.run_for(CONVERGE_MS + 10_000);
+    world
+}
+
+fn run(seed: u64, log: bool) -> World {
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    let mut world = formed(seed, log);
     world.turmoil = true;
     let allowed = rng.next_u64() | (1 << 2) | (1 << 20);
     for _ in 0..40 {
@@ -168,4 +175,35 @@ fn whatever_struck_everything_converges_once_it_is_healed() {
         }
     }
     assert!(failed.is_empty(), "seeds {failed:?}");
+}
+
+#[test]
+fn who_was_away_while_epochs_jumped_follows_them_all_the_same() {
+    for (seed, is_dead) in [(0, true), (1, false), (2, true), (3, false)] {
+        let mut world = formed(seed, false);
+        let followers: Vec<_> = (0..NODES).filter(|node| world.nodes[*node].role == Role::Follower).collect();
+        let (away, liar) = (followers[0], followers[1]);
+        let others = (0..NODES).filter(|node| *node != away).collect();
+        world.strike(&if is_dead {
+            Fault::Kill { node: away }
+        } else {
+            Fault::Partition { left: vec![away], right: others }
+        });
+        for _ in 0..3 {
+            world.run_for(6_000);
+            world.strike(&Fault::Lie { node: liar, lie: Lie::HighEpoch });
+        }
+        world.run_for(15_000);
+        world.strike(&Fault::Heal);
+        world.strike(&Fault::StartAll);
+        world.run_for(CONVERGE_MS + 40_000);
+        assert_eq!(world.violation, None, "seed {seed}");
+        let epoch = world.nodes.iter().find_map(|node| match node.role {
+            Role::Holder { epoch } => Some(epoch),
+            Role::Follower | Role::Alone => None,
+        });
+        // Who is parted says what liars repeat, too.
+        let jumps = if is_dead { 3 } else { 1 };
+        assert!(epoch > Some(jumps << 20), "{jumps} jumps were believed: {epoch:?}");
+    }
 }

@@ -11,8 +11,10 @@
 
 mod claim;
 mod hear;
+mod reach;
 
 pub(super) use self::hear::Heard;
+use self::reach::Reach;
 
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -100,6 +102,7 @@ pub(super) struct Lease {
     newest: Option<Seen>,
     /// Newest epoch seen or claimed.
     epoch_max: u64,
+    reach: Reach,
     /// After a restart we claim nothing before this.
     listen_until: Mono,
     /// After a stall nothing expires before this.
@@ -126,6 +129,7 @@ impl Lease {
             state: State::Following,
             newest: None,
             epoch_max,
+            reach: Reach::new(now, epoch_max),
             listen_until: now.plus(TTL).plus(LISTEN_EXTRA),
             grace_until: Mono::default(),
             not_before: Mono::default(),
@@ -247,6 +251,7 @@ impl Lease {
     pub(super) fn tick(&mut self, now: Mono, ctx: Context<'_>, rng: &mut Rng, out: &mut Outbox) -> bool {
         let own = ctx.ranks.records.own();
         self.eligible_since = own.eligible.then(|| self.eligible_since.unwrap_or(now));
+        self.reach.follow(now, self.epoch_max);
         match self.state {
             State::Following => self.follow(now, ctx, rng, out),
             State::Asking { since, repeated } => self.ask_on(now, ctx, since, repeated, rng, out),

@@ -35,7 +35,7 @@ pub enum PeerError {
     Stale,
     /// A beacon that reached us before by another path. Expected: floods overlap.
     Duplicate,
-    /// An epoch more than 2^20 ahead of all seen before, or a token generation more than 2^16.
+    /// An epoch further ahead than is believed now, or a token generation more than 2^16 ahead.
     EpochJump,
     /// The roster has no room for another node, or an entry for another tombstone.
     Full,
@@ -167,6 +167,7 @@ impl Cluster {
                     }
                 }
             }
+            Heard::TooFarAhead => {}
             Heard::Rival(holder) => {
                 if age_ms == 0 {
                     self.members.heard(now.mono, holder, out);

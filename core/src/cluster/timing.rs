@@ -23,7 +23,8 @@ pub const RANK_STEP: Duration = Duration::from_millis(400);
 pub const RANK_MAX: u32 = 8;
 /// Random part of the back-off, milliseconds, exclusive.
 pub const JITTER_MS: u64 = 100;
-/// An epoch further ahead than this of all seen before is an error or an attack, not a takeover.
+/// An epoch further ahead than this of all seen before is an error or an attack, not a takeover. It is believed all the
+/// same if the cluster goes on from there, but this many more a beat at most: epochs last for 2^44 beats, 280,000 years.
 pub const EPOCH_JUMP_MAX: u64 = 1 << 20;
 /// Peers a new beacon is forwarded to. One beacon then misses at most 8 % of the nodes of a large cluster where 10 % of
 /// the datagrams are lost, six in a row miss one in four million, and who missed them asks before it claims. With four

@@ -3,7 +3,7 @@
 use super::super::PeerError;
 use super::super::beacon::Beacon;
 use super::super::sign::{Purpose, Unverified};
-use super::super::timing::{EPOCH_JUMP_MAX, RELEASE_SENDS, RIVAL, RIVAL_GRACE};
+use super::super::timing::{RELEASE_SENDS, RIVAL, RIVAL_GRACE};
 use super::super::wire::Message;
 use super::{Context, Lease, Seen, State, jitter};
 use crate::id::NodeId;
@@ -19,6 +19,8 @@ pub(in super::super) enum Heard {
     Newest(Beacon),
     /// A living rival with a lower lease; whoever sent it should hear of the higher one.
     Rival(NodeId),
+    /// Its epoch is too far ahead to be believed yet.
+    TooFarAhead,
 }
 
 impl Lease {
@@ -43,12 +45,18 @@ impl Lease {
         if !claim.is_within_bounds() {
             return Err(PeerError::Malformed);
         }
-        if claim.epoch > self.epoch_max.saturating_add(EPOCH_JUMP_MAX) {
+        let is_believed = self.reach.believes(claim.epoch);
+        if !is_believed && !self.reach.may_grow(now) {
             return Err(PeerError::EpochJump);
         }
         // Older generations are heard, and lose against newer ones: who sends them is a member still.
         if claim.generation > ctx.generation {
             return Err(PeerError::NewGeneration);
+        }
+        if !is_believed {
+            sealed.verify(holder, Purpose::Beacon, ctx.ranks.me.cluster).ok_or(PeerError::BadSignature)?;
+            self.reach.grow(now);
+            return Ok(Heard::TooFarAhead);
         }
         if let Some(seen) = self.newest.as_mut().filter(|_| is_broken(Rule::RenewByNewerOnly)) {
             (seen.at, seen.renewed_at) = (now, now);
@@ -157,7 +165,7 @@ mod tests {
     use super::super::super::roster::{Roster, admit};
     use super::super::super::sign;
     use super::super::super::tests::{CLUSTER, identity};
-    use super::super::super::timing::TTL;
+    use super::super::super::timing::{EPOCH_JUMP_MAX, TTL};
     use super::super::super::{Identity, Publication};
     use super::*;
     use crate::id::WgPublicKey;
@@ -233,6 +241,20 @@ mod tests {
         assert_eq!(f.hear(0, 1, &far), Err(PeerError::EpochJump));
         assert_eq!(f.lease.epoch_max(), 5);
         assert!(f.hear(0, 1, &most).is_ok());
+    }
+
+    #[test]
+    fn a_jump_too_far_is_believed_once_it_was_told_for_as_many_beats() {
+        let mut f = Fixture::new();
+        let (far, forged) = (f.beacon(1, 6 + 3 * EPOCH_JUMP_MAX, 1), f.beacon(2, 6 + 3 * EPOCH_JUMP_MAX, 1));
+        assert_eq!(f.hear(500, 1, &forged), Err(PeerError::BadSignature), "of this nobody learns anything");
+        for ms in [500, 1_000] {
+            assert_eq!(f.hear(ms, 1, &far), Ok(Heard::TooFarAhead));
+            assert_eq!(f.hear(ms + 499, 1, &far), Err(PeerError::EpochJump));
+        }
+        assert_eq!(f.hear(1_500, 1, &far), Ok(Heard::TooFarAhead));
+        assert_eq!((f.lease.epoch_max(), f.lease.newest()), (5, (0, 0)));
+        assert_eq!(f.hear(1_501, 1, &far), Ok(Heard::Newest(far.clone())));
     }
 
     #[test]
