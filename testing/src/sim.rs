@@ -10,26 +10,41 @@
 //! * `liar` says what is not so.
 //! * [`fault::Fault`] is all that can go wrong, `strike` is how it does, [`trouble`] what lasts.
 //!
-//! [`scale`] measures what large clusters cost. After every step each invariant in [`check`] looks at what has changed in the world.
+//! [`scale`] measures what large clusters cost. After every step each invariant in [`check`] looks at what has changed in
+//! the world.
+//!
+//! [`scenario`] tells stories, [`schedule`] draws the faults of one of them up front, and [`minimise`] shortens them;
+//! [`campaign`] runs many seeds. A [`witness`] looks on from outside: [`history`] is drawn by [`svg`], [`mark`]s say
+//! which situations were reached, [`measure`] and [`traffic`] what it took, and [`summary`] adds all of it up.
 
 mod admission;
+pub mod campaign;
 pub mod check;
 pub mod clients;
 pub mod clock;
 pub mod fault;
+pub mod history;
 pub mod hsdirs;
 pub mod layout;
 mod liar;
 pub mod machine;
+pub mod mark;
+pub mod measure;
 pub mod mesh;
+pub mod minimise;
 pub mod network;
 mod perform;
 mod queue;
 pub mod scale;
 pub mod scenario;
+pub mod schedule;
 mod strike;
+pub mod summary;
+pub mod svg;
 pub mod tor;
 mod tors;
+pub mod traffic;
 pub mod trouble;
 mod tunnel;
+pub mod witness;
 pub mod world;

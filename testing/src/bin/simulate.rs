@@ -1,82 +1,227 @@
-//! Replays or searches seeds in the cluster simulator.
+//! Runs, replays, shortens and draws seeds of the cluster simulator.
 
+#![expect(clippy::print_stdout, reason = "this program's purpose is to print")]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Instant;
 
+use anyhow::{Context as _, Result, bail};
 use clap::Parser;
-use rustbalance_testing::sim::scenario::{ALL, Outcome, Scenario};
+use rustbalance_testing::sim::campaign::{Job, run_all, threads};
+use rustbalance_testing::sim::mark::Mark;
+use rustbalance_testing::sim::minimise::Regression;
+use rustbalance_testing::sim::scenario::{ALL, Outcome, Run, Scenario};
+use rustbalance_testing::sim::summary::Tally;
+use rustbalance_testing::sim::svg;
 
-/// Runs stories of a cluster under seeds; exits 1 at a violation.
+/// Runs stories of a cluster under seeds, in a world of virtual time.
+///
+/// Exit status: 0 all went well, 2 wrong usage, 3 something happened that must never happen, 4 something did not happen
+/// in time, 5 a situation that the campaign must reach was not reached, 6 a panic.
 #[derive(Parser)]
 #[command(name = "simulate")]
 struct Arguments {
-    /// Which story; all if not given.
+    /// Which story; all but the long ones if not given.
     #[arg(long, value_parser = ALL.map(|scenario| scenario.name))]
     scenario: Option<String>,
-    /// Replay this one seed and print its trace.
-    #[arg(long, conflicts_with = "seeds")]
+    /// Run this one seed and print what it drew.
+    #[arg(long, conflicts_with_all = ["seeds", "from"])]
     seed: Option<u64>,
     /// Run this many seeds.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// The first of them.
     #[arg(long, default_value_t = 0)]
     from: u64,
+    /// Machines in the cluster, instead of what the story or the seed says.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(2..=1000))]
+    nodes: Option<u64>,
+    /// Simulated minutes, of stories that can be longer or shorter.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    minutes: Option<u64>,
+    /// Datagrams lost, per cent.
+    #[arg(long, value_parser = percent)]
+    loss: Option<u64>,
+    /// In the week, now and then all datagrams are lost for so many milliseconds.
+    #[arg(long)]
+    burst: Option<u64>,
+    /// Replay the faults in this file, as `--minimise` writes it, instead of those that the seed draws.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["scenario", "seed", "seeds", "from", "nodes", "minutes"])]
+    schedule: Option<PathBuf>,
     /// One JSON object a seed and one in summary.
     #[arg(long)]
     json: bool,
+    /// Print everything that happens, line by line.
+    #[arg(long)]
+    trace: bool,
+    /// Draw the last run.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Shorten the faults of the seed as long as the same goes wrong, and write them to the file.
+    #[arg(long, value_name = "FILE", requires = "seed", num_args = 0..=1, default_missing_value = "regression.json")]
+    minimise: Option<PathBuf>,
+    /// Seeds that run at the same time.
+    #[arg(long, default_value_t = threads())]
+    threads: usize,
+    /// Name the stories, and what a campaign of each must reach.
+    #[arg(long)]
+    list: bool,
 }
 
-#[expect(clippy::print_stdout, reason = "this program's purpose is to print")]
-fn main() {
+/// Per cent on the command line, per thousand inside.
+fn percent(text: &str) -> Result<u64, String> {
+    match text.parse::<f64>() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok((percent * 10.0).round() as u64),
+        Ok(_) | Err(_) => Err("from 0 to 100".to_owned()),
+    }
+}
+
+/// Exit statuses but 0 and the 2 of wrong usage, the worse the higher.
+mod status {
+    pub const SAFETY: u8 = 3;
+    pub const LIVENESS: u8 = 4;
+    pub const MISSED: u8 = 5;
+    pub const CRASH: u8 = 6;
+}
+
+fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
-    let chosen = ALL.iter().filter(|scenario| arguments.scenario.as_ref().is_none_or(|name| name == scenario.name));
-    let mut violations = 0;
-    for scenario in chosen {
-        let seeds = arguments.seed.map_or(arguments.from..arguments.from + arguments.seeds, |seed| seed..seed + 1);
-        let since = Instant::now();
-        let outcomes: Vec<Outcome> = seeds.map(|seed| run(scenario, seed, &arguments)).collect();
-        violations += outcomes.iter().filter(|outcome| outcome.violation.is_some()).count();
-        println!("{}", summary(scenario, &outcomes, since, arguments.json));
+    if arguments.list {
+        list();
+        return Ok(ExitCode::SUCCESS);
     }
-    std::process::exit(i32::from(violations > 0));
+    if let Some(file) = &arguments.minimise {
+        return minimise(&arguments, file);
+    }
+    let campaigns = campaigns(&arguments)?;
+    let (since, mut total, mut missed) = (Instant::now(), Tally::default(), Vec::new());
+    for (scenario, jobs) in &campaigns {
+        let (since, tally) = (Instant::now(), campaign(&arguments, jobs)?);
+        let missed_here = tally.missed(scenario);
+        print(&arguments, &tally, scenario.name, &missed_here, since);
+        total.merge(&tally);
+        missed.extend(missed_here);
+    }
+    if campaigns.len() > 1 {
+        print(&arguments, &total, "all", &missed, since);
+    }
+    Ok(ExitCode::from(match &total {
+        total if total.crashes > 0 => status::CRASH,
+        total if total.safety > 0 => status::SAFETY,
+        total if total.liveness > 0 => status::LIVENESS,
+        _ if !missed.is_empty() => status::MISSED,
+        _ => 0,
+    }))
 }
 
-#[expect(clippy::print_stdout, reason = "this program's purpose is to print")]
-fn run(scenario: &Scenario, seed: u64, arguments: &Arguments) -> Outcome {
-    let mut outcome = scenario.run(seed, arguments.seed.is_some() && !arguments.json);
-    outcome.log.drain(..).for_each(|line| println!("{line}"));
+fn list() {
+    for scenario in &ALL {
+        println!("{}: {}", scenario.name, scenario.about);
+        for (mark, seeds) in scenario.marks {
+            println!("    within {seeds} seeds: {}", mark.about());
+        }
+    }
+}
+
+/// What is to be run, by story.
+fn campaigns(arguments: &Arguments) -> Result<Vec<(&'static Scenario, Vec<Job>)>> {
+    if let Some(file) = &arguments.schedule {
+        let (scenario, run) = read(file)?;
+        let run = Run { trace: arguments.trace, ..run };
+        return Ok(vec![(scenario, vec![Job { scenario, run }])]);
+    }
+    let is_chosen = |scenario: &&Scenario| match &arguments.scenario {
+        Some(name) => name == scenario.name,
+        None => !scenario.is_long,
+    };
+    let seeds = || arguments.seed.map_or(arguments.from..arguments.from + arguments.seeds, |seed| seed..seed + 1);
+    let jobs = |scenario| seeds().map(|seed| Job { scenario, run: run(arguments, seed) }).collect();
+    Ok(ALL.iter().filter(is_chosen).map(|scenario| (scenario, jobs(scenario))).collect())
+}
+
+fn run(arguments: &Arguments, seed: u64) -> Run {
+    Run {
+        seed,
+        nodes: arguments.nodes.map(|nodes| nodes as usize),
+        minutes: arguments.minutes,
+        loss_permille: arguments.loss,
+        burst_ms: arguments.burst,
+        schedule: None,
+        trace: arguments.trace,
+    }
+}
+
+fn read(file: &PathBuf) -> Result<(&'static Scenario, Run)> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let regression: Regression = serde_json::from_str(&text).with_context(|| format!("in {}", file.display()))?;
+    let scenario = Scenario::named(&regression.scenario).context("no story of that name")?;
+    Ok((scenario, regression.run()))
+}
+
+fn campaign(arguments: &Arguments, jobs: &[Job]) -> Result<Tally> {
+    let (mut tally, mut last) = (Tally::default(), None);
+    run_all(jobs, arguments.threads, |job, end| {
+        if !arguments.json
+            && let Some(complaint) = job.complaint(&end)
+        {
+            println!("{complaint}");
+        }
+        match end {
+            Ok(outcome) => {
+                tally.add(&outcome);
+                show(arguments, job, &outcome);
+                last = Some(outcome);
+            }
+            Err(panic) => {
+                tally.add_crash();
+                if arguments.json {
+                    let (scenario, seed) = (job.scenario.name, job.run.seed);
+                    println!("{}", serde_json::json!({ "scenario": scenario, "seed": seed, "panic": panic }));
+                }
+            }
+        }
+    });
+    if let Some((file, outcome)) = arguments.svg.as_ref().zip(last) {
+        std::fs::write(file, svg::draw(&outcome)).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(tally)
+}
+
+/// What is printed of one seed.
+fn show(arguments: &Arguments, job: &Job, outcome: &Outcome) {
     if arguments.json {
-        println!("{}", serde_json::to_string(&outcome).expect("plain values"));
-    } else if let Some(violation) = &outcome.violation {
-        println!("{} seed {seed} {violation}\n  replay: {}", scenario.name, outcome.replay());
+        println!("{}", serde_json::to_string(outcome).expect("plain values"));
+        return;
     }
-    outcome
+    outcome.log.iter().for_each(|line| println!("{line}"));
+    if arguments.seed.is_some() || arguments.schedule.is_some() {
+        println!("{} seed {}: {}", job.scenario.name, job.run.seed, outcome.drawn);
+        print!("{}", outcome.schedule);
+        let reached: Vec<String> = outcome.marks.iter().copied().map(Mark::name).collect();
+        println!("  reached: {}", reached.join(", "));
+        println!("  trace {}, {} steps", outcome.trace, outcome.steps);
+    }
 }
 
-fn summary(scenario: &Scenario, outcomes: &[Outcome], since: Instant, json: bool) -> String {
-    let sorted = |of: fn(&Outcome) -> &Vec<u64>| {
-        let mut all: Vec<u64> = outcomes.iter().flat_map(of).copied().collect();
-        all.sort_unstable();
-        [50, 99, 100].map(|percent| all.get(all.len().saturating_sub(1) * percent / 100).copied())
-    };
-    let (takeover, healed) = (sorted(|outcome| &outcome.takeovers_ms), sorted(|outcome| &outcome.healed_ms));
-    let violations = outcomes.iter().filter(|outcome| outcome.violation.is_some()).count();
-    let steps: u64 = outcomes.iter().map(|outcome| outcome.steps).sum();
-    let simulated = outcomes.iter().map(|outcome| outcome.simulated_ms).sum::<u64>() / 1000;
-    let wall = since.elapsed().as_secs_f64();
-    if json {
-        return serde_json::json!({
-            "scenario": scenario.name, "seeds": outcomes.len(), "violations": violations, "steps": steps,
-            "simulated_seconds": simulated, "wall_seconds": wall, "takeover_p50_p99_max_ms": takeover,
-            "healed_p50_p99_max_ms": healed,
-        })
-        .to_string();
+fn print(arguments: &Arguments, tally: &Tally, name: &str, missed: &[Mark], since: Instant) {
+    let summary = tally.summary(name, missed.to_vec(), since.elapsed().as_secs_f64());
+    if arguments.json {
+        println!("{}", serde_json::to_string(&summary).expect("plain values"));
+    } else {
+        println!("{summary}");
     }
-    let times = |name: &str, times: [Option<u64>; 3]| match times {
-        [Some(p50), Some(p99), Some(max)] => format!("; {name} p50 {p50} ms, p99 {p99} ms, max {max} ms"),
-        _ => String::new(),
+}
+
+fn minimise(arguments: &Arguments, file: &PathBuf) -> Result<ExitCode> {
+    let name = arguments.scenario.as_deref().unwrap_or("chaos");
+    let scenario = Scenario::named(name).context("no story of that name")?;
+    let run = run(arguments, arguments.seed.context("--minimise needs --seed")?);
+    let Some(regression) = Regression::found(scenario, &run) else {
+        bail!("{name} seed {} goes well: there is nothing to shorten", run.seed);
     };
-    let (name, seeds) = (scenario.name, outcomes.len());
-    let times = times("takeover", takeover) + &times("healed", healed);
-    format!("{name}: {seeds} seeds, {violations} violations, {simulated} s simulated in {wall:.0} s{times}")
+    let text = serde_json::to_string_pretty(&regression).expect("plain values");
+    std::fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))?;
+    println!("{}\n{}written to {}", regression.showed, regression.schedule, file.display());
+    Ok(ExitCode::SUCCESS)
 }

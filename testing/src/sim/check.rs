@@ -13,6 +13,8 @@ pub mod plan_complete;
 mod poisoned;
 mod stale_build;
 
+pub(super) use self::never_poorer::is_minority;
+use super::layout::Layout;
 use super::world::{Changes, World};
 
 /// "Calm" means no fault for this long, milliseconds: everything must have converged.
@@ -27,6 +29,7 @@ pub struct Checks {
     settled: bool,
     published: bool,
     bounds: bounds::Bounds,
+    one_publisher: one_publisher::OnePublisher,
     dead_points: dead_points::DeadPoints,
     stale_build: stale_build::StaleBuild,
 }
@@ -40,10 +43,19 @@ impl Checks {
         if (calm && !self.calm) || (settled && !self.settled) || (published && !self.published) {
             world.changed = Changes { sender: world.changed.sender, ..Changes::ALL };
         }
+        if settled && !self.settled {
+            world.nodes.iter_mut().for_each(|node| node.clock_moved = false);
+        }
         if calm && !self.calm {
             self.calm_at = world.now;
         }
         (self.calm, self.settled, self.published) = (calm, settled, published);
+        self.never(world)?;
+        self.in_time(world, &layout).inspect_err(|_| world.is_late = true)
+    }
+
+    /// What must never happen.
+    fn never(&mut self, world: &mut World) -> Result<(), String> {
         let changed = world.changed;
         self.bounds.check(world)?;
         if changed.roles {
@@ -52,20 +64,23 @@ impl Checks {
         if changed.native || changed.machines {
             native::check(world)?;
         }
-        if changed.roles || changed.machines || changed.points {
-            one_publisher::check(world)?;
-        }
         if let Some(taken) = world.taken.take() {
             counters::check(world, &taken)?;
             never_poorer::check(world, &taken)?;
         }
-        self.stale_build.check(world)?;
-        self.dead_points.check(world, &layout)?;
-        if calm {
-            poisoned::check(world, &layout, self.calm_at)?;
+        self.stale_build.check(world)
+    }
+
+    /// What must have come about in calm.
+    fn in_time(&mut self, world: &mut World, layout: &Layout) -> Result<(), String> {
+        let changed = world.changed;
+        self.one_publisher.check(world)?;
+        self.dead_points.check(world, layout)?;
+        if self.calm {
+            poisoned::check(world, layout, self.calm_at)?;
         }
         clients::check(world)?;
-        if published && (changed.stored || changed.machines || changed.points) {
+        if self.published && (changed.stored || changed.machines || changed.points) {
             plan_complete::missing(world).map_or(Ok(()), Err)?;
         }
         Ok(())
@@ -90,6 +105,6 @@ pub(super) fn is_calm_since(world: &World, at: u64) -> bool {
 }
 
 /// True if besides all live nodes can talk to each other.
-fn is_calm(world: &World) -> bool {
+pub(super) fn is_calm(world: &World) -> bool {
     is_settled(world) && world.cut.is_empty()
 }

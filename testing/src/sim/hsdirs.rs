@@ -124,6 +124,11 @@ impl HsDirs {
         decoded
     }
 
+    /// The counter that `relay` holds for the period that `text` is of.
+    pub fn revision(&self, relay: RelayFingerprint, text: &str) -> Option<u64> {
+        self.get(relay, blinded_key(text)?).map(|stored| stored.revision.0)
+    }
+
     /// What `relay` holds under `blind`.
     pub fn get(&self, relay: RelayFingerprint, blind: HsBlindId) -> Option<&Stored> {
         self.stored.get(&(relay, blind))

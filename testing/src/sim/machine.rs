@@ -45,6 +45,8 @@ pub struct SimNode {
     pub role: Role,
     /// Its clocks.
     pub clock: Clock,
+    /// Its clocks were set, stood still or ran wrong since all was last well.
+    pub clock_moved: bool,
     /// Since when it runs or is dead, milliseconds of true time.
     pub since: u64,
     /// Datagrams sent in the current second of true time, and that second.
@@ -57,6 +59,8 @@ pub struct SimNode {
     pub epoch_seen: u64,
     /// Admitted, and has not left.
     pub is_member: bool,
+    /// Its priority as publisher, from its next start on; lower is preferred.
+    pub priority: u8,
     /// The operator's application.
     pub target: TargetHealth,
     /// Keys of points it had, and when it lost them: nobody may list them for long.
@@ -106,12 +110,14 @@ impl SimNode {
             tor: TorModel::new(master, 0, ChaCha20Rng::from_seed(key_seed)),
             role: Role::Follower,
             clock: Clock::new(rng.next_u64() % 10_000_000, skew_ms),
+            clock_moved: false,
             since: 0,
             sent: (0, 0),
             traffic: Traffic::default(),
             woke_at: 0,
             epoch_seen: 0,
             is_member: false,
+            priority: 100,
             target: TargetHealth::Up,
             past_points: Vec::new(),
             disk: BTreeMap::new(),
@@ -170,7 +176,7 @@ impl SimNode {
             cluster,
             genesis,
             token: ClusterToken::new(self.token),
-            priority: 100,
+            priority: self.priority,
             weight: 100,
             contact: Some(name.clone()),
             name,

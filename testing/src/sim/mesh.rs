@@ -8,6 +8,7 @@ use rustbalance_core::{Input, NodeId, Peer};
 
 use super::queue::Happening;
 use super::tunnel::{Body, Tunnel};
+use super::witness::Sight;
 use super::world::World;
 
 /// What travels from one address to another.
@@ -144,6 +145,7 @@ impl World {
     /// Through the tunnel, whether the daemon said it or a liar in its name.
     pub(super) fn send_through(&mut self, index: usize, to: NodeId, bytes: Arc<[u8]>) {
         if let Some(who) = self.names.get(&to).copied() {
+            self.see(index, &Sight::Sends { to: who as usize, bytes: &bytes });
             self.with_tunnel(index, who, |tunnel, world, out| {
                 tunnel.send(world.now, bytes, &mut world.handshakes, out);
             });

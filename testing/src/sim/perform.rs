@@ -3,9 +3,12 @@
 use std::hash::Hasher as _;
 
 use rustbalance_core::cluster::PeerError;
-use rustbalance_core::{ControlInput, Durable, EffectError, EffectId, Event, Input, Node, Output, Rejected, TorId};
+use rustbalance_core::{
+    ControlInput, Durable, EffectError, EffectId, Event, Input, Node, NodeId, Output, Rejected, TorId,
+};
 
 use super::queue::{Happening, Told};
+use super::witness::Sight;
 use super::world::World;
 
 impl World {
@@ -16,6 +19,7 @@ impl World {
         let rejected = core.handle(clock, input).err();
         if let Some(rejected) = rejected.filter(|rejected| *rejected != Rejected::Peer(PeerError::Duplicate)) {
             self.rejected += 1;
+            self.see(index, &Sight::Rejects(&rejected));
             self.note(|| format!("{index} rejects {rejected:?}"));
         }
         self.drain(index);
@@ -80,17 +84,31 @@ impl World {
                 let delay = 1 + self.draw(self.options.disk_ms_max.max(self.nodes[index].disk_ms));
                 self.push(index, delay, Happening::Persisted { id, record });
             }
-            Output::Event(Event::Role(role)) => {
-                self.nodes[index].role = role;
-                self.changed.roles = true;
+            Output::Event(event) => {
+                match &event {
+                    Event::Role(role) => {
+                        self.nodes[index].role = *role;
+                        self.changed.roles = true;
+                    }
+                    Event::Left(node) => self.has_left(*node),
+                    _ => {}
+                }
+                self.see(index, &Sight::Says(&event));
             }
             Output::Token(token) => self.nodes[index].token = *token.expose_secret(),
             Output::Stopped(_) => {
                 self.nodes[index].is_member = !self.nodes[index].is_leaving;
                 self.kill(index);
             }
-            Output::Event(_) => {}
             Output::Peers(peers) => self.set_peers(index, &peers),
+        }
+    }
+
+    /// One member knows that another has left: the others will, even if that one dies before it has told them all.
+    fn has_left(&mut self, node: NodeId) {
+        if let Some(who) = self.names.get(&node) {
+            self.nodes[*who as usize].is_member = false;
+            self.changed.machines = true;
         }
     }
 

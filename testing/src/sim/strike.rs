@@ -9,6 +9,7 @@ use rustbalance_core::Command;
 
 use super::fault::Fault;
 use super::machine::SimNode;
+use super::witness::Sight;
 use super::world::World;
 
 impl World {
@@ -17,6 +18,7 @@ impl World {
         if !self.makes_sense(fault) {
             return;
         }
+        self.see(0, &Sight::Strikes(fault));
         match *fault {
             Fault::Kill { node } => self.kill(node),
             Fault::Start { node } => self.start(node),

@@ -12,6 +12,7 @@ use super::fault::UploadFault;
 use super::hsdirs::Refused;
 use super::queue::{Happening, Told, TorHappening};
 use super::tor::{Effect, TorModel};
+use super::witness::{Sight, Upload};
 use super::world::{POINTS, Taken, World};
 
 /// A descriptor follows its circuits so much later, milliseconds.
@@ -107,6 +108,7 @@ impl World {
                     let mut hasher = DefaultHasher::new();
                     hasher.write(text.as_bytes());
                     self.posted = Some((index, hasher.finish()));
+                    self.see(index, &Sight::Posts { text: &text });
                     let delay = 100 + self.draw(200);
                     self.tor_after(index, delay, TorHappening::Upload { relay, text });
                 }
@@ -202,8 +204,12 @@ impl World {
     fn store(&mut self, index: usize, relay: RelayFingerprint, text: &Arc<str>) -> Option<&'static str> {
         let (service, wall) = (self.service, self.wall());
         let layout = self.layout();
+        let stored = self.hsdirs.revision(relay, text);
         let result = self.hsdirs.upload(self.now, relay, text, service, &layout, wall);
         self.note(|| format!("{index} uploads to {relay}: {:?}", result.as_ref().map(|_| ())));
+        let points = result.as_ref().ok().map(|accepted| &*accepted.stored.points);
+        let revision = rustbalance_core::hsdesc::peek_revision(text.as_bytes()).map_or(0, |revision| revision.0);
+        self.see(index, &Sight::Uploads(Upload { points, revision, stored }));
         match result {
             Ok(accepted) => {
                 self.taken = Some(Taken::new(index, relay, &accepted));
@@ -220,6 +226,7 @@ impl World {
     }
 
     fn fetch(&mut self, index: usize, relay: RelayFingerprint) {
+        self.see(index, &Sight::Fetches);
         let layout = self.layout();
         let blind = layout.current().blind;
         let text = self.hsdirs.get(relay, blind).map(|stored| stored.text.clone());

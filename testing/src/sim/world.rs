@@ -24,6 +24,7 @@ use super::network::TorNetwork;
 use super::queue::{Happening, Queue, Waits};
 use super::trouble::Trouble;
 use super::tunnel::{Body, Handshakes};
+use super::witness::{Sight, Witness};
 
 /// Introduction points per node.
 pub const POINTS: usize = 3;
@@ -140,12 +141,16 @@ pub struct World {
     pub posted: Option<(usize, u64)>,
     /// First violation, if any.
     pub violation: Option<String>,
+    /// It is one of something that should have come about by then.
+    pub is_late: bool,
     /// Steps taken.
     pub steps: u64,
     /// Rejected inputs.
     pub rejected: u64,
     /// Readable trace, kept when asked for.
     pub log: Option<Vec<String>>,
+    /// Who looks on, if anyone.
+    pub witness: Option<Box<Witness>>,
     /// Links that do not work.
     pub cut: Cut,
     /// Other lasting faults.
@@ -196,9 +201,11 @@ impl World {
             taken: None,
             posted: None,
             violation: None,
+            is_late: false,
             steps: 0,
             rejected: 0,
             log: None,
+            witness: None,
             cut: Cut::new(count),
             trouble: Trouble::default(),
             clients: Clients::new(seed),
@@ -265,6 +272,7 @@ impl World {
         self.calm_since = self.calm_since.max(self.now + ms);
         self.faults += 1;
         self.note(|| format!("--- {what}"));
+        self.see(0, &Sight::Befell(what));
     }
 
     /// Notes a violation, unless there was one before.

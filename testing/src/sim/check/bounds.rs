@@ -40,7 +40,10 @@ impl Bounds {
             {
                 self.last_epoch = epoch;
                 self.gained += 1;
-                if is_calm(world) {
+                let is_handed_over = world.nodes.iter().any(|other| {
+                    matches!(other.role, Role::Holder { .. }) && other.is_live() && other.priority > node.priority
+                });
+                if is_calm(world) && !world.changed.everything && !is_handed_over {
                     return Err(format!("{index} took the lease in calm, epoch {epoch}"));
                 }
             }

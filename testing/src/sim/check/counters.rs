@@ -8,10 +8,15 @@ use crate::sim::world::Taken;
 const AHEAD_SECS_MAX: u64 = 5;
 
 pub(super) fn check(world: &World, taken: &Taken) -> Result<(), String> {
+    if !is_settled(world) && world.nodes[taken.by].clock_moved {
+        return Ok(()); // it may take its counters for refused that are behind
+    }
     // The next one after an honest one is honest.
     let limit = world.wall().as_secs() + AHEAD_SECS_MAX.max(ahead_secs(world, taken.by)) + 1;
     if taken.secs > limit && taken.furthest_secs <= limit {
-        return Err(format!("{} put a counter on {} that is ahead of true time", taken.by, taken.relay));
+        let ahead = taken.secs - world.wall().as_secs();
+        let Taken { by, relay, .. } = taken;
+        return Err(format!("{by} put a counter on {relay}, {ahead} s from now: that is ahead of true time"));
     }
     Ok(())
 }

@@ -33,7 +33,9 @@ impl DeadPoints {
         let idle = idle.flat_map(|node| &node.tor.points).map(|point| point.auth_key);
         let past = past.filter(|(_, since)| world.now >= gone_at(*since)).map(|(point, _)| *point);
         let dead: Vec<_> = past.chain(idle).collect();
-        if dead.is_empty() || world.nodes.iter().all(|node| !node.serves()) {
+        // What a tor uploads by itself is not modelled.
+        let is_native = world.nodes.iter().any(|node| node.is_live() && node.tor.publishes);
+        if dead.is_empty() || is_native || world.nodes.iter().all(|node| !node.serves()) {
             return Ok(());
         }
         for (slot, relay) in layout.hsdirs().filter(|(slot, relay)| !world.hsdirs.is_spoiled(*relay, slot.blind)) {

@@ -34,7 +34,7 @@ pub(super) fn check(world: &World, taken: &Taken) -> Result<(), String> {
 }
 
 /// Whether `node` reaches less than half of the members, itself included.
-fn is_minority(world: &World, node: usize) -> bool {
+pub(in crate::sim) fn is_minority(world: &World, node: usize) -> bool {
     let members: Vec<_> = (0..world.nodes.len()).filter(|other| world.nodes[*other].is_member).collect();
     let reached = members.iter().filter(|other| !world.cut.contains(node, **other)).count();
     reached * 2 < members.len()

@@ -1,11 +1,48 @@
 //! Invariant 1: in calm there is exactly one publisher; so there is in every part of a network that has fallen into
-//! parts, and one that is not heard, or hears nobody, is replaced by those who hear each other.
+//! parts, and one that is not heard, or hears nobody, is replaced by those who hear each other. In a hand-over there are
+//! two for a moment.
 
 use rustbalance_core::cluster::Role;
 
 use super::{World, is_settled};
+use crate::sim::machine::SimNode;
 
-pub(super) fn check(world: &World) -> Result<(), String> {
+/// The old holder publishes until it sees the claim of the better priority that it offered the lease to, milliseconds.
+const HANDOVER_MS: u64 = 2_000;
+
+#[derive(Default)]
+pub(super) struct OnePublisher {
+    /// When a hand-over under way must be over.
+    due: Option<u64>,
+}
+
+impl OnePublisher {
+    pub(super) fn check(&mut self, world: &World) -> Result<(), String> {
+        let changed = world.changed.roles || world.changed.machines || world.changed.points;
+        let is_due = self.due.is_some_and(|due| world.now >= due);
+        if !changed && !is_due {
+            return Ok(());
+        }
+        if !is_settled(world) || !is_handed_over(world) {
+            self.due = None;
+        } else if !is_due {
+            self.due.get_or_insert(world.now + HANDOVER_MS);
+            return Ok(());
+        }
+        check(world)
+    }
+}
+
+/// Whether two publish, the one of better priority under a newer epoch.
+fn is_handed_over(world: &World) -> bool {
+    let epoch = |role: Role| if let Role::Holder { epoch } = role { Some(epoch) } else { None };
+    let holds = |node: &SimNode| epoch(node.role).map(|epoch| (epoch, node.priority));
+    let mut holders: Vec<_> = world.nodes.iter().filter(|node| node.is_live()).filter_map(holds).collect();
+    holders.sort_unstable();
+    matches!(holders.as_slice(), [(old, worse), (new, better)] if old < new && better < worse)
+}
+
+fn check(world: &World) -> Result<(), String> {
     if !is_settled(world) {
         return Ok(());
     }

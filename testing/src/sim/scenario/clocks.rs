@@ -1,31 +1,35 @@
 //! Wall clocks are wrong, or are set.
 
 use super::Scenario;
+use crate::sim::fault::Fault;
 
 pub(super) const CLOCKS: Scenario = Scenario {
     name: "clock-steps",
-    about: "wall clocks of two to five nodes are set wrong, the publisher's among them, and set right again",
-    nodes: 5,
+    about: "wall clocks of two to seven nodes are set wrong, the publisher's among them, and set right again",
+    nodes: None,
+    spare: 0,
+    is_long: false,
+    marks: &[],
     tell: |story| {
-        let count = story.draw(2, 5) as usize;
-        story.form(count);
+        let count = story.count;
+        story.form();
         story.calm(2_000);
         for _ in 0..4 {
             let Some(holder) = story.holder() else { return };
             let node = if story.draw(0, 1) == 0 { holder } else { story.draw(0, count as u64 - 1) as usize };
-            let by_ms = story.draw(10_000, 7_200_000) as i64 * if story.draw(0, 1) == 0 { 1 } else { -1 };
-            story.world.jump_clock(node, by_ms);
+            let ms = story.draw(10_000, 7_200_000) as i64 * if story.draw(0, 1) == 0 { 1 } else { -1 };
+            story.world.strike(&Fault::Jump { node, ms });
             // Whoever publishes now has something new to upload.
             let other = story.draw(0, count as u64 - 1) as usize;
-            story.world.replace_points(other);
+            story.world.strike(&Fault::Points { node: other });
             story.calm(15_000);
             if count > 2 && story.world.nodes[node].role != rustbalance_core::cluster::Role::Follower {
-                return story.fail(format!("{node} publishes with a clock {by_ms} ms off"));
+                return story.fail(format!("{node} publishes with a clock {ms} ms off"));
             }
-            story.world.jump_clock(node, -by_ms);
+            story.world.strike(&Fault::Jump { node, ms: -ms });
             story.calm(2_000);
         }
-        story.kill_publisher(10_000);
+        story.kill_publisher();
         story.calm(2_000);
     },
 };

@@ -1,21 +1,25 @@
-//! The publisher dies, or is slow without dying.
+//! The publisher dies, or any node; or one is slow without dying.
 
-use super::{Scenario, Story, publishers};
-
-/// The worst takeover allowed (DESIGN section 9), milliseconds.
-const TAKEOVER_MS_MAX: u64 = 10_000;
+use super::story::{TAKEOVER_MS_MAX, publishers};
+use super::{Mark, Scenario, Story};
+use crate::sim::check::plan_complete;
+use crate::sim::fault::Fault;
+use crate::sim::world::{POINTS, World};
 
 pub(super) const OF_FIVE: Scenario = Scenario {
     name: "failover-of-five",
-    about: "five nodes join, the publisher dies, the others carry on, it comes back",
-    nodes: 5,
+    about: "the publisher of five nodes dies, the others carry on, it comes back; again and again",
+    nodes: Some(5),
+    spare: 0,
+    is_long: false,
+    marks: &[(Mark::ChunksAskedAgain, 10)],
     tell: |story| {
-        story.form(5);
+        story.form();
         story.calm(5_000);
-        let dead = story.kill_publisher(TAKEOVER_MS_MAX);
-        story.calm(5_000);
-        if let Some(dead) = dead {
-            story.world.start(dead);
+        while story.has_time(10) {
+            let Some(node) = story.kill_publisher() else { return };
+            story.calm(5_000);
+            story.world.strike(&Fault::Start { node });
             story.calm(5_000);
         }
     },
@@ -24,114 +28,174 @@ pub(super) const OF_FIVE: Scenario = Scenario {
 pub(super) const OF_THREE: Scenario = Scenario {
     name: "failover-of-three",
     about: "three nodes join, and soon, perhaps at once after a change, the publisher dies",
-    nodes: 3,
-    tell: |story| soon(story, 3),
+    nodes: Some(3),
+    spare: 0,
+    is_long: false,
+    marks: &[],
+    tell: soon,
 };
 
 pub(super) const OF_TWO: Scenario = Scenario {
     name: "failover-of-two",
     about: "two nodes join, and soon the publisher dies: the survivor sees half",
-    nodes: 2,
-    tell: |story| soon(story, 2),
+    nodes: Some(2),
+    spare: 0,
+    is_long: false,
+    marks: &[],
+    tell: soon,
 };
 
 /// The publisher dies 0 to 30 s after the joins, or within a second of the last tor's readiness or of a change of
 /// publisher. Takeover counts from the moment when a survivor could publish.
-fn soon(story: &mut Story, count: usize) {
+fn soon(story: &mut Story) {
     story.world.options.bootstrap_ms_max = story.draw(1_500, 15_000);
-    story.form(count);
+    story.form();
     match story.draw(0, 2) {
-        0 => {
-            let pause = story.draw(0, 30_000);
-            story.world.run_for(pause);
-        }
+        0 => story.pause(0, 30_000),
         1 => {
-            ready(story);
-            let pause = story.draw(0, 1_000);
-            story.world.run_for(pause);
+            story.ready();
+            story.pause(0, 1_000);
         }
-        _ => {
-            ready(story);
-            story.calm(1_000);
-            let killed = story.kill_publisher(TAKEOVER_MS_MAX);
-            story.takeovers_ms.clear();
-            if let Some(killed) = killed.filter(|_| count > 2) {
-                story.world.start(killed);
-                story
-                    .world
-                    .run_until(20_000, |world| world.nodes[killed].tor.points.len() == super::super::world::POINTS);
-                let pause = story.draw(0, 1_000);
-                story.world.run_for(pause);
-            } else if let Some(killed) = killed {
-                story.world.start(killed);
-                ready(story);
-                let pause = story.draw(0, 5_000);
-                story.world.run_for(pause);
-            }
-        }
+        _ => after_a_change(story),
     }
     // Somebody publishes unless no tor is ready yet or the lease is just changing hands.
     story.world.run_until(30_000, |world| publishers(world).count() == 1);
-    let Some(holder) = story.holder() else { return };
-    story.world.kill(holder);
+    let Some(node) = story.holder() else { return };
+    story.world.strike(&Fault::Kill { node });
     let killed_at = story.world.now;
-    ready(story);
+    story.ready();
+    // A survivor whose tor was not ready in time could not do better.
     let waited = story.world.now - killed_at;
-    let done = |world: &mut super::World| super::plan_complete::missing(world).is_none();
-    match story.time_until(TAKEOVER_MS_MAX, done) {
-        // A survivor whose tor was not ready in time could not do better.
-        Some(took) => story.takeovers_ms.push(if waited > 1000 { took } else { waited + took }),
-        None => {
-            let missing = super::plan_complete::missing(&mut story.world).unwrap_or_default();
-            story.fail(format!("no takeover within {TAKEOVER_MS_MAX} ms: {missing}"));
-        }
-    }
+    story.await_plan(if waited > 1_000 { story.world.now } else { killed_at });
     story.calm(3_000);
 }
 
-/// Until every live node's tor has its points.
-fn ready(story: &mut Story) {
-    let ready =
-        |world: &super::World| world.nodes.iter().filter(|node| node.is_live()).all(|node| !node.tor.points.is_empty());
-    if !story.world.run_until(60_000, ready) {
-        story.fail("a tor is not ready after 60 s".to_owned());
+fn after_a_change(story: &mut Story) {
+    story.ready();
+    story.calm(1_000);
+    let Some(node) = story.kill_publisher() else { return };
+    story.measured.takeovers_ms.clear();
+    story.world.strike(&Fault::Start { node });
+    if story.count > 2 {
+        story.world.run_until(20_000, |world| world.nodes[node].tor.points.len() == POINTS);
+        story.pause(0, 1_000);
+    } else {
+        story.ready();
+        story.pause(0, 5_000);
     }
 }
 
 pub(super) const STARVED: Scenario = Scenario {
     name: "failover-starved",
     about: "as failover-of-three, on machines that stand still for up to a second at random",
-    nodes: 3,
+    nodes: Some(3),
+    spare: 0,
+    is_long: false,
+    marks: &[],
     tell: |story| {
         story.world.options.late_ms_max = story.draw(0, 1_000);
         let (still, runs) = (story.draw(100, 1_000), story.draw(100, 2_000));
         story.world.options.starved_ms = Some((still, runs));
         // Calm as others know it is out of reach, a takeover is not.
         story.world.turmoil = true;
-        story.form(3);
-        ready(story);
+        story.form();
+        story.ready();
         story.calm(10_000);
-        story.kill_publisher(TAKEOVER_MS_MAX);
+        story.kill_publisher();
     },
 };
 
 pub(super) const PAUSED: Scenario = Scenario {
     name: "holder-paused",
     about: "the publisher stands still for 0.5 to 2 s again and again, and keeps its lease",
-    nodes: 5,
+    nodes: Some(5),
+    spare: 0,
+    is_long: false,
+    marks: &[],
     tell: |story| {
-        story.world.options.loss_permille = story.world.options.loss_permille.min(10);
-        story.form(5);
+        story.form();
         story.calm(3_000);
         for _ in 0..10 {
             let Some(holder) = story.holder() else { return };
             let role = story.world.nodes[holder].role;
-            let (pause, run) = (story.draw(500, 2_000), story.draw(2_000, 10_000));
+            let pause = story.draw(500, 2_000);
             story.world.stand_still(holder, pause);
-            story.world.run_for(pause + run);
+            story.world.run_for(pause);
+            story.pause(2_000, 10_000);
             if story.world.nodes[holder].role != role {
                 return story.fail(format!("{holder} lost its lease by a pause of {pause} ms"));
             }
+        }
+    },
+};
+
+pub(super) const ANY_KILLED: Scenario = Scenario {
+    name: "any-node-killed",
+    about: "any of five nodes dies: its points leave every HSDir; it comes back; again and again",
+    nodes: Some(5),
+    spare: 0,
+    is_long: false,
+    marks: &[],
+    tell: |story| {
+        story.form();
+        story.calm(5_000);
+        while story.has_time(10) {
+            let Some(node) = story.draw_live() else { return };
+            story.strike_down(node, &Fault::Kill { node });
+            story.calm(2_000);
+            story.world.strike(&Fault::Start { node });
+            story.calm(5_000);
+        }
+    },
+};
+
+pub(super) const FROZEN: Scenario = Scenario {
+    name: "frozen-node",
+    about: "any of five nodes freezes with its points alive: they leave every HSDir; it thaws; again and again",
+    nodes: Some(5),
+    spare: 0,
+    is_long: false,
+    marks: &[],
+    tell: |story| {
+        story.form();
+        story.calm(5_000);
+        while story.has_time(10) {
+            let Some(node) = story.draw_live() else { return };
+            let ms = story.draw(15_000, 40_000);
+            let thaws_at = story.world.now + ms;
+            story.strike_down(node, &Fault::Freeze { node, ms });
+            story.world.run_for(thaws_at.saturating_sub(story.world.now + 1));
+            // It answers all that has waited; and if it held the lease it is a rival: uploads to a slot are 30 s apart.
+            story.in_turmoil(35_000);
+            story.calm(5_000);
+        }
+    },
+};
+
+pub(super) const TARGET_DOWN: Scenario = Scenario {
+    name: "target-down",
+    about: "the application behind any of five nodes dies: the node leaves the descriptor, and comes back with it",
+    nodes: Some(5),
+    spare: 0,
+    is_long: false,
+    marks: &[],
+    tell: |story| {
+        story.form();
+        story.calm(5_000);
+        while story.has_time(5) {
+            let Some(node) = story.draw_live() else { return };
+            let points = crate::sim::measure::points_of(&story.world, node);
+            story.world.strike(&Fault::Target { node, up: false });
+            let out = |world: &mut World| !crate::sim::measure::is_listed(world, &points);
+            if story.time_until(TAKEOVER_MS_MAX, out).is_none() {
+                return story.fail(format!("{node} is listed {TAKEOVER_MS_MAX} ms after its target died"));
+            }
+            story.pause(1_000, 20_000);
+            story.world.strike(&Fault::Target { node, up: true });
+            if story.time_until(TAKEOVER_MS_MAX, |world| plan_complete::missing(world).is_none()).is_none() {
+                return story.fail(format!("{node} is not listed {TAKEOVER_MS_MAX} ms after its target came back"));
+            }
+            story.pause(1_000, 20_000);
         }
     },
 };

@@ -1,39 +1,54 @@
 //! From one node to five and back.
 
-use rustbalance_core::Command;
+use super::{Mark, Scenario, Story};
+use crate::sim::fault::Fault;
 
-use super::Scenario;
+/// A cluster that has shrunk to one node publishes by its tor again after this long (PROTOCOL.md), milliseconds; and
+/// once tor's counters are above ours.
+const NATIVE_AFTER_MS: u64 = 600_000;
+/// Some more for the counters.
+const COUNTERS_MS: u64 = 120_000;
 
 pub(super) const ONE_TWO_FIVE_ONE: Scenario = Scenario {
     name: "one-two-five-one",
-    about: "one node, two, five; then they leave or die, until one is left",
-    nodes: 5,
+    about: "one node, two, five; they leave or die until one is left, whose tor then publishes; and one more joins",
+    nodes: Some(5),
+    spare: 1,
+    is_long: false,
+    marks: &[(Mark::NativeAndBack, 30)],
     tell: |story| {
         story.world.found();
         story.calm(2_000);
         story.join(1);
         story.calm(2_000);
-        for joiner in 2..5 {
-            let pause = story.draw(0, 3_000);
-            story.world.run_for(pause);
+        for joiner in 2..story.count {
+            story.pause(0, 3_000);
             story.join(joiner);
         }
         story.calm(2_000);
-        for _ in 0..4 {
-            let live: Vec<_> = story.live().collect();
-            if live.is_empty() {
-                return story.fail("nobody is left".to_owned());
-            }
-            let node = live[story.draw(0, live.len() as u64 - 1) as usize];
-            if story.draw(0, 1) == 0 {
-                story.world.kill(node);
-            } else {
-                story.world.command(node, Command::Leave);
-                if !story.world.run_until(10_000, |world| !world.nodes[node].is_live()) {
-                    story.fail(format!("{node} does not leave within 10 s"));
-                }
-            }
-            story.calm(2_000);
+        // Who dies stays a member, and the cluster remains one of several.
+        let all_leave = story.draw(0, 1) == 0;
+        for _ in 1..story.count {
+            go(story, all_leave);
+        }
+        if all_leave {
+            story.world.run_for(NATIVE_AFTER_MS + COUNTERS_MS);
+            story.join(story.count);
+            story.calm(5_000);
         }
     },
 };
+
+/// One node leaves, or dies.
+fn go(story: &mut Story, leaves: bool) {
+    let Some(node) = story.draw_live() else { return story.fail("nobody is left".to_owned()) };
+    if leaves || story.draw(0, 1) == 0 {
+        story.world.strike(&Fault::Leave { node });
+        if !story.world.run_until(10_000, |world| !world.nodes[node].is_live()) {
+            story.fail(format!("{node} does not leave within 10 s"));
+        }
+    } else {
+        story.world.strike(&Fault::Kill { node });
+    }
+    story.calm(2_000);
+}

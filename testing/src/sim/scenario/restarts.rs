@@ -1,36 +1,41 @@
 //! Nodes stop and start, one by one, all at once, or again and again.
 
-use rustbalance_core::Command;
-
-use super::{Scenario, publishers};
+use super::story::has_one_publisher;
+use super::{Mark, Scenario, Story};
 use crate::sim::check::plan_complete;
+use crate::sim::fault::Fault;
 
 /// A graceful stop is taken over within (DESIGN section 9, with the upload's own time), milliseconds.
 const GRACEFUL_MS_MAX: u64 = 3_000;
+/// From a start of all nodes at once until all are published, at the worst: two may claim at once, and while a rival
+/// is remembered, uploads to a slot are 30 s apart.
+const COLD_START_MS_MAX: u64 = 45_000;
 
 pub(super) const COLD_START: Scenario = Scenario {
     name: "cold-start",
-    about: "five nodes lose power at once and start together from their disks",
-    nodes: 5,
+    about: "all nodes lose power at once and start together from their disks",
+    nodes: Some(5),
+    spare: 0,
+    is_long: false,
+    marks: &[],
     tell: |story| {
-        story.form(5);
+        story.form();
         story.calm(1_000);
-        (0..5).for_each(|node| story.world.kill(node));
+        (0..story.count).for_each(|node| story.world.strike(&Fault::Kill { node }));
         story.world.run_for(2_000);
-        for node in 0..5 {
-            let pause = story.draw(0, 300);
-            story.world.run_for(pause);
-            story.world.start(node);
+        let since = story.world.now;
+        for node in 0..story.count {
+            story.pause(0, 1_500 / story.count as u64);
+            story.world.strike(&Fault::Start { node });
         }
-        // Two may claim at once: while a rival is remembered, uploads to a slot are 30 s apart.
         story.world.turmoil = true;
-        let took = story.time_until(45_000, |world| {
+        let is_published = |world: &mut super::World| {
             world.nodes.iter().all(|node| !node.tor.points.is_empty()) && plan_complete::missing(world).is_none()
-        });
-        if took.is_none() {
-            story.fail("not all nodes are published 45 s after a cold start".to_owned());
+        };
+        match story.time_until(COLD_START_MS_MAX, is_published) {
+            Some(_) => story.measured.started_ms.push(story.world.now - since),
+            None => story.fail(format!("not all nodes are published {COLD_START_MS_MAX} ms after a cold start")),
         }
-        story.healed_ms.extend(took);
         story.world.turmoil = false;
         story.calm(10_000);
     },
@@ -39,49 +44,79 @@ pub(super) const COLD_START: Scenario = Scenario {
 pub(super) const ROLLING: Scenario = Scenario {
     name: "rolling-restart",
     about: "each of five nodes is stopped as an operator stops it, and started again",
-    nodes: 5,
+    nodes: Some(5),
+    spare: 0,
+    is_long: false,
+    marks: &[(Mark::Released, 5)],
     tell: |story| {
-        story.form(5);
+        story.form();
         story.calm(1_000);
-        for node in 0..5 {
-            let held = story.holder() == Some(node);
-            story.world.command(node, Command::Shutdown);
-            if held {
-                let took = story.time_until(GRACEFUL_MS_MAX, |world| {
-                    publishers(world).count() == 1 && plan_complete::missing(world).is_none()
-                });
-                if took.is_none() {
-                    story.fail(format!("{node} stopped, and its points or its lease stayed {GRACEFUL_MS_MAX} ms"));
-                }
-                story.takeovers_ms.extend(took);
-            }
-            story.world.run_until(10_000, |world| !world.nodes[node].is_live());
-            if story.world.nodes[node].is_live() {
-                story.fail(format!("{node} does not stop within 10 s"));
-            }
-            let pause = story.draw(500, 5_000);
-            story.world.run_for(pause);
-            story.world.start(node);
+        for node in 0..story.count {
+            stop(story, node);
+            story.pause(500, 5_000);
+            story.world.strike(&Fault::Start { node });
             story.calm(2_000);
         }
     },
 };
 
+pub(super) const GRACEFUL: Scenario = Scenario {
+    name: "graceful-stop",
+    about: "the publisher of five nodes is stopped as an operator stops it, and started again; again and again",
+    nodes: Some(5),
+    spare: 0,
+    is_long: false,
+    marks: &[(Mark::Released, 5)],
+    tell: |story| {
+        story.form();
+        story.calm(5_000);
+        while story.has_time(10) {
+            let Some(node) = story.holder() else { return };
+            stop(story, node);
+            story.calm(2_000);
+            story.world.strike(&Fault::Start { node });
+            story.calm(5_000);
+        }
+    },
+};
+
+/// Stops a node; if it is the publisher, the lease and the plan pass on at once.
+fn stop(story: &mut Story, node: usize) {
+    let (since, is_publisher) = (story.world.now, story.holder() == Some(node));
+    story.world.strike(&Fault::Stop { node });
+    if is_publisher {
+        let is_passed_on = |world: &super::World| {
+            has_one_publisher(world) && !super::story::publishers(world).any(|other| other == node)
+        };
+        if story.world.run_until(GRACEFUL_MS_MAX, is_passed_on) {
+            story.measured.graceful_ms.push(story.world.now - since);
+        }
+        let bound = (since + GRACEFUL_MS_MAX).saturating_sub(story.world.now);
+        if story.time_until(bound, |world| is_passed_on(world) && plan_complete::missing(world).is_none()).is_none() {
+            story.fail(format!("{node} stopped, and its points or its lease stayed {GRACEFUL_MS_MAX} ms"));
+        }
+    }
+    if !story.world.run_until(10_000, |world| !world.nodes[node].is_live()) {
+        story.fail(format!("{node} does not stop within 10 s"));
+    }
+}
+
 pub(super) const FLAPPING: Scenario = Scenario {
     name: "flapping-node",
     about: "one of five nodes is killed and restarted again and again, then left alone",
-    nodes: 5,
+    nodes: Some(5),
+    spare: 0,
+    is_long: false,
+    marks: &[],
     tell: |story| {
-        story.form(5);
+        story.form();
         story.calm(1_000);
-        let node = story.draw(0, 4) as usize;
+        let node = story.draw(0, story.count as u64 - 1) as usize;
         for _ in 0..8 {
-            story.world.kill(node);
-            let pause = story.draw(100, 8_000);
-            story.world.run_for(pause);
-            story.world.start(node);
-            let pause = story.draw(100, 12_000);
-            story.world.run_for(pause);
+            story.world.strike(&Fault::Kill { node });
+            story.pause(100, 8_000);
+            story.world.strike(&Fault::Start { node });
+            story.pause(100, 12_000);
         }
         story.calm(10_000);
     },

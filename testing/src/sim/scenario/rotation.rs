@@ -1,43 +1,69 @@
 //! Midnight brings a new shared random value, noon a new time period; consensuses reach tors at different times.
 
-use super::{Scenario, Story};
+use super::{Mark, Scenario, Story};
+use crate::sim::fault::Fault;
 
-pub(super) const ROTATION: Scenario = Scenario {
-    name: "rotation",
-    about: "midnight, when tors also replace their introduction points, then noon, each tor at its own time",
-    nodes: 3,
-    tell: |story| {
-        let midnight = (story.world.options.start_secs / 86_400 + 1) * 86_400;
-        let at_noon = story.draw(0, 1) == 1;
-        let turn = if at_noon { midnight + 43_200 } else { midnight };
-        story.world.options.start_secs = turn - 90;
-        story.form(3);
-        story.calm(1_000);
-        cross(story, turn, !at_noon);
-        story.calm(15_000);
-        story.kill_publisher(10_000);
-        story.calm(5_000);
-    },
+pub(super) const MIDNIGHT: Scenario = Scenario {
+    name: "midnight",
+    about: "a new shared random value: tors replace their points, each at its own time; perhaps the publisher dies then",
+    nodes: Some(5),
+    spare: 0,
+    is_long: false,
+    marks: &[(Mark::RotationWithoutPublisher, 20)],
+    tell: |story| cross(story, 86_400, true),
 };
 
-/// Passes `turn`, each tor up to 50 s late.
-fn cross(story: &mut Story, turn: u64, replaces_points: bool) {
-    let mut late: Vec<(u64, usize)> = (0..3).map(|node| (story.draw(0, 50), node)).collect();
+pub(super) const NOON: Scenario = Scenario {
+    name: "noon",
+    about: "a new time period, seen by each tor at its own time; perhaps the publisher dies then",
+    nodes: Some(5),
+    spare: 0,
+    is_long: false,
+    marks: &[(Mark::RotationWithoutPublisher, 20)],
+    tell: |story| cross(story, 43_200, false),
+};
+
+/// Tors learn of a new consensus so late at most, seconds.
+const LATE_SECS_MAX: u64 = 50;
+
+/// Passes midnight plus `offset` seconds.
+fn cross(story: &mut Story, offset: u64, replaces_points: bool) {
+    let turn = story.world.options.start_secs / 86_400 * 86_400 + offset;
+    story.world.options.start_secs = turn - 120;
+    story.form();
+    story.calm(1_000);
+    let mut late: Vec<(u64, usize)> = (0..story.count).map(|node| (story.draw(0, LATE_SECS_MAX), node)).collect();
     for (secs, node) in &late {
         story.world.nodes[*node].tor.lag_secs = *secs;
     }
     late.sort_unstable();
-    // What the HSDirs should hold is nobody's to know until the last tor knows.
     let until = |story: &Story, secs: u64| ((turn + secs) * 1000).saturating_sub(story.world.wall().as_ms());
-    let before = until(story, 0).saturating_sub(1000);
+    let before = until(story, 0).saturating_sub(1_000);
     story.world.run_for(before);
+    // What the HSDirs should hold is nobody's to know until the last tor knows.
     story.world.turmoil = true;
-    for (secs, node) in late {
+    let dies_at = (story.draw(0, 1) == 0).then(|| story.draw(0, story.count as u64 - 1) as usize);
+    let mut dead = None;
+    for (at, (secs, node)) in late.into_iter().enumerate() {
         let wait = until(story, secs) + 1;
         story.world.run_for(wait);
         if replaces_points {
-            story.world.replace_points(node);
+            story.world.strike(&Fault::Points { node });
+        }
+        if dies_at == Some(at)
+            && let Some(node) = story.holder()
+        {
+            story.pause(0, 3_000);
+            story.world.strike(&Fault::Kill { node });
+            dead = Some(node);
         }
     }
     story.world.turmoil = false;
+    story.calm(15_000);
+    story.kill_publisher();
+    story.calm(5_000);
+    if let Some(node) = dead {
+        story.world.strike(&Fault::Start { node });
+        story.calm(5_000);
+    }
 }

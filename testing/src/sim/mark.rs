@@ -1,0 +1,475 @@
+//! Situations that a campaign must really have reached: a checker that never met them has shown nothing.
+//!
+//! They are told from outside, by what nodes send, say, refuse and upload; the core does not know of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rustbalance_core::Event;
+use rustbalance_core::cluster::{Liveness, Role};
+use rustbalance_core::id::NodeId;
+use rustbalance_core::publish::PublicationEvent;
+use serde::Serialize;
+
+use super::check::is_minority;
+use super::fault::Fault;
+use super::witness::{Sight, Upload};
+use super::world::World;
+
+/// A situation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "`about` says what each is")]
+pub enum Mark {
+    DuelingClaim,
+    EqualCounter,
+    CounterFarBehind,
+    HandoverCut,
+    Preempted,
+    DeafHolderReplaced,
+    ClaimCancelled,
+    MinorityQuiet,
+    MinorityUnion,
+    RecordConflict,
+    StallDiscarded,
+    DuplicateIdentity,
+    NativeAndBack,
+    RotationWithoutPublisher,
+    AdmissionUnderFire,
+    ChunksAskedAgain,
+    MutualDown,
+    Released,
+    HolderWithoutTor,
+    DiskRefused,
+    AbsurdEpochRefused,
+    StrangerRefused,
+    ForgeryRefused,
+    OldTokenRefused,
+    UnknownKindRefused,
+}
+
+impl Mark {
+    /// All of them.
+    pub const ALL: [Self; 25] = [
+        Self::DuelingClaim,
+        Self::EqualCounter,
+        Self::CounterFarBehind,
+        Self::HandoverCut,
+        Self::Preempted,
+        Self::DeafHolderReplaced,
+        Self::ClaimCancelled,
+        Self::MinorityQuiet,
+        Self::MinorityUnion,
+        Self::RecordConflict,
+        Self::StallDiscarded,
+        Self::DuplicateIdentity,
+        Self::NativeAndBack,
+        Self::RotationWithoutPublisher,
+        Self::AdmissionUnderFire,
+        Self::ChunksAskedAgain,
+        Self::MutualDown,
+        Self::Released,
+        Self::HolderWithoutTor,
+        Self::DiskRefused,
+        Self::AbsurdEpochRefused,
+        Self::StrangerRefused,
+        Self::ForgeryRefused,
+        Self::OldTokenRefused,
+        Self::UnknownKindRefused,
+    ];
+
+    /// In a sentence.
+    pub const fn about(self) -> &'static str {
+        match self {
+            Self::DuelingClaim => "two nodes held one epoch at the same time",
+            Self::EqualCounter => "an HSDir refused a counter equal to the stored one",
+            Self::CounterFarBehind => "an HSDir refused a counter more than a minute behind the stored one",
+            Self::HandoverCut => "a fault struck between the offer of a lease and the claim",
+            Self::Preempted => "a node of better priority took an offered lease",
+            Self::DeafHolderReplaced => "a holder that heard nobody was replaced while its beacons went on",
+            Self::ClaimCancelled => "the answer to its question kept a node from claiming",
+            Self::MinorityQuiet => "a publisher that saw a minority looked at the HSDirs and left them alone",
+            Self::MinorityUnion => "a publisher that saw a minority uploaded the points of those it did not see, too",
+            Self::RecordConflict => "two different records of one node had the same order",
+            Self::StallDiscarded => "a publisher threw away a descriptor that it had built before a stall",
+            Self::DuplicateIdentity => "a node noticed that another runs with its keys",
+            Self::NativeAndBack => "tor's own publishing went on again in a cluster that shrank to one, and off again",
+            Self::RotationWithoutPublisher => "the publisher was struck within a minute of a rotation",
+            Self::AdmissionUnderFire => "a node was admitted while faults struck",
+            Self::ChunksAskedAgain => "lost chunks of an item were asked for again",
+            Self::MutualDown => "two nodes that held each other for down came together again",
+            Self::Released => "a publisher that was stopped passed the lease on at once",
+            Self::HolderWithoutTor => "a publisher that lost its tor gave the lease up",
+            Self::DiskRefused => "a disk refused what a node had to remember",
+            Self::AbsurdEpochRefused => "a beacon of an absurd epoch was refused",
+            Self::StrangerRefused => "a datagram of a node outside the roster was refused",
+            Self::ForgeryRefused => "a bad signature was refused",
+            Self::OldTokenRefused => "an admission under a wrong token was refused",
+            Self::UnknownKindRefused => "a message of an unknown kind was refused",
+        }
+    }
+
+    /// As in JSON.
+    pub fn name(self) -> String {
+        let name = format!("{self:?}");
+        name.char_indices().fold(String::new(), |mut kebab, (at, letter)| {
+            if at > 0 && letter.is_uppercase() {
+                kebab.push('-');
+            }
+            kebab.extend(letter.to_lowercase());
+            kebab
+        })
+    }
+}
+
+/// A hand-over takes two seconds at most (PROTOCOL.md, Preemption).
+const HANDOVER_MS: u64 = 2_000;
+/// By then a question was answered or the claim is there: 300 ms, a slow disk and the way.
+const CLAIM_MS: u64 = 1_500;
+/// A minority that is going to upload has done so by then.
+const QUIET_MS: u64 = 5_000;
+/// What was said or struck this recently is still under way.
+const RECENT_MS: u64 = 1_500;
+/// Before and after a rotation.
+const ROTATION_SECS: u64 = 60;
+/// Of a revision counter per second, on average (DESIGN 2.9): a u16 and one.
+const COUNTER_PER_SEC: u64 = 32_768;
+
+/// The first byte after the version (PROTOCOL.md, Mesh).
+mod kind {
+    pub const HEARTBEAT: u8 = 0;
+    pub const QUESTION: u8 = 2;
+    pub const ANSWER: u8 = 3;
+    pub const OFFER: u8 = 4;
+    pub const ACK: u8 = 10;
+    pub const CHUNK_WANT: u8 = 12;
+}
+
+/// Marks reached so far, and what it takes to tell the next ones.
+#[derive(Debug, Default)]
+pub struct Marks {
+    reached: BTreeSet<Mark>,
+    nodes: BTreeMap<usize, Seen>,
+    /// Who holds whom for down; those who did so mutually.
+    down: BTreeSet<(NodeId, NodeId)>,
+    mutual: BTreeSet<(NodeId, NodeId)>,
+    /// Newest record acknowledged: its order as bytes, and its hash.
+    acknowledged: BTreeMap<Vec<u8>, (Vec<u8>, Vec<u8>)>,
+    struck_at: Option<u64>,
+}
+
+/// What was seen of one machine, each with its time, milliseconds.
+#[derive(Debug, Default)]
+struct Seen {
+    /// The lease was offered to it, by that machine.
+    offered: Option<(usize, u64)>,
+    asked: Option<u64>,
+    answered: bool,
+    left_out: Option<u64>,
+    /// As a publisher in a minority.
+    fetched: Option<u64>,
+    joining: Option<u64>,
+    /// As a publisher.
+    stopped: Option<u64>,
+    lost_tor: Option<u64>,
+    /// A plan is made and not confirmed; descriptors posted for it.
+    planned: bool,
+    posted: BTreeSet<String>,
+    stalled: bool,
+    /// Native publishing, and how often it changed.
+    native: bool,
+    switched: u32,
+}
+
+impl Marks {
+    /// Those reached.
+    pub fn reached(&self) -> &BTreeSet<Mark> {
+        &self.reached
+    }
+
+    /// A hand-over under way: who offered, and to whom.
+    pub fn handover(&self, now: u64) -> Option<(usize, usize)> {
+        let offer = |(target, seen): (&usize, &Seen)| {
+            let (by, at) = seen.offered?;
+            (now < at + HANDOVER_MS).then_some((by, *target))
+        };
+        self.nodes.iter().find_map(offer)
+    }
+
+    pub(super) fn see(&mut self, world: &World, index: usize, sight: &Sight<'_>) {
+        match sight {
+            Sight::Strikes(fault) => self.strike(world, fault),
+            Sight::Says(event) => self.hear(world, index, event),
+            Sight::Sends { to, bytes } => self.send(world, index, *to, bytes),
+            Sight::Rejects(rejected) => self.reject(rejected.name()),
+            Sight::Posts { text } => self.post(index, text),
+            Sight::Uploads(upload) => self.upload(world, index, upload),
+            Sight::Fetches if is_minority(world, index) && is_holder(world, index) => {
+                self.node(index).fetched.get_or_insert(world.now);
+            }
+            Sight::Fetches => {}
+            Sight::Befell(_) => (0..world.nodes.len()).for_each(|node| self.look_at_native(world, node)),
+        }
+    }
+
+    fn reach(&mut self, mark: Mark) {
+        self.reached.insert(mark);
+    }
+
+    fn node(&mut self, index: usize) -> &mut Seen {
+        self.nodes.entry(index).or_default()
+    }
+
+    fn strike(&mut self, world: &World, fault: &Fault) {
+        let now = world.now;
+        if let Fault::Join { node, .. } = *fault {
+            self.node(node).joining = Some(now);
+            return;
+        }
+        self.struck_at = Some(now);
+        if let Some((by, to)) = self.handover(now)
+            && comes_between(fault, by, to)
+            && is_holder(world, by)
+        {
+            self.reach(Mark::HandoverCut);
+        }
+        let Some(node) = stopped_by(fault).filter(|node| is_holder(world, *node)) else { return };
+        let since_rotation = world.wall().as_secs() % 43_200;
+        if !(ROTATION_SECS..43_200 - ROTATION_SECS).contains(&since_rotation) {
+            self.reach(Mark::RotationWithoutPublisher);
+        }
+        let seen = self.node(node);
+        seen.stalled = seen.planned;
+        if matches!(fault, Fault::Stop { .. } | Fault::Leave { .. }) {
+            seen.stopped = Some(now);
+        }
+        if matches!(fault, Fault::Tor { .. } | Fault::TorDead { .. }) {
+            seen.lost_tor = Some(now);
+        }
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "few events tell anything")]
+    fn hear(&mut self, world: &World, index: usize, event: &Event) {
+        let joined_at = self.node(index).joining.take();
+        if joined_at.is_some() && (world.turmoil || self.struck_at >= joined_at) {
+            self.reach(Mark::AdmissionUnderFire);
+        }
+        match event {
+            Event::Role(Role::Holder { epoch }) => self.hold(world, index, *epoch),
+            Event::Role(Role::Alone | Role::Follower) => {
+                let seen = self.node(index);
+                (seen.planned, seen.stalled) = (false, false);
+            }
+            Event::Publication(PublicationEvent::Planned { .. }) => {
+                let seen = self.node(index);
+                (seen.planned, seen.stalled) = (true, false);
+                seen.posted.clear();
+            }
+            Event::Publication(PublicationEvent::Confirmed { .. }) => self.node(index).planned = false,
+            Event::Member(node, liveness) => self.judge(world.nodes[index].id, *node, *liveness),
+            Event::Warning(text) if text.contains("duplicate identity") => self.reach(Mark::DuplicateIdentity),
+            Event::Warning(text) if text.contains("cannot write state/") => self.reach(Mark::DiskRefused),
+            _ => {}
+        }
+    }
+
+    /// A machine begins to hold.
+    fn hold(&mut self, world: &World, index: usize, epoch: u64) {
+        let now = world.now;
+        let recent = |at: Option<u64>| at.is_some_and(|at| now < at + RECENT_MS);
+        for other in (0..world.nodes.len()).filter(|other| *other != index) {
+            if world.nodes[other].is_live() && world.nodes[other].role == (Role::Holder { epoch }) {
+                self.reach(Mark::DuelingClaim);
+            }
+            let seen = self.node(other);
+            let (stopped, lost_tor) = (seen.stopped.take(), seen.lost_tor.take());
+            if recent(stopped) {
+                self.reach(Mark::Released);
+            }
+            if lost_tor.is_some_and(|at| now < at + 3 * RECENT_MS) && world.nodes[other].is_live() {
+                self.reach(Mark::HolderWithoutTor);
+            }
+            let is_deaf = is_holder(world, other) && world.nodes[other].role != (Role::Holder { epoch });
+            if is_deaf && recent(self.node(index).left_out) {
+                self.reach(Mark::DeafHolderReplaced);
+            }
+        }
+        let seen = self.node(index);
+        seen.asked = None;
+        if seen.offered.take().is_some_and(|(_, at)| now < at + HANDOVER_MS) {
+            self.reach(Mark::Preempted);
+        }
+    }
+
+    fn judge(&mut self, by: NodeId, of: NodeId, liveness: Liveness) {
+        match liveness {
+            Liveness::Down => {
+                self.down.insert((by, of));
+                if self.down.contains(&(of, by)) {
+                    self.mutual.insert((by.min(of), by.max(of)));
+                }
+            }
+            Liveness::Live => {
+                self.down.remove(&(by, of));
+                if !self.down.contains(&(of, by)) && self.mutual.remove(&(by.min(of), by.max(of))) {
+                    self.reach(Mark::MutualDown);
+                }
+            }
+            Liveness::Unknown => {}
+        }
+    }
+
+    fn send(&mut self, world: &World, index: usize, to: usize, bytes: &[u8]) {
+        let now = world.now;
+        match bytes.get(1).copied() {
+            // It ends with two flags: left out of the holder's beacons, and wanting the lease.
+            Some(kind::HEARTBEAT) if bytes.len() > 2 && bytes[bytes.len() - 2] == 1 => {
+                self.node(index).left_out = Some(now);
+            }
+            Some(kind::QUESTION) => {
+                let seen = self.node(index);
+                if seen.asked.is_none() {
+                    (seen.asked, seen.answered) = (Some(now), false);
+                }
+            }
+            Some(kind::ANSWER) => self.node(to).answered |= true,
+            Some(kind::OFFER) => self.node(to).offered = Some((index, now)),
+            Some(kind::ACK) => self.acknowledge(bytes),
+            Some(kind::CHUNK_WANT) => self.reach(Mark::ChunksAskedAgain),
+            _ => {}
+        }
+        self.conclude(world, index);
+        self.look_at_native(world, index);
+    }
+
+    /// What did not happen at a machine in the time that it would have taken.
+    fn conclude(&mut self, world: &World, index: usize) {
+        let (now, holds) = (world.now, is_holder(world, index));
+        let seen = self.node(index);
+        let over = |at: &Option<u64>, ms: u64| at.is_some_and(|at| now >= at + ms);
+        let cancelled = over(&seen.asked, CLAIM_MS) && seen.answered && !holds;
+        let quiet = over(&seen.fetched, QUIET_MS) && holds && is_minority(world, index);
+        seen.asked = seen.asked.filter(|at| now < at + CLAIM_MS);
+        seen.fetched = seen.fetched.filter(|at| now < at + QUIET_MS);
+        if cancelled {
+            self.reach(Mark::ClaimCancelled);
+        }
+        if quiet {
+            self.reach(Mark::MinorityQuiet);
+        }
+    }
+
+    /// A record's acknowledgement is version, kind, key (1 and the node), order, hash of 16 bytes.
+    fn acknowledge(&mut self, bytes: &[u8]) {
+        let Some((head, hash)) = bytes.split_at_checked(bytes.len().saturating_sub(16)) else { return };
+        let Some((key, order)) = head.split_at_checked(3 + 32) else { return };
+        if key[2] != 1 {
+            return;
+        }
+        let seen = (order.to_vec(), hash.to_vec());
+        let before = self.acknowledged.insert(key.to_vec(), seen);
+        if before.is_some_and(|(before, other)| before == order && other != hash) {
+            self.reach(Mark::RecordConflict);
+        }
+    }
+
+    fn reject(&mut self, rule: &str) {
+        match rule {
+            "peer_epoch_jump" => self.reach(Mark::AbsurdEpochRefused),
+            "peer_not_a_member" => self.reach(Mark::StrangerRefused),
+            "peer_bad_signature" => self.reach(Mark::ForgeryRefused),
+            "peer_unknown_kind" => self.reach(Mark::UnknownKindRefused),
+            "admit_bad_token" => self.reach(Mark::OldTokenRefused),
+            _ => {}
+        }
+    }
+
+    fn post(&mut self, index: usize, text: &str) {
+        let seen = self.node(index);
+        // The signature at the end tells descriptors apart.
+        let is_new = seen.posted.insert(text.chars().rev().take(40).collect());
+        if core::mem::take(&mut seen.stalled) && is_new {
+            self.reach(Mark::StallDiscarded);
+        }
+    }
+
+    fn upload(&mut self, world: &World, index: usize, upload: &Upload<'_>) {
+        self.node(index).fetched = None;
+        match upload.stored.filter(|_| upload.points.is_none()) {
+            Some(stored) if stored == upload.revision => self.reach(Mark::EqualCounter),
+            Some(stored) if stored > upload.revision + 60 * COUNTER_PER_SEC => self.reach(Mark::CounterFarBehind),
+            _ => {}
+        }
+        if let Some(points) = upload.points
+            && is_holder(world, index)
+            && is_minority(world, index)
+        {
+            let unseen = world.nodes.iter().enumerate().filter(|(other, _)| world.cut.contains(index, *other));
+            let mut unseen = unseen.flat_map(|(_, node)| &node.tor.points);
+            if unseen.any(|point| points.contains(&point.auth_key)) {
+                self.reach(Mark::MinorityUnion);
+            }
+        }
+    }
+
+    fn look_at_native(&mut self, world: &World, index: usize) {
+        let native = world.nodes[index].tor.publishes;
+        if self.nodes.get(&index).map_or(native, |seen| seen.native != native) {
+            let seen = self.node(index);
+            seen.native = native;
+            seen.switched += 1;
+            // On alone, off in a cluster, on alone again, off.
+            if seen.switched == 4 {
+                self.reach(Mark::NativeAndBack);
+            }
+        }
+    }
+}
+
+fn is_holder(world: &World, index: usize) -> bool {
+    world.nodes[index].is_live() && matches!(world.nodes[index].role, Role::Holder { .. })
+}
+
+/// Whom a fault keeps from publishing.
+#[expect(clippy::wildcard_enum_match_arm, reason = "most faults stop nobody")]
+fn stopped_by(fault: &Fault) -> Option<usize> {
+    match *fault {
+        Fault::Kill { node }
+        | Fault::LoseDisk { node }
+        | Fault::Rollback { node }
+        | Fault::Stop { node }
+        | Fault::Leave { node }
+        | Fault::Freeze { node, .. }
+        | Fault::FreezeDaemon { node, .. }
+        | Fault::FreezeTor { node, .. }
+        | Fault::Suspend { node, .. }
+        | Fault::Tor { node }
+        | Fault::TorDead { node, .. } => Some(node),
+        _ => None,
+    }
+}
+
+/// Whether a fault keeps the two from ending a hand-over as if nothing were.
+#[expect(clippy::wildcard_enum_match_arm, reason = "few faults cut links")]
+fn comes_between(fault: &Fault, by: usize, to: usize) -> bool {
+    match fault {
+        Fault::Burst { .. } => true,
+        Fault::BurstAt { node, .. } | Fault::Deaf { node } | Fault::Dumb { node } => *node == by || *node == to,
+        Fault::Mute { from, to: at } => (*from, *at) == (by, to) || (*from, *at) == (to, by),
+        Fault::Partition { left, right } => {
+            let apart = |a: &Vec<usize>, b: &Vec<usize>| a.contains(&by) && b.contains(&to);
+            apart(left, right) || apart(right, left)
+        }
+        _ => stopped_by(fault).is_some_and(|node| node == by || node == to),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_json() {
+        let json = serde_json::to_string(&Mark::HolderWithoutTor).unwrap();
+        assert_eq!(json, format!("\"{}\"", Mark::HolderWithoutTor.name()));
+    }
+}

@@ -1,0 +1,75 @@
+//! Long runs: an hour of deaths as clients see them, and weeks in which nobody dies.
+
+use super::story::publishers;
+use super::{Scenario, Story};
+use crate::sim::fault::Fault;
+
+/// Between two deaths of the hour, milliseconds.
+const DEATH_EVERY_MS: u64 = 300_000;
+/// A dead machine is back after this long at most, milliseconds.
+const BACK_MS_MAX: u64 = 150_000;
+/// Bursts are this far apart on average, milliseconds.
+const BURST_EVERY_MS: u64 = 60_000;
+/// False takeovers that a week may see where more than 1 % is lost.
+const FALSE_TAKEOVERS_MAX: u64 = 1;
+/// The week is looked at so often, milliseconds.
+const LOOK_MS: u64 = 1_000;
+
+pub(super) const HOUR: Scenario = Scenario {
+    name: "hour",
+    about: "one of five nodes is killed every five minutes and comes back; what clients notice is counted",
+    nodes: Some(5),
+    spare: 0,
+    is_long: true,
+    marks: &[],
+    tell: |story| {
+        story.form();
+        story.calm(5_000);
+        while story.has_time(60) {
+            let next = story.world.now + DEATH_EVERY_MS;
+            let Some(node) = story.draw_live() else { return };
+            story.strike_down(node, &Fault::Kill { node });
+            story.pause(10_000, BACK_MS_MAX);
+            story.world.strike(&Fault::Start { node });
+            story.world.run_for(next.saturating_sub(story.world.now));
+        }
+    },
+};
+
+pub(super) const WEEK: Scenario = Scenario {
+    name: "week",
+    about: "nobody dies: whoever loses the lease loses it falsely; --minutes 10080 is the week, --loss and --burst what it suffers",
+    nodes: Some(5),
+    spare: 0,
+    is_long: true,
+    marks: &[],
+    tell: |story| {
+        story.form();
+        story.calm(5_000);
+        let mut publisher = publishers(&story.world).next();
+        let mut burst_at = next_burst(story);
+        while story.has_time(10) {
+            story.world.run_for(LOOK_MS);
+            let now = publishers(&story.world).next();
+            if now.is_some() && now != publisher {
+                story.measured.false_takeovers += 1;
+                publisher = now;
+            }
+            if burst_at.is_some_and(|at| story.world.now >= at) {
+                let ms = story.run.burst_ms.unwrap_or_default();
+                story.world.strike(&Fault::Burst { ms });
+                burst_at = next_burst(story);
+            }
+        }
+        let is_harsh = story.world.options.loss_permille > 10 || story.run.burst_ms.is_some();
+        let (most, count) = (if is_harsh { FALSE_TAKEOVERS_MAX } else { 0 }, story.measured.false_takeovers);
+        if count > most {
+            story.fail(format!("{count} false takeovers"));
+        }
+    },
+};
+
+fn next_burst(story: &mut Story) -> Option<u64> {
+    story.run.burst_ms?;
+    Some(story.world.now + story.draw(0, 2 * BURST_EVERY_MS))
+}
