@@ -128,10 +128,12 @@ impl Uploads {
         self.lanes.retain(|_, lane| lane.ours.is_some() || lane.unreplied || now < lane.forget_at);
     }
 
-    /// The control connection is gone. Tor may be alive and upload on, so the HSDirs stay blocked.
+    /// The control connection is gone. Tor may be alive and upload on, so the HSDirs stay blocked, but no longer than an
+    /// upload takes: most likely the answer came while nobody listened.
     pub(super) fn disconnected(&mut self, events: &mut VecDeque<TorEvent>) {
         for (hsdir, lane) in &mut self.lanes {
-            if lane.ours.take().is_some() {
+            if let Some(deadline) = lane.ours.take() {
+                lane.forget_at = deadline;
                 events.push_back(TorEvent::UploadFailed(*hsdir, UploadFailure::Disconnected));
             }
             if core::mem::take(&mut lane.unreplied) {

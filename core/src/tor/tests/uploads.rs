@@ -134,6 +134,21 @@ fn a_lost_connection_fails_everything_and_blocks_until_the_process_is_known_to_b
 }
 
 #[test]
+fn what_a_lost_connection_owes_is_waited_for_no_longer_than_an_upload_takes() {
+    let mut dialogue = connected();
+    dialogue.upload(relay(1));
+    dialogue.answer_all();
+    dialogue.close();
+    dialogue.events();
+    dialogue.connect();
+    dialogue.answer_all();
+    dialogue.run(Duration::from_millis(14_999));
+    assert!(!dialogue.tor.can_upload(relay(1)));
+    dialogue.run(Duration::from_millis(1));
+    assert!(dialogue.tor.can_upload(relay(1)), "its answer was lost with the connection");
+}
+
+#[test]
 fn tors_own_uploads_are_told_apart() {
     let mut dialogue = connected();
     dialogue.hs_desc("UPLOAD", relay(1), "id HSDIR_INDEX=00");
