@@ -27,6 +27,7 @@ mod handover;
 mod item;
 mod lease;
 mod member;
+mod memo;
 mod plan;
 mod rank;
 mod receive;
@@ -41,6 +42,7 @@ mod view;
 mod wire;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rand_core::Rng as _;
 
@@ -51,8 +53,9 @@ use self::gossip::Gossip;
 use self::item::{Items, Key};
 use self::lease::{Context, Lease};
 use self::member::{Judgement, Members};
+use self::memo::Memo;
 use self::plan::Plans;
-use self::rank::Ranks;
+use self::rank::{Order, Ranks, Standing};
 use self::record::Records;
 use self::roster::{Roster, RosterFile};
 use self::rotation::Rotations;
@@ -141,12 +144,23 @@ pub struct Cluster {
     alone_since: Option<Mono>,
     goodbye: Option<Goodbye>,
     farewells: Farewells,
+    order: Order,
+    /// The members as [`View`] shows them.
+    seen: Memo<Standing, Vec<Member>>,
+    /// What [`Cluster::peers`] says of members.
+    mates: Memo<([u8; 16], u64), Vec<Peer>>,
 }
 
 /// What ranks are computed from, borrowing no more than that.
 macro_rules! ranks {
     ($cluster:expr) => {
-        Ranks { me: &$cluster.me, roster: &$cluster.roster, records: &$cluster.records, members: &$cluster.members }
+        Ranks {
+            me: &$cluster.me,
+            roster: &$cluster.roster,
+            records: &$cluster.records,
+            members: &$cluster.members,
+            order: &$cluster.order,
+        }
     };
 }
 
@@ -239,6 +253,9 @@ impl Cluster {
             alone_since: None,
             goodbye: None,
             farewells: Farewells::default(),
+            order: Order::default(),
+            seen: Memo::default(),
+            mates: Memo::default(),
             me,
         }
     }
@@ -280,8 +297,10 @@ impl Cluster {
         if now.mono >= self.beat_at {
             self.heartbeat(now, out);
         }
-        let live: Vec<NodeId> = self.others().filter(|node| self.members.liveness(*node) != Liveness::Down).collect();
-        self.gossip.tick(now.mono, &self.items, &self.roster, &live, &mut self.rng, out);
+        let (me, roster, members) = (self.me.id, &self.roster, &self.members);
+        let live = |node: &NodeId| *node != me && members.liveness(*node) != Liveness::Down;
+        let live = || roster.members().keys().copied().filter(live).collect();
+        self.gossip.tick(now.mono, &self.items, roster, live, &mut self.rng, out);
         self.save(out, now.mono);
         self.admissions.expire(now.mono);
         self.answer_admissions(now.mono, out);
@@ -325,9 +344,8 @@ impl Cluster {
         let holder = self.lease.holder(now).map(|(node, _)| node);
         let hearer = ranks!(self).hearers(holder).contains(&self.me.id);
         let hearer = hearer && !is_broken(Rule::OwnEvidenceOfDeath);
-        let told = if hearer { BTreeMap::new() } else { self.lease.told(now, ranks!(self)) };
-        let last = self.lease.last_holder();
-        let judgement = Judgement { hearer, holder: last, told: &|node| told.get(&node).copied() };
+        let told = if hearer { None } else { self.lease.told(now, ranks!(self)) };
+        let judgement = Judgement { hearer, holder: self.lease.last_holder(), told };
         self.members.tick(now, self.me.id, &self.roster, &judgement, &mut self.rng, out);
     }
 
@@ -400,11 +418,17 @@ impl Cluster {
 
     /// The mesh peers there should be: all other members, with the newest contact known, and for a moment those who are
     /// none any more, to be told so.
-    pub fn peers(&self) -> Vec<Peer> {
+    pub fn peers(&self) -> Arc<Vec<Peer>> {
+        let mates = self.mates.get((self.roster.hash(), self.records.changes()), || Arc::new(self.mates()));
+        let gone = self.farewells.peers().filter(|peer| !self.roster.contains(peer.node));
+        let gone: Vec<Peer> = gone.cloned().collect();
+        if gone.is_empty() { mates } else { Arc::new(mates.iter().cloned().chain(gone).collect()) }
+    }
+
+    fn mates(&self) -> Vec<Peer> {
         let mut contacts = self.contacts_known();
         let others = self.roster.members().iter().filter(|(node, _)| **node != self.me.id);
-        let members = others.map(|(node, wg)| Peer { node: *node, wg: *wg, contact: contacts.remove(node) });
-        members.chain(self.farewells.peers().filter(|peer| !self.roster.contains(peer.node)).cloned()).collect()
+        others.map(|(node, wg)| Peer { node: *node, wg: *wg, contact: contacts.remove(node) }).collect()
     }
 }
 

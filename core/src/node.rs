@@ -1,8 +1,9 @@
 //! [`Node`] routes each [`Input`] to its parts and drains them into the outbox; no protocol rules here.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::cluster::{Cluster, ClusterConfig, CommandError, Local, Role, View};
+use crate::cluster::{Cluster, ClusterConfig, CommandError, Local, Role};
 use crate::hsdesc::NUM_INTRO_POINT_MAX;
 use crate::input::{Command, Input, Rejected, TargetHealth};
 use crate::onion::address::OnionAddress;
@@ -67,7 +68,7 @@ pub struct Node {
     target: TargetHealth,
     out: Outbox,
     /// The last peers wished for, to wish only for changes.
-    peers: Vec<Peer>,
+    peers: Arc<Vec<Peer>>,
     shutdown: Shutdown,
     rejected: BTreeMap<&'static str, u64>,
 }
@@ -108,7 +109,7 @@ impl Node {
             publisher: Publisher::new(config.master, seed.fork("publish")),
             target: TargetHealth::Down,
             out,
-            peers: Vec::new(),
+            peers: Arc::default(),
             shutdown: Shutdown::No,
             rejected: BTreeMap::new(),
         };
@@ -183,7 +184,7 @@ impl Node {
     /// Recomputes what should be true and does the next step towards it. Idempotent.
     fn advance(&mut self, now: Now) {
         self.advance_tors(now);
-        let local = self.local(&self.cluster.view(now));
+        let local = self.local(now);
         self.cluster.set_local(now, local, &mut self.out);
         self.cluster.tick(now, &mut self.out);
         self.publish(now);
@@ -237,14 +238,14 @@ impl Node {
 
     fn wish_peers(&mut self) {
         let peers = self.cluster.peers();
-        if peers != self.peers {
-            self.out.push(Output::Peers(peers.clone()));
+        if !Arc::ptr_eq(&peers, &self.peers) && peers != self.peers {
+            self.out.push(Output::Peers(peers.to_vec()));
             self.peers = peers;
         }
     }
 
     /// What this node can say of itself.
-    fn local(&self, view: &View) -> Local {
+    fn local(&self, now: Now) -> Local {
         let serving = |tor: &&Tor| tor.is_serving();
         let points = self.tors.iter().filter(serving).flat_map(|tor| &tor.facts().points);
         let ready = self.tors.iter().any(|tor| tor.state() == TorState::Ready);
@@ -256,7 +257,7 @@ impl Node {
             eligible: ready
                 && self.uploader().is_some()
                 && self.shutdown == Shutdown::No
-                && Publisher::clock_sane(view),
+                && Publisher::clock_sane(self.cluster.clock_offset(now)),
         }
     }
 

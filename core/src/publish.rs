@@ -137,11 +137,11 @@ pub struct Publisher {
     majority: Majority,
     mode: Mode,
     clock: ClockWatch,
-    proven: Option<ProvenPlan>,
+    proven: Option<Arc<ProvenPlan>>,
     /// Serial of the last plan reported as confirmed.
     reported: u64,
     /// What others proved, for status.
-    known: Option<ProvenPlan>,
+    known: Option<Arc<ProvenPlan>>,
     waiting: Option<Waiting>,
     wake: Wake,
 }
@@ -172,8 +172,8 @@ impl Publisher {
     /// Whether our clock is near enough to the others' to publish (DESIGN section 4, Counters): part of being eligible.
     /// Of an even number, two nodes among them, either middle will do: nobody can tell which half is right, and one that
     /// is cannot be ruled out by one that is not.
-    pub fn clock_sane(view: &View) -> bool {
-        let ClockOffset { lower_ms, upper_ms, .. } = view.clock_offset;
+    pub fn clock_sane(offset: ClockOffset) -> bool {
+        let ClockOffset { lower_ms, upper_ms, .. } = offset;
         [lower_ms, upper_ms].iter().any(|middle| middle.unsigned_abs() <= CLOCK_OFFSET_MAX_MS)
     }
 
@@ -205,7 +205,7 @@ impl Publisher {
         mode.tick(now.mono, view, || native_overtakes(slots, now), || all_hsdirs(slots), wake);
         let mut wishes = Vec::new();
         self.waiting = self.step(now, view, can_upload, &mut wishes, out).err();
-        let name = |plan: &Option<ProvenPlan>| plan.as_ref().map(|plan| (plan.epoch, plan.serial));
+        let name = |plan: &Option<Arc<ProvenPlan>>| plan.as_ref().map(|plan| (plan.epoch, plan.serial));
         if name(&self.known) != name(&view.proven) {
             self.known.clone_from(&view.proven);
         }
@@ -363,7 +363,7 @@ impl Publisher {
         if verified && is_news && view.sees_majority {
             let nodes = plan.nodes.iter().filter(|(node, _)| **node != STRANGER);
             let nodes = nodes.map(|(node, part)| (*node, part.clone())).collect();
-            self.proven = Some(ProvenPlan { epoch, serial, nodes });
+            self.proven = Some(Arc::new(ProvenPlan { epoch, serial, nodes }));
         }
     }
 

@@ -9,7 +9,7 @@ use rustbalance_core::cluster::{CommandError, NodeState};
 /// What `of` says of itself, as `node` knows it.
 fn state(world: &World, node: usize, of: NodeId) -> Option<NodeState> {
     let members = world.view(node).members;
-    members.into_iter().find(|member| member.node == of)?.record.map(|record| record.state)
+    members.iter().find(|member| member.node == of)?.record.as_ref().map(|record| record.state)
 }
 
 #[test]

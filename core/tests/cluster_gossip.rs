@@ -3,6 +3,7 @@
 mod mesh;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use mesh::{World, seeds};
 use rustbalance_core::cluster::{PlanNode, ProvenPlan, Publication};
@@ -26,7 +27,7 @@ fn the_largest_record_reaches_everyone_through_loss() {
         let id = world.hosts[3].id;
         let has = |world: &World, node: usize| {
             let members = world.view(node).members;
-            let record = members.into_iter().find(|member| member.node == id).and_then(|member| member.record);
+            let record = members.iter().find(|member| member.node == id).and_then(|member| member.record.clone());
             record.is_some_and(|record| record.points.len() == 20)
         };
         let holder = world.holders()[0];
@@ -54,7 +55,7 @@ fn plans_and_floors_reach_everyone_and_the_plan_survives_restarts() {
         let holder = world.holders()[0];
         let node = PlanNode { incarnation: 1, version: 2, points: points(20) };
         let nodes = BTreeMap::from([(world.hosts[holder].id, node)]);
-        let proven = ProvenPlan { epoch: 1, serial: 7, nodes };
+        let proven = Arc::new(ProvenPlan { epoch: 1, serial: 7, nodes });
         let floors = BTreeMap::from([(Slot::First, (20_000, 77)), (Slot::Second, (20_001, 5))]);
         let publication =
             Publication { plan_digest: [1; 16], floors: floors.clone(), proven: Some(proven.clone()), failing: false };

@@ -14,8 +14,8 @@ fn a_restarted_holder_holds_nothing_until_it_has_listened() {
         let before = world.view(holder);
         let incarnation = |world: &World| {
             let view = world.view(holder);
-            let own = view.members.into_iter().find(|member| member.node == view.me);
-            own.and_then(|member| member.record).map(|record| record.incarnation)
+            let own = view.members.iter().find(|member| member.node == view.me);
+            own.and_then(|member| member.record.as_ref()).map(|record| record.incarnation)
         };
         let old = incarnation(&world);
         world.kill(holder);
@@ -116,7 +116,7 @@ fn rosters_and_contacts_survive_on_disk() {
     world.kill(1);
     world.start(1);
     let peers = world.cluster(1).peers();
-    let mut contacts: Vec<_> = peers.into_iter().filter_map(|peer| peer.contact).collect();
+    let mut contacts: Vec<_> = peers.iter().filter_map(|peer| peer.contact.clone()).collect();
     contacts.sort();
     assert_eq!(contacts, ["host0:7900", "host2:7900"]);
 }

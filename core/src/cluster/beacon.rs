@@ -51,13 +51,12 @@ impl Beacon {
         if self.roster_hash != roster.hash() || node == self.holder {
             return true;
         }
-        self.heard_members(roster).any(|(member, heard)| member == node && heard)
+        roster.members().keys().position(|member| *member == node).is_some_and(|index| self.is_heard(index))
     }
 
-    /// Each member and its bit, under the roster the beacon was made for.
-    pub(super) fn heard_members(&self, roster: &Roster) -> impl Iterator<Item = (NodeId, bool)> {
-        let bit = |index: usize| self.unheard.get(index / 8).is_none_or(|byte| byte & (1 << (index % 8)) == 0);
-        roster.members().keys().enumerate().map(move |(index, node)| (*node, bit(index)))
+    /// The bit of the member at `index`, under the roster the beacon was made for.
+    pub(super) fn is_heard(&self, index: usize) -> bool {
+        self.unheard.get(index / 8).is_none_or(|byte| byte & (1 << (index % 8)) == 0)
     }
 
     /// Lengths a decoded beacon may have.

@@ -108,7 +108,7 @@ impl Cluster {
 
     fn does_another_serve(&self) -> bool {
         let live = self.others().filter(|node| self.members.liveness(*node) == Liveness::Live);
-        live.filter_map(|node| self.records.get(node)).any(super::Record::serves)
+        live.filter_map(|node| self.records.get(node)).any(|record| record.serves())
     }
 
     fn set_state(&mut self, now: Now, state: NodeState, out: &mut Outbox) -> Result<(), CommandError> {

@@ -77,7 +77,7 @@ impl Gossip {
         now: Mono,
         items: &Items,
         roster: &Roster,
-        live: &[NodeId],
+        live: impl Fn() -> Vec<NodeId>,
         rng: &mut Rng,
         out: &mut Outbox,
     ) {
@@ -93,7 +93,7 @@ impl Gossip {
         self.assemblies.tick(now, items, roster, out);
         if now >= self.digest_at {
             self.digest_at = now.plus(DIGEST);
-            for to in super::pick(live.to_vec(), 1, rng) {
+            for to in super::pick(live(), 1, rng) {
                 compare(items, to, out);
             }
         }
@@ -199,7 +199,7 @@ pub(super) mod tests {
             gossip.push(at(0), &items, KEY, [to]);
             let mut sends = 0;
             for ms in 0..30_000 {
-                gossip.tick(at(ms), &items, &roster, &[], &mut rng, &mut out);
+                gossip.tick(at(ms), &items, &roster, Vec::new, &mut rng, &mut out);
                 sends += u32::try_from(sent(&mut out).len()).unwrap();
                 if ack_at == Some(ms) {
                     gossip.acked(to, KEY, stamp).unwrap();

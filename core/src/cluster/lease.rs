@@ -180,11 +180,10 @@ impl Lease {
         self.newest.as_ref().map(|seen| seen.beacon.floors.clone()).unwrap_or_default()
     }
 
-    /// Whom the current holder hears; nobody without a live lease, under another roster, or if we hold it.
-    pub(super) fn told(&self, now: Mono, ranks: Ranks<'_>) -> BTreeMap<NodeId, bool> {
+    /// What says whom the current holder hears; nothing without a live lease, under another roster, or if we hold it.
+    pub(super) fn told(&self, now: Mono, ranks: Ranks<'_>) -> Option<&Beacon> {
         let live = self.newest.as_ref().filter(|seen| now < self.vacant_at() && seen.beacon.holder != ranks.me.id);
-        let seen = live.filter(|seen| seen.beacon.roster_hash == ranks.roster.hash());
-        seen.map_or_else(BTreeMap::new, |seen| seen.beacon.heard_members(ranks.roster).collect())
+        live.map(|seen| &seen.beacon).filter(|beacon| beacon.roster_hash == ranks.roster.hash())
     }
 
     /// Until when a rival was about.
@@ -322,7 +321,7 @@ impl Lease {
         rng: &mut Rng,
         out: &mut Outbox,
     ) {
-        let Ranks { me, roster, records, members } = ctx.ranks;
+        let Ranks { me, roster, records, members, .. } = ctx.ranks;
         let beacon = Beacon {
             generation: ctx.generation,
             epoch,

@@ -11,6 +11,7 @@ use rand_core::Rng as _;
 
 use super::Liveness;
 use super::PeerError;
+use super::beacon::Beacon;
 use super::roster::Roster;
 use super::timing::{CALLS_MAX, HEALTH_FORGIVE, HEALTH_WORST, PROBE_HELPERS, PROBE_RETRY, PROBE_VERDICT, TTL};
 use super::wire::{Heartbeat, Message};
@@ -56,12 +57,42 @@ impl Peer {
         self.heard_at.unwrap_or_default().max(self.silent_from).plus(TTL)
     }
 
-    fn become_(&mut self, node: NodeId, now: Mono, liveness: Liveness, out: &mut Outbox) {
-        if self.liveness != liveness {
+    /// True if that is a change.
+    #[must_use]
+    fn become_(&mut self, node: NodeId, now: Mono, liveness: Liveness, out: &mut Outbox) -> bool {
+        let changed = self.liveness != liveness;
+        if changed {
             self.liveness = liveness;
             self.since = now;
             out.event(Event::Member(node, liveness));
         }
+        changed
+    }
+
+    /// Whether it proved to be alive within the TTL, or could not within a stall of ours.
+    fn is_heard(&self, now: Mono, grace_until: Mono) -> bool {
+        let in_grace = now < grace_until && self.liveness == Liveness::Live;
+        self.heard_at.is_some_and(|at| now.since(at) < TTL || in_grace)
+    }
+
+    /// What to believe of whom we do not judge: our own ears first, then what we are `told`.
+    fn believed(&self, now: Mono, grace_until: Mono, told: Option<bool>) -> Liveness {
+        match told {
+            _ if self.is_heard(now, grace_until) => Liveness::Live,
+            Some(true) => Liveness::Live,
+            Some(false) => Liveness::Down,
+            None => self.liveness,
+        }
+    }
+
+    /// When whoever judges it has to do something; nothing is to be judged about who is down.
+    fn judgement_at(&self, patience: u32, grace_until: Mono) -> Option<Mono> {
+        let at = match &self.probe {
+            None => self.suspect_at().max(grace_until),
+            Some(probe) if probe.retried => probe.started.plus(PROBE_VERDICT * patience),
+            Some(probe) => probe.started.plus(PROBE_RETRY * patience),
+        };
+        (self.liveness != Liveness::Down).then_some(at)
     }
 }
 
@@ -71,14 +102,18 @@ pub(super) struct Judgement<'a> {
     pub hearer: bool,
     /// Whose beacons reach everyone, so that his silence means something to everyone.
     pub holder: Option<NodeId>,
-    /// What the holder says of who is heard, if there is a live lease.
-    pub told: &'a dyn Fn(NodeId) -> Option<bool>,
+    /// What says whom the holder hears, if there is a live lease.
+    pub told: Option<&'a Beacon>,
 }
 
 /// All members but ourselves.
 #[derive(Debug, Default)]
 pub(super) struct Members {
     peers: BTreeMap<NodeId, Peer>,
+    /// Of the roster that `peers` follows.
+    roster_hash: [u8; 16],
+    /// Grows with whatever [`Liveness`] or record order is known of anyone.
+    changes: u64,
     hearer: bool,
     holder: Option<NodeId>,
     /// Lifeguard's local health: 0 is well; probes wait `health + 1` times as long.
@@ -96,16 +131,19 @@ impl Members {
         self.peers.get(&node).map_or(Mono::default(), |peer| peer.since)
     }
 
+    /// Grows with every change of a verdict, of when it was made, and of a record order named.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// Whether `node` proved to be alive within the TTL, or could not within a stall of ours.
     pub(super) fn is_heard(&self, now: Mono, node: NodeId) -> bool {
-        let in_grace = |peer: &Peer| now < self.grace_until && peer.liveness == Liveness::Live;
-        let is_heard = |peer: &Peer| peer.heard_at.is_some_and(|at| now.since(at) < TTL || in_grace(peer));
-        self.peers.get(&node).is_some_and(is_heard)
+        self.peers.get(&node).is_some_and(|peer| peer.is_heard(now, self.grace_until))
     }
 
     /// How many members are heard.
     pub(super) fn heard_count(&self, now: Mono) -> usize {
-        self.peers.keys().filter(|node| self.is_heard(now, **node)).count()
+        self.peers.values().filter(|peer| peer.is_heard(now, self.grace_until)).count()
     }
 
     /// The record order its last heartbeat named.
@@ -130,7 +168,7 @@ impl Members {
         let Some(peer) = self.peers.get_mut(&node) else { return };
         let was_down = peer.liveness == Liveness::Down;
         peer.heard_at = Some(now);
-        peer.become_(node, now, Liveness::Live, out);
+        self.changes += u64::from(peer.become_(node, now, Liveness::Live, out));
         if peer.probe.take().is_some() && !was_down {
             self.ail(now);
         }
@@ -152,6 +190,8 @@ impl Members {
         if peer.heartbeat.as_ref().is_some_and(|held| order(held) >= order(&beat)) {
             return Err(PeerError::Stale);
         }
+        let named = |beat: &Heartbeat| (beat.incarnation, beat.version);
+        self.changes += u64::from(peer.heartbeat.as_ref().map(named) != Some(named(&beat)));
         peer.heartbeat = Some(beat);
         peer.heartbeat_at = now.mono;
         self.heard(now.mono, from, out);
@@ -204,28 +244,62 @@ impl Members {
         rng: &mut Rng,
         out: &mut Outbox,
     ) {
-        self.peers.retain(|node, _| roster.contains(*node));
-        for node in roster.members().keys().filter(|node| **node != me) {
-            self.peers.entry(*node).or_insert_with(|| Peer::new(now));
-        }
+        self.follow(now, me, roster);
         if self.health > 0 && now >= self.forgive_at {
             self.health -= 1;
             self.forgive_at = now.plus(HEALTH_FORGIVE);
         }
         self.begin_judging(now, me, judgement, rng, out);
-        let nodes: Vec<NodeId> = self.peers.keys().copied().collect();
-        for node in nodes {
+        for (node, told) in self.due(now, roster, judgement.told) {
             if self.is_judged(node) {
                 self.judge(now, me, node, rng, out);
             } else {
-                self.believe(now, node, (judgement.told)(node), out);
+                self.believe(now, node, told, out);
             }
         }
+    }
+
+    fn follow(&mut self, now: Mono, me: NodeId, roster: &Roster) {
+        if self.roster_hash == roster.hash() {
+            return;
+        }
+        self.roster_hash = roster.hash();
+        self.changes += 1;
+        self.peers.retain(|node, _| roster.contains(*node));
+        for node in roster.members().keys().filter(|node| **node != me) {
+            self.peers.entry(*node).or_insert_with(|| Peer::new(now));
+        }
+    }
+
+    /// Whom there is anything to judge or believe about, and what the holder says of them. Nobody, as a rule, so that
+    /// an input costs a large cluster little.
+    fn due(&self, now: Mono, roster: &Roster, told: Option<&Beacon>) -> Vec<(NodeId, Option<bool>)> {
+        let patience = u32::from(self.health) + 1;
+        let mut peers = self.peers.iter().peekable();
+        // Both in order of `NodeId`, and all peers are members.
+        let members = roster.members().keys().enumerate().filter_map(|(index, node)| {
+            let (_, peer) = peers.next_if(|(peer, _)| *peer == node)?;
+            Some((index, *node, peer))
+        });
+        let due = members.filter_map(|(index, node, peer)| {
+            let told = told.map(|beacon| beacon.is_heard(index));
+            let due = if self.is_judged(node) {
+                peer.judgement_at(patience, self.grace_until).is_some_and(|at| now >= at)
+            } else {
+                let idle = peer.probe.is_none() || peer.liveness == Liveness::Down;
+                !idle || peer.believed(now, self.grace_until, told) != peer.liveness
+            };
+            due.then_some((node, told))
+        });
+        due.collect()
     }
 
     /// Whoever we judge from now on gets a TTL of silence. One that the holder called down stays so, lest ranks and
     /// with them this duty go to and fro, but is asked at once whether that is true, with a few others of its kind.
     fn begin_judging(&mut self, now: Mono, me: NodeId, judgement: &Judgement<'_>, rng: &mut Rng, out: &mut Outbox) {
+        if (self.hearer, self.holder) == (judgement.hearer, judgement.holder) {
+            return;
+        }
         let before: Vec<NodeId> = self.peers.keys().copied().filter(|node| self.is_judged(*node)).collect();
         self.hearer = judgement.hearer;
         self.holder = judgement.holder;
@@ -245,17 +319,12 @@ impl Members {
     }
 
     fn believe(&mut self, now: Mono, node: NodeId, told: Option<bool>, out: &mut Outbox) {
-        let heard = self.is_heard(now, node);
         let Some(peer) = self.peers.get_mut(&node) else { return };
         if peer.liveness != Liveness::Down {
             peer.probe = None;
         }
-        match told {
-            _ if heard => peer.become_(node, now, Liveness::Live, out),
-            Some(true) => peer.become_(node, now, Liveness::Live, out),
-            Some(false) => peer.become_(node, now, Liveness::Down, out),
-            None => {}
-        }
+        let believed = peer.believed(now, self.grace_until, told);
+        self.changes += u64::from(peer.become_(node, now, believed, out));
     }
 
     fn judge(&mut self, now: Mono, me: NodeId, node: NodeId, rng: &mut Rng, out: &mut Outbox) {
@@ -266,16 +335,17 @@ impl Members {
         if peer.liveness == Liveness::Down || now < peer.suspect_at().max(grace_until) {
             return;
         }
+        let mut changed = false;
         match &mut peer.probe {
             None => {
                 let nonce = rng.next_u64();
                 peer.probe = Some(Probe { nonce, started: now, retried: false });
-                peer.become_(node, now, Liveness::Unknown, out);
+                changed = peer.become_(node, now, Liveness::Unknown, out);
                 Message::Ping { nonce, origin: me }.send(node, out);
             }
             Some(probe) if now >= probe.started.plus(PROBE_VERDICT * patience) => {
                 peer.probe = None;
-                peer.become_(node, now, Liveness::Down, out);
+                changed = peer.become_(node, now, Liveness::Down, out);
             }
             Some(probe) if !probe.retried && now >= probe.started.plus(PROBE_RETRY * patience) => {
                 probe.retried = true;
@@ -287,6 +357,7 @@ impl Members {
             }
             Some(_) => {}
         }
+        self.changes += u64::from(changed);
     }
 
     /// Random live members to probe `node` for us; drawn only when they are about to be needed.
@@ -303,12 +374,8 @@ impl Members {
     /// When a judgement is due.
     pub(super) fn next_timeout(&self) -> Option<Mono> {
         let patience = u32::from(self.health) + 1;
-        let judged = self.peers.iter().filter(|(node, peer)| self.is_judged(**node) && peer.liveness != Liveness::Down);
-        let due = judged.map(|(_, peer)| match &peer.probe {
-            None => peer.suspect_at().max(self.grace_until),
-            Some(probe) if probe.retried => probe.started.plus(PROBE_VERDICT * patience),
-            Some(probe) => probe.started.plus(PROBE_RETRY * patience),
-        });
+        let judged = self.peers.iter().filter(|(node, _)| self.is_judged(**node));
+        let due = judged.filter_map(|(_, peer)| peer.judgement_at(patience, self.grace_until));
         due.min()
     }
 }

@@ -1,6 +1,7 @@
 //! The last proven plan: what a new publisher starts from.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -44,7 +45,7 @@ pub struct Publication {
     /// Highest `n` (seconds, DESIGN 2.9) known to be accepted per slot, with the time period number it belongs to.
     pub floors: BTreeMap<Slot, (u64, u32)>,
     /// The newest proven plan, if we proved one.
-    pub proven: Option<ProvenPlan>,
+    pub proven: Option<Arc<ProvenPlan>>,
     /// Most uploads failed three times: release if another is eligible.
     pub failing: bool,
 }
@@ -59,11 +60,11 @@ struct Signed {
 /// The newest plan known.
 #[derive(Debug, Default)]
 pub(super) struct Plans {
-    proven: Option<ProvenPlan>,
+    proven: Option<Arc<ProvenPlan>>,
 }
 
 impl Plans {
-    pub(super) fn proven(&self) -> Option<&ProvenPlan> {
+    pub(super) fn proven(&self) -> Option<&Arc<ProvenPlan>> {
         self.proven.as_ref()
     }
 
@@ -73,7 +74,7 @@ impl Plans {
         let by = signed.claim().by;
         if let Some(Signed { plan, .. }) = signed.verify(by, Purpose::Plan, me.cluster) {
             items.put(Key::Plan, Stamp::new(plan.epoch, plan.serial, blob), blob.to_vec());
-            self.proven = Some(plan);
+            self.proven = Some(Arc::new(plan));
         }
     }
 
@@ -107,7 +108,7 @@ impl Plans {
         }
         let signed = signed.verify(by, Purpose::Plan, me.cluster).ok_or(PeerError::BadSignature)?;
         items.put(Key::Plan, stamp, blob.to_vec());
-        self.proven = Some(signed.plan);
+        self.proven = Some(Arc::new(signed.plan));
         Ok(())
     }
 
@@ -118,7 +119,8 @@ impl Plans {
         if held.is_some_and(|order| order >= (plan.epoch, plan.serial)) {
             return false;
         }
-        let blob = sign::seal(&me.keypair, Purpose::Plan, me.cluster, &Signed { by: me.id, plan: plan.clone() });
+        let signed = Signed { by: me.id, plan: ProvenPlan::clone(plan) };
+        let blob = sign::seal(&me.keypair, Purpose::Plan, me.cluster, &signed);
         if blob.len() > ITEM_MAX {
             return false;
         }
@@ -136,7 +138,7 @@ mod tests {
     use crate::id::WgPublicKey;
 
     fn plan(epoch: u64, serial: u64) -> Publication {
-        let proven = Some(ProvenPlan { epoch, serial, nodes: BTreeMap::new() });
+        let proven = Some(Arc::new(ProvenPlan { epoch, serial, nodes: BTreeMap::new() }));
         Publication { proven, ..Publication::default() }
     }
 

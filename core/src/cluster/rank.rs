@@ -1,6 +1,9 @@
 //! Ranks: who would publish best, and hence who holds, who stands by, and who hears everybody.
 
+use std::sync::Arc;
+
 use super::member::Members;
+use super::memo::Memo;
 use super::record::Records;
 use super::roster::Roster;
 use super::{Identity, Liveness, NodeState};
@@ -13,6 +16,13 @@ pub(super) const HEARERS: usize = 3;
 /// A member without a record yet has the worst priority.
 type Rank = (u8, u8, NodeId);
 
+/// Names one state of roster, records and verdicts: each changes with them.
+pub(super) type Standing = ([u8; 16], u64, u64);
+
+/// All members by rank.
+#[derive(Debug, Default)]
+pub(super) struct Order(Memo<Standing, [Rank]>);
+
 /// What ranks are computed from.
 #[derive(Clone, Copy)]
 pub(super) struct Ranks<'a> {
@@ -20,9 +30,15 @@ pub(super) struct Ranks<'a> {
     pub roster: &'a Roster,
     pub records: &'a Records,
     pub members: &'a Members,
+    pub order: &'a Order,
 }
 
 impl Ranks<'_> {
+    /// The state that ranks follow from.
+    pub(super) fn standing(&self) -> Standing {
+        (self.roster.hash(), self.records.changes(), self.members.changes())
+    }
+
     /// May publish as far as we know: says so, is active, and is not down.
     pub(super) fn is_eligible(&self, node: NodeId) -> bool {
         self.rank(node).0 == 0
@@ -40,31 +56,36 @@ impl Ranks<'_> {
         (class, record.map_or(u8::MAX, |record| record.priority), node)
     }
 
+    /// Members by rank, best first.
+    fn order(&self) -> Arc<[Rank]> {
+        self.order.0.get(self.standing(), || {
+            let mut order: Vec<Rank> = self.roster.members().keys().map(|node| self.rank(*node)).collect();
+            order.sort_unstable();
+            order.into()
+        })
+    }
+
     /// How many eligible members that `may` claim are better than we are.
     pub(super) fn better_than_me(&self, may: impl Fn(NodeId) -> bool) -> u32 {
         let me = self.rank(self.me.id);
-        let others = self.roster.members().keys().filter(|node| **node != self.me.id && may(**node));
-        let better = others.filter(|node| self.is_eligible(**node) && self.rank(**node) < me).count();
+        let order = self.order();
+        let better = order.iter().take_while(|rank| rank.0 == 0 && **rank < me);
+        let better = better.filter(|(_, _, node)| *node != self.me.id && may(*node)).count();
         u32::try_from(better).unwrap_or(u32::MAX)
     }
 
     /// Whether another member, live as far as we know, may publish.
     pub(super) fn is_another_eligible(&self) -> bool {
         let live = |node: NodeId| self.members.liveness(node) == Liveness::Live;
-        self.roster.members().keys().any(|node| *node != self.me.id && self.is_eligible(*node) && live(*node))
+        let order = self.order();
+        let mut eligible = order.iter().take_while(|rank| rank.0 == 0);
+        eligible.any(|(_, _, node)| *node != self.me.id && live(*node))
     }
 
     /// Those who hear everyone: the holder, if any, then the best ranks, three in all. May include ourselves.
     pub(super) fn hearers(&self, holder: Option<NodeId>) -> Vec<NodeId> {
-        let mut best: Vec<(bool, Rank)> = Vec::with_capacity(HEARERS + 1);
-        for node in self.roster.members().keys() {
-            let rank = (Some(*node) != holder, self.rank(*node));
-            let at = best.partition_point(|other| *other < rank);
-            if at < HEARERS {
-                best.insert(at, rank);
-                best.truncate(HEARERS);
-            }
-        }
-        best.into_iter().map(|(_, (_, _, node))| node).collect()
+        let order = self.order();
+        let rest = order.iter().map(|(_, _, node)| *node).filter(|node| Some(*node) != holder);
+        holder.into_iter().filter(|node| self.roster.contains(*node)).chain(rest).take(HEARERS).collect()
     }
 }

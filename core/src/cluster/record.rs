@@ -1,6 +1,7 @@
 //! Records: what each node says of itself, signed and versioned, and our own among them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -102,8 +103,9 @@ const _: () = assert!(
 /// All records of members, ours included.
 #[derive(Debug)]
 pub(super) struct Records {
-    own: Record,
-    others: BTreeMap<NodeId, Record>,
+    own: Arc<Record>,
+    others: BTreeMap<NodeId, Arc<Record>>,
+    changes: u64,
     /// When others showed a record of ours that we did not write, within [`DUPLICATE_WINDOW`].
     conflicts: Vec<Mono>,
     /// Another process runs with our keys. It has the last word: every further one would be a conflict there.
@@ -134,7 +136,8 @@ impl Records {
             header: InnerHeader::default(),
             points: Vec::new(),
         };
-        Self { own, others: BTreeMap::new(), conflicts: Vec::new(), is_duplicate: false }
+        let own = Arc::new(own);
+        Self { own, others: BTreeMap::new(), changes: 0, conflicts: Vec::new(), is_duplicate: false }
     }
 
     /// Another process runs with our keys.
@@ -147,16 +150,21 @@ impl Records {
         &self.own
     }
 
+    /// Grows with every change of any record.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// A member's newest record.
-    pub(super) fn get(&self, node: NodeId) -> Option<&Record> {
+    pub(super) fn get(&self, node: NodeId) -> Option<&Arc<Record>> {
         if node == self.own.node { Some(&self.own) } else { self.others.get(&node) }
     }
 
     /// Changes our record; signs and stores a new version if `change` made a difference. True if so.
     pub(super) fn amend(&mut self, me: &Identity, items: &mut Items, change: impl FnOnce(&mut Record)) -> bool {
-        let mut next = self.own.clone();
+        let mut next = Record::clone(&self.own);
         change(&mut next);
-        if self.is_duplicate || (next == self.own && self.own.version > 0) {
+        if self.is_duplicate || (next == *self.own && self.own.version > 0) {
             return false;
         }
         self.write(me, items, next);
@@ -168,7 +176,8 @@ impl Records {
         let next = Record { version: next.version + 1, ..next };
         let blob = sign::seal(&me.keypair, Purpose::Record, me.cluster, &next);
         items.put(Key::Record(me.id), Stamp::new(next.incarnation, next.version, &blob), blob);
-        self.own = next;
+        self.own = Arc::new(next);
+        self.changes += 1;
     }
 
     /// Takes what the tors and the target say of this node.
@@ -223,7 +232,8 @@ impl Records {
             return Ok(false);
         }
         items.put(key, stamp, blob.to_vec());
-        self.others.insert(node, record);
+        self.others.insert(node, Arc::new(record));
+        self.changes += 1;
         Ok(true)
     }
 
@@ -238,7 +248,7 @@ impl Records {
             return;
         }
         let incarnation = theirs.incarnation.max(self.own.incarnation).saturating_add(1);
-        self.write(me, items, Record { incarnation, ..self.own.clone() });
+        self.write(me, items, Record { incarnation, ..Record::clone(&self.own) });
     }
 
     /// Forgets records of nodes that are no members any more.
@@ -246,6 +256,7 @@ impl Records {
         let gone: Vec<NodeId> = self.others.keys().copied().filter(|node| !roster.contains(*node)).collect();
         for node in gone {
             self.others.remove(&node);
+            self.changes += 1;
             items.remove(Key::Record(node));
         }
     }
@@ -306,7 +317,7 @@ mod tests {
         }
 
         fn record(&self, who: &Identity, incarnation: u64, version: u64, name: &str) -> Vec<u8> {
-            let mut record = Records::new(who, incarnation).own;
+            let mut record = Records::new(who, incarnation).own().clone();
             record.version = version;
             record.name = name.to_owned();
             sign::seal(&who.keypair, Purpose::Record, CLUSTER, &record)
@@ -374,7 +385,7 @@ mod tests {
         let mut f = Fixture::new();
         let stranger = f.record(&identity(3), 1, 1, "x");
         assert_eq!(f.accept(0, &stranger), Err(PeerError::NotAMember));
-        let mut record = Records::new(&f.other, 1).own;
+        let mut record = Records::new(&f.other, 1).own().clone();
         let forged = sign::seal(&f.me.keypair, Purpose::Record, CLUSTER, &record);
         assert_eq!(f.accept(0, &forged), Err(PeerError::BadSignature));
         for name in ["x".repeat(NAME_MAX + 1), "\x1b[2Jb".to_owned()] {

@@ -1,10 +1,11 @@
 //! What publication and status see.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cluster, ProvenPlan, Record};
+use super::{Cluster, ProvenPlan, Ranks, Record, ranks};
 use crate::id::NodeId;
 use crate::onion::period::Slot;
 use crate::time::{Mono, Now};
@@ -35,7 +36,7 @@ pub enum Role {
 }
 
 /// One member as publication and status see it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Member {
     /// Who.
     pub node: NodeId,
@@ -44,7 +45,7 @@ pub struct Member {
     /// Since when.
     pub since: Mono,
     /// Newest record, if any.
-    pub record: Option<Record>,
+    pub record: Option<Arc<Record>>,
     /// A heartbeat named a newer record than we hold.
     pub record_behind: bool,
 }
@@ -72,11 +73,11 @@ pub struct View {
     /// Current lease as we know it.
     pub holder: Option<(NodeId, u64)>,
     /// All members of the roster, ourselves included, in order of `NodeId`.
-    pub members: Vec<Member>,
+    pub members: Arc<Vec<Member>>,
     /// When the roster last became one; `None` while larger or always one.
     pub alone_since: Option<Mono>,
     /// The newest proven plan known (ours, gossiped or from disk).
-    pub proven: Option<ProvenPlan>,
+    pub proven: Option<Arc<ProvenPlan>>,
     /// Counter floors as the newest beacon names them; publication knows which can be true, and remembers those.
     pub floors: BTreeMap<Slot, (u64, u32)>,
     /// After a stall: publish nothing now.
@@ -95,7 +96,8 @@ pub struct View {
 impl Cluster {
     /// The current view.
     pub fn view(&self, now: Now) -> View {
-        let members: Vec<Member> = self.roster.members().keys().map(|node| self.member(*node)).collect();
+        let all = || self.roster.members().keys().map(|node| self.member(*node)).collect();
+        let members = self.seen.get(ranks!(self).standing(), || Arc::new(all()));
         View {
             me: self.me.id,
             role: self.role(),
@@ -109,8 +111,13 @@ impl Cluster {
             hold_uploads: self.stall.holds_uploads(now.mono),
             build_era: self.build_era,
             rival_until: self.lease.rival_until(now.mono),
-            clock_offset: self.members.clock_offset(now),
+            clock_offset: self.clock_offset(now),
         }
+    }
+
+    /// The members' clocks against ours.
+    pub fn clock_offset(&self, now: Now) -> ClockOffset {
+        self.members.clock_offset(now)
     }
 
     /// Our role: `Alone` exactly while the roster is ourselves, `Holder` only with the claim on disk.

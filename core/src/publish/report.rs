@@ -31,7 +31,7 @@ impl Publisher {
     /// For `rustbalance status`.
     pub fn status(&self, now: Now) -> PublicationStatus {
         let Some(plan) = self.planner.plan() else {
-            let points = self.known.iter().flat_map(known_points).collect();
+            let points = self.known.iter().flat_map(|plan| known_points(plan)).collect();
             return PublicationStatus { points, waiting: self.waiting_in_words(), ..PublicationStatus::default() };
         };
         let left_out = plan.left_out.iter().map(|(node, point, reason)| {

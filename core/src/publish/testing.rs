@@ -60,7 +60,7 @@ pub(super) fn member(n: u8, relays: &[u8]) -> Member {
         node: node(n),
         liveness: Liveness::Live,
         since: Mono::default(),
-        record: Some(record),
+        record: Some(Arc::new(record)),
         record_behind: false,
     }
 }
@@ -72,7 +72,7 @@ pub(super) fn view() -> View {
         role: Role::Holder { epoch: 1 },
         role_since: Mono::default(),
         holder: Some((node(1), 1)),
-        members: vec![member(1, &[1, 2, 3]), member(2, &[4, 5, 6]), member(3, &[7, 8, 9])],
+        members: Arc::new(vec![member(1, &[1, 2, 3]), member(2, &[4, 5, 6]), member(3, &[7, 8, 9])]),
         alone_since: None,
         proven: None,
         floors: BTreeMap::new(),
@@ -82,6 +82,16 @@ pub(super) fn view() -> View {
         rival_until: None,
         clock_offset: ClockOffset::default(),
     }
+}
+
+/// The members, to change.
+pub(super) fn members(view: &mut View) -> &mut Vec<Member> {
+    Arc::make_mut(&mut view.members)
+}
+
+/// The record, to change.
+pub(super) fn record_of(member: &mut Member) -> &mut Record {
+    Arc::make_mut(member.record.as_mut().unwrap())
 }
 
 /// The ring at `valid_after`; shared random values change with every run.
@@ -168,7 +178,7 @@ impl World {
     pub(super) fn add_site(&mut self, n: u8, mut view: View) {
         view.me = node(n);
         view.role_since = self.now.mono;
-        for member in &mut view.members {
+        for member in members(&mut view) {
             member.since = self.now.mono;
         }
         self.sites.push(Site {
@@ -200,11 +210,11 @@ impl World {
     }
 
     pub(super) fn member(&mut self, n: u8) -> &mut Member {
-        self.view().members.iter_mut().find(|member| member.node == node(n)).unwrap()
+        members(self.view()).iter_mut().find(|member| member.node == node(n)).unwrap()
     }
 
     pub(super) fn record(&mut self, n: u8) -> &mut Record {
-        self.member(n).record.as_mut().unwrap()
+        record_of(self.member(n))
     }
 
     pub(super) fn publisher(&self) -> &Publisher {

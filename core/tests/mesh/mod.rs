@@ -334,7 +334,7 @@ impl World {
         let live = self.live();
         let newest: Vec<_> = live
             .iter()
-            .map(|node| self.view(*node).members.into_iter().find(|member| member.node == self.hosts[*node].id))
+            .map(|node| self.view(*node).members.iter().find(|member| member.node == self.hosts[*node].id).cloned())
             .collect();
         live.iter().all(|node| {
             let view = self.view(*node);

@@ -39,11 +39,27 @@ impl Fixture {
     }
 
     fn tick(&mut self, ms: u64) -> Vec<(NodeId, Message)> {
-        let told = |_| self.told;
-        let judgement = Judgement { hearer: self.hearer, holder: None, told: &told };
+        let told = self.told.map(|heard| self.beacon(heard));
+        let judgement = Judgement { hearer: self.hearer, holder: None, told: told.as_ref() };
         let now = Mono::from_ms(ms);
         self.members.tick(now, self.ids[0], &self.roster, &judgement, &mut self.rng, &mut self.out);
         sent(&mut self.out)
+    }
+
+    /// The holder hears all or nobody.
+    fn beacon(&self, heard: bool) -> Beacon {
+        Beacon {
+            generation: 0,
+            epoch: 1,
+            seq: 1,
+            holder: self.ids[0],
+            priority: 100,
+            released: false,
+            roster_hash: self.roster.hash(),
+            unheard: if heard { Vec::new() } else { vec![0xFF; self.ids.len().div_ceil(8)] },
+            plan_digest: [0; 16],
+            floors: BTreeMap::new(),
+        }
     }
 
     /// Everyone but the second node beats at `ms`.

@@ -3,7 +3,8 @@
 use super::*;
 use crate::cluster::{NodeState, ProvenPlan, Record};
 use crate::merge::testing::{node, point};
-use crate::publish::testing::{member, view};
+use crate::publish::testing::{member, members, record_of, view};
+use std::sync::Arc;
 
 const NOW: Mono = Mono::from_ms(100_000);
 
@@ -15,18 +16,18 @@ fn nodes(view: &View) -> Vec<NodeId> {
 /// [`view`] with member 2 changed.
 fn with(change: impl FnOnce(&mut Member)) -> View {
     let mut view = view();
-    change(&mut view.members[1]);
+    change(&mut members(&mut view)[1]);
     view
 }
 
 fn with_record(change: impl FnOnce(&mut Record)) -> View {
-    with(|member| change(member.record.as_mut().unwrap()))
+    with(|member| change(record_of(member)))
 }
 
 /// Member 2 was proven with a point on relay 30, under this record version of incarnation 1.
-fn proven_2(version: u64) -> ProvenPlan {
+fn proven_2(version: u64) -> Arc<ProvenPlan> {
     let part = PlanNode { incarnation: 1, version, points: vec![point(2, 30, 0)] };
-    ProvenPlan { epoch: 1, serial: 1, nodes: [(node(2), part)].into() }
+    Arc::new(ProvenPlan { epoch: 1, serial: 1, nodes: [(node(2), part)].into() })
 }
 
 fn offered(view: &View, n: u8) -> Vec<IntroPoint> {
@@ -70,7 +71,7 @@ fn proven_plan_stands_in_for_a_record_that_has_not_arrived() {
     assert_eq!(offered(&view, 2), []);
     view.proven = Some(proven_2(1));
     assert_eq!(offered(&view, 2), [point(2, 30, 0)]);
-    view.members[1].liveness = Liveness::Down;
+    members(&mut view)[1].liveness = Liveness::Down;
     assert_eq!(offered(&view, 2), []);
 }
 
@@ -81,8 +82,8 @@ fn newer_of_record_and_proven_plan_counts() {
     assert_eq!(offered(&view, 2), [point(2, 30, 0)]);
     view.proven = Some(proven_2(1));
     assert_eq!(offered(&view, 2), [point(2, 4, 0), point(2, 5, 0), point(2, 6, 0)]);
-    view.members[1].record.as_mut().unwrap().version = 3;
-    view.members[1].record.as_mut().unwrap().tor_ready = false;
+    let record = record_of(&mut members(&mut view)[1]);
+    (record.version, record.tor_ready) = (3, false);
     assert_eq!(offered(&view, 2), []);
 }
 
@@ -90,7 +91,7 @@ fn newer_of_record_and_proven_plan_counts() {
 fn node_that_left_the_roster_leaves_whatever_was_proven() {
     let mut view = view();
     view.proven = Some(proven_2(9));
-    view.members.remove(1);
+    members(&mut view).remove(1);
     assert_eq!(nodes(&view), [node(1), node(3)]);
 }
 
@@ -117,10 +118,11 @@ fn header_of_a_node_left_out_does_not_count() {
 #[test]
 fn published_points_are_taken_over_except_those_a_live_node_dropped() {
     let mut view = with(|member| member.liveness = Liveness::Down);
-    view.proven = Some(ProvenPlan {
+    let proven = ProvenPlan {
         nodes: [(node(3), PlanNode { incarnation: 1, version: 0, points: vec![point(3, 20, 0)] })].into(),
         ..ProvenPlan::default()
-    });
+    };
+    view.proven = Some(Arc::new(proven));
     let mut offers = Offers::gather(NOW, &view, &mut Wake::default());
     let (down, dropped, strange) = (point(2, 4, 0), point(3, 20, 0), point(9, 25, 0));
     offers.add_published(&view, &[point(1, 1, 0), down.clone(), dropped, strange.clone()]);
@@ -132,7 +134,8 @@ fn published_points_are_taken_over_except_those_a_live_node_dropped() {
 #[test]
 fn plan_names_only_the_points_listed() {
     let mut view = view();
-    view.members = (1..=5).map(|n| member(n, &[n * 10, n * 10 + 1, n * 10 + 2, n * 10 + 3, n * 10 + 4])).collect();
+    let five = (1..=5).map(|n| member(n, &[n * 10, n * 10 + 1, n * 10 + 2, n * 10 + 3, n * 10 + 4])).collect();
+    view.members = Arc::new(five);
     let plan = Plan::new(&Offers::gather(NOW, &view, &mut Wake::default()), &[]);
     assert_eq!((plan.points.len(), plan.left_out.len()), (20, 5));
     assert!(plan.nodes.values().all(|part| part.points.len() == 4));

@@ -57,7 +57,7 @@ fn happen(world: &mut World, fault: Fault) {
         Fault::Points(n, points) => {
             let relays: Vec<u8> = (0..points).map(|i| n * 10 + i).collect();
             let record = crate::publish::testing::member(n, &relays).record.unwrap();
-            world.record(n).points = record.points;
+            world.record(n).points = record.points.clone();
             world.record(n).version += 1;
         }
         Fault::Serves(n, serves) => world.record(n).tor_ready = serves,

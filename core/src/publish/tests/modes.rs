@@ -2,7 +2,7 @@
 
 use crate::cluster::{Role, View};
 use crate::onion::period::Slot;
-use crate::publish::testing::{World, counter, keys_of, member, poison, secs};
+use crate::publish::testing::{World, counter, keys_of, member, members, poison, secs};
 use crate::tor::TorEvent;
 
 /// A world that published for three nodes, of which node 1 is left alone now.
@@ -19,7 +19,7 @@ fn leave_alone(world: &mut World) {
     let view = world.view();
     view.role = Role::Alone;
     view.alone_since = Some(since);
-    view.members.truncate(1);
+    members(view).truncate(1);
     world.forget();
 }
 
@@ -127,7 +127,7 @@ fn second_member_ends_native_publishing_and_is_published() {
     let view = world.view();
     view.role = Role::Holder { epoch: 5 };
     view.alone_since = None;
-    view.members.push(member(2, &[10, 11, 12]));
+    members(view).push(member(2, &[10, 11, 12]));
     assert!(!wants_native(&world));
     world.run(secs(2));
     assert_eq!(world.listed(), keys_of(&world.sites[0].view, &[1, 2]));

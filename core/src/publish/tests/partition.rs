@@ -3,13 +3,14 @@
 use crate::cluster::{Liveness, PlanNode, ProvenPlan, Role, View};
 use crate::merge::testing::{node, point};
 use crate::onion::period::Slot;
-use crate::publish::testing::{Behaviour, World, keys, keys_of, member, secs, view};
+use crate::publish::testing::{Behaviour, World, keys, keys_of, member, members, secs, view};
+use std::sync::Arc;
 
 /// Five nodes, of which node 1 hears only `heard` now.
 fn minority(heard: &[u8]) -> View {
     let mut view = view();
-    view.members = (1..=5).map(|n| member(n, &[n, n + 10, n + 20])).collect();
-    for member in &mut view.members {
+    view.members = Arc::new((1..=5).map(|n| member(n, &[n, n + 10, n + 20])).collect());
+    for member in members(&mut view) {
         if !heard.contains(&member.node.0[0]) {
             member.liveness = Liveness::Down;
         }
@@ -78,7 +79,7 @@ fn what_was_proven_stands_in_where_nothing_is_found() {
     world.hsdirs.stored.clear();
     let mut view = minority(&[1, 2]);
     let part = PlanNode { incarnation: 1, version: 1, points: vec![point(4, 4, 0)] };
-    view.proven = Some(ProvenPlan { epoch: 6, serial: 1, nodes: [(node(4), part)].into() });
+    view.proven = Some(Arc::new(ProvenPlan { epoch: 6, serial: 1, nodes: [(node(4), part)].into() }));
     world.add_site(1, view);
     world.run(secs(3));
     let mut expected = keys_of(&minority(&[]), &[1, 2]);

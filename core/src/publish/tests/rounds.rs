@@ -4,7 +4,7 @@ use crate::cluster::{Liveness, Role};
 use crate::id::RelayFingerprint;
 use crate::merge::testing::point;
 use crate::onion::period::Slot;
-use crate::publish::testing::{World, keys_of, secs};
+use crate::publish::testing::{World, keys_of, members, secs};
 use core::time::Duration;
 use std::collections::BTreeSet;
 
@@ -145,7 +145,7 @@ fn plan_after_a_change_of_publisher_keeps_points_where_they_are() {
     let crowd: Vec<_> =
         (1..=4).map(|n| crate::publish::testing::member(n, &[n, n + 10, n + 20, n + 30, n + 40, n + 50])).collect();
     let mut world = World::new(30);
-    world.view().members = crowd[..3].to_vec();
+    *members(world.view()) = crowd[..3].to_vec();
     world.run(secs(5));
     let proven = world.publisher().publication().proven;
     let mut view = world.sites[0].view.clone();
