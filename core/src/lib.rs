@@ -18,6 +18,7 @@ pub mod output;
 pub mod publish;
 pub mod rng;
 pub mod sabotage;
+pub mod shared;
 pub mod status;
 pub mod time;
 pub mod tor;

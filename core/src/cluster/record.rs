@@ -106,6 +106,8 @@ pub(super) struct Records {
     own: Arc<Record>,
     others: BTreeMap<NodeId, Arc<Record>>,
     changes: u64,
+    /// What [`Self::set_local`] was last told, and our state then.
+    said: Option<(Local, NodeState)>,
     /// When others showed a record of ours that we did not write, within [`DUPLICATE_WINDOW`].
     conflicts: Vec<Mono>,
     /// Another process runs with our keys. It has the last word: every further one would be a conflict there.
@@ -137,7 +139,7 @@ impl Records {
             points: Vec::new(),
         };
         let own = Arc::new(own);
-        Self { own, others: BTreeMap::new(), changes: 0, conflicts: Vec::new(), is_duplicate: false }
+        Self { own, others: BTreeMap::new(), changes: 0, said: None, conflicts: Vec::new(), is_duplicate: false }
     }
 
     /// Another process runs with our keys.
@@ -182,6 +184,11 @@ impl Records {
 
     /// Takes what the tors and the target say of this node.
     pub(super) fn set_local(&mut self, me: &Identity, items: &mut Items, local: Local) -> bool {
+        let is_said = |(said, state): &(Local, NodeState)| *said == local && *state == self.own.state;
+        if self.said.as_ref().is_some_and(is_said) {
+            return false; // as nearly always, and nothing is copied
+        }
+        self.said = Some((local.clone(), self.own.state));
         self.amend(me, items, |record| {
             record.points = local.points;
             record.points.retain(|point| point.link_specifiers.len() <= LINK_SPECIFIERS_MAX);

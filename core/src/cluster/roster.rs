@@ -257,6 +257,9 @@ impl Roster {
 
     /// Forgets those who went more than 30 days ago and on whose word nothing rests. True if any.
     pub(super) fn prune(&mut self, wall: Wall, items: &mut Items) -> bool {
+        if self.places.len() == self.members.len() {
+            return false; // no tombstones
+        }
         let over_age = |place: &Place| is_over_age(place, wall);
         let rests_on = |place: &Place, node: &NodeId| {
             place.by == *node || place.gone.as_ref().is_some_and(|gone| gone.by.contains(node))

@@ -9,6 +9,7 @@ use x25519_dalek::StaticSecret;
 use zeroize::Zeroizing;
 
 use crate::id::{ClusterId, NodeId};
+use crate::shared;
 
 /// The node's signing key, ed25519. Zeroized on drop; `Debug` names only the public half.
 pub struct NodeKeypair(SigningKey);
@@ -75,9 +76,11 @@ pub(crate) struct Signature([u8; 32], [u8; 32]);
 
 /// Whether `by` signed `body`. Strict verification: one body has one valid signature per signer's act.
 pub(crate) fn verifies(by: NodeId, purpose: Purpose, cluster: ClusterId, body: &[u8], signature: &Signature) -> bool {
-    let signature = ed25519_dalek::Signature::from_components(signature.0, signature.1);
-    VerifyingKey::from_bytes(&by.0)
-        .is_ok_and(|key| key.verify_strict(&purpose.message(cluster, body), &signature).is_ok())
+    let message = purpose.message(cluster, body);
+    shared::answer(&[b"verify strictly", &by.0, &message, &signature.0, &signature.1], || {
+        let signature = ed25519_dalek::Signature::from_components(signature.0, signature.1);
+        VerifyingKey::from_bytes(&by.0).is_ok_and(|key| key.verify_strict(&message, &signature).is_ok())
+    })
 }
 
 /// A body and its signature as they travel.

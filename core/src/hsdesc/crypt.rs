@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::onion::key::{HsBlindId, Subcredential};
 use crate::onion::revision::RevisionCounter;
+use crate::shared;
 
 const SALT_LENGTH: usize = 16;
 const MAC_LENGTH: usize = 32;
@@ -54,6 +55,15 @@ impl LayerCipher<'_> {
 
     /// The plaintext with its padding.
     pub fn decrypt(&self, blob: &[u8]) -> Result<Vec<u8>, CryptError> {
+        let Self { string_constant, blind, cookie, subcredential, revision } = self;
+        let cookie = cookie.map_or(&[][..], |cookie| cookie.as_slice());
+        let keys = [string_constant.as_bytes(), &blind.0, cookie, &subcredential.0, &revision.0.to_be_bytes()];
+        let [constant, blind, cookie, subcredential, revision] = keys;
+        let question = [b"decrypt", constant, blind, cookie, subcredential, revision, blob];
+        shared::answer(&question, || self.decrypt_anew(blob))
+    }
+
+    fn decrypt_anew(&self, blob: &[u8]) -> Result<Vec<u8>, CryptError> {
         let (salt, rest) = blob.split_first_chunk().ok_or(CryptError::TooShort)?;
         let (body, mac) = rest.split_last_chunk::<MAC_LENGTH>().ok_or(CryptError::TooShort)?;
         if body.is_empty() {

@@ -9,6 +9,7 @@ use super::outer::CERT_LABEL;
 use crate::id::RelayFingerprint;
 use crate::onion::cert::{CertType, UnverifiedCert};
 use crate::onion::signature;
+use crate::shared;
 use crate::time::Wall;
 
 /// The longest [`IntroPoint::link_specifiers`], bytes. Tor itself writes at most 84.
@@ -43,9 +44,11 @@ impl IntroPoint {
 
     /// Whether all three keys are curve points and none is of low order (zero among them).
     pub fn has_sound_keys(&self) -> bool {
-        let auth_key = CompressedEdwardsY(self.auth_key).decompress();
-        auth_key.is_some_and(|point| !point.is_small_order())
-            && [self.onion_key, self.enc_key].into_iter().all(is_sound_x25519)
+        shared::answer(&[b"sound", &self.auth_key, &self.onion_key, &self.enc_key], || {
+            let auth_key = CompressedEdwardsY(self.auth_key).decompress();
+            auth_key.is_some_and(|point| !point.is_small_order())
+                && [self.onion_key, self.enc_key].into_iter().all(is_sound_x25519)
+        })
     }
 
     /// `KP_hss_ntor` as an ed25519 point, which its certificate certifies; `None` if it is none or of low order.

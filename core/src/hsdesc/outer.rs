@@ -1,13 +1,14 @@
 //! The outer layer: what an HSDir reads and checks (rend-spec `[DESC-OUTER]`).
 
 use base64::Engine as _;
-use ed25519_dalek::{Signature, Verifier as _, VerifyingKey};
+use ed25519_dalek::VerifyingKey;
 
 use super::netdoc::{self, BASE64_UNPADDED, Section, decode_base64};
 use super::{DescriptorError, Layer};
 use crate::onion::cert::{CertError, CertType, UnverifiedCert};
 use crate::onion::key::HsBlindId;
 use crate::onion::revision::RevisionCounter;
+use crate::onion::signature;
 use crate::time::Wall;
 
 /// What tor writes into every descriptor, minutes.
@@ -103,9 +104,9 @@ impl<'a> UnverifiedOuter<'a> {
             .and_then(|cert| cert.verify(CertType::DescSigning, &blind, now))
             .map_err(DescriptorError::SigningCert)?;
         let signing_key = VerifyingKey::from_bytes(&cert.key).map_err(|_| DescriptorError::Signature)?;
-        signing_key
-            .verify(&signed_bytes(self.signed), &Signature::from_bytes(&self.signature))
-            .map_err(|_| DescriptorError::Signature)?;
+        if !signature::verify(&signing_key, &signed_bytes(self.signed), &self.signature) {
+            return Err(DescriptorError::Signature);
+        }
         Ok(Outer { revision: self.revision, signing_key, superencrypted: self.superencrypted })
     }
 }

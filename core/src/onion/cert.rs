@@ -8,8 +8,9 @@
 
 use core::fmt;
 
-use ed25519_dalek::{Signature, Verifier as _, VerifyingKey};
+use ed25519_dalek::VerifyingKey;
 
+use super::signature;
 use crate::time::Wall;
 
 /// The only version of the format.
@@ -181,7 +182,7 @@ impl<'a> UnverifiedCert<'a> {
     /// # Errors
     /// All but [`CertError::Malformed`].
     pub fn verify(&self, kind: CertType, signer: &VerifyingKey, now: Wall) -> Result<Cert, CertError> {
-        let is_signed = || signer.verify(self.signed, &Signature::from_bytes(&self.signature)).is_ok();
+        let is_signed = || signature::verify(signer, self.signed, &self.signature);
         self.verify_with(kind, &signer.to_bytes(), now, is_signed)
     }
 

@@ -11,6 +11,7 @@ use sha3::Sha3_256;
 use zeroize::{Zeroize as _, ZeroizeOnDrop, Zeroizing};
 
 use super::period::TimePeriod;
+use crate::shared;
 
 /// What tor's secret key file begins with, NUL padded.
 const SECRET_FILE_HEADER: [u8; 32] = *b"== ed25519v1-secret: type0 ==\0\0\0";
@@ -33,8 +34,11 @@ impl HsId {
 
     /// The public half of [`HsIdKeypair::blind`]; `None` unless [`Self::is_valid`].
     pub fn blind(&self, period: TimePeriod) -> Option<HsBlindId> {
-        let blinded = prime_order_point(&self.0)? * blinding_factor(*self, period);
-        Some(HsBlindId(blinded.compress().0))
+        let TimePeriod { number, length_minutes } = period;
+        shared::answer(&[b"blind", &self.0, &number.to_le_bytes(), &length_minutes.to_le_bytes()], || {
+            let blinded = prime_order_point(&self.0)? * blinding_factor(*self, period);
+            Some(HsBlindId(blinded.compress().0))
+        })
     }
 
     /// `N_hs_subcred` (`[SUBCRED]`):

@@ -1,8 +1,10 @@
 //! Tor's own revision counters: order-preserving encryption of seconds (rend-spec appendix F.2; DESIGN 2.9).
 
+use core::cell::Cell;
+
 use aes::Aes256;
 use ctr::Ctr128BE;
-use ctr::cipher::{KeyIvInit as _, StreamCipher as _};
+use ctr::cipher::{KeyIvInit as _, StreamCipher as _, StreamCipherSeek as _};
 use zeroize::Zeroizing;
 
 use super::key::HsBlindIdKeypair;
@@ -17,12 +19,18 @@ pub struct RevisionCounter(pub u64);
 /// Turns seconds into counters for one blinded key. The key is zeroized on drop.
 pub struct RevisionCipher {
     key: Zeroizing<[u8; 32]>,
+    /// An `n` and its counter, near where the last walk ended: the next one mostly ends there, too, and from the start
+    /// it is long.
+    mark: Cell<(u32, u64)>,
 }
+
+/// Numbers between two places where a walk may be taken up again.
+const STRIDE: u32 = 512;
 
 impl RevisionCipher {
     /// The cipher of one blinded key.
     pub fn new(key: &HsBlindIdKeypair) -> Self {
-        Self { key: key.revision_key() }
+        Self { key: key.revision_key(), mark: Cell::default() }
     }
 
     /// The counter of `n`; `None` outside 1..=[`REVISION_N_MAX`].
@@ -46,9 +54,12 @@ impl RevisionCipher {
     /// approved one (0, 0 if none). At most [`REVISION_N_MAX`] steps, half a MiB of keystream.
     fn walk(&self, mut keep_going: impl FnMut(u32, u64) -> bool) -> (u32, u64) {
         let mut keystream = Ctr128BE::<Aes256>::new((&*self.key).into(), &[0; 16].into());
-        let (mut n, mut sum) = (0, 0_u64);
-        let mut block = Zeroizing::new([0; 1024]);
+        let (n, sum) = self.mark.get();
+        let (mut n, mut sum) = if n > 0 && keep_going(n, sum) { (n, sum) } else { (0, 0) };
+        keystream.seek(u64::from(n) * 2);
+        let mut block = Zeroizing::new([0; 2 * STRIDE as usize]);
         while n < REVISION_N_MAX {
+            self.mark.set((n, sum));
             block.fill(0);
             keystream.apply_keystream(block.as_mut());
             for pair in block.as_chunks::<2>().0 {
@@ -68,7 +79,7 @@ mod tests {
     use super::*;
 
     fn cipher() -> RevisionCipher {
-        RevisionCipher { key: Zeroizing::new([9; 32]) }
+        RevisionCipher { key: Zeroizing::new([9; 32]), mark: Cell::default() }
     }
 
     #[test]
@@ -81,6 +92,17 @@ mod tests {
             assert_eq!(cipher.n_at_most(counter), n);
             assert_eq!(cipher.n_at_most(RevisionCounter(counter.0 - 1)), n - 1);
             last = counter;
+        }
+    }
+
+    #[test]
+    fn where_the_last_walk_ended_makes_no_difference() {
+        let walked = cipher();
+        for n in [100_000, 99_840, 99_839, 100_352, 1, 511, 512, 513, REVISION_N_MAX, 70_000, REVISION_N_MAX] {
+            let counter = cipher().counter(n).expect("in range");
+            assert_eq!(walked.counter(n), Some(counter), "{n}");
+            assert_eq!(walked.n_at_most(counter), n);
+            assert_eq!(walked.n_at_most(RevisionCounter(counter.0 - 1)), n - 1);
         }
     }
 

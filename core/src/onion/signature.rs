@@ -20,6 +20,8 @@ use ed25519_dalek::{Signature, Verifier as _, VerifyingKey};
 use sha2::{Digest as _, Sha512};
 use zeroize::Zeroizing;
 
+use crate::shared;
+
 /// Fewer signatures than this are checked one at a time: the table of `A` would cost more than it saves (measured).
 const TABLE_PAYS_FROM: usize = 8;
 
@@ -48,8 +50,23 @@ pub fn sign_all(secret: &ExpandedSecretKey, public: &VerifyingKey, messages: &[V
     messages.iter().zip(&nonces).zip(points).map(sign).collect()
 }
 
-/// Checks each message's signature, as [`VerifyingKey::verify`] would.
+/// Checks one message's signature with [`VerifyingKey::verify`].
+pub fn verify(public: &VerifyingKey, message: &[u8], signature: &[u8; 64]) -> bool {
+    shared::answer(&[b"verify", public.as_bytes(), message, signature], || {
+        public.verify(message, &Signature::from_bytes(signature)).is_ok()
+    })
+}
+
+/// Checks each message's signature, as [`verify`] would.
 pub fn verify_all(public: &VerifyingKey, signed: &[Signed<'_>]) -> Vec<bool> {
+    shared::answer_all(
+        signed,
+        |(message, signature)| [b"verify", public.as_bytes(), message, signature],
+        |signed| verify_together(public, signed),
+    )
+}
+
+fn verify_together(public: &VerifyingKey, signed: &[Signed<'_>]) -> Vec<bool> {
     if signed.len() < TABLE_PAYS_FROM {
         let verify =
             |(message, signature): &Signed<'_>| public.verify(message, &Signature::from_bytes(signature)).is_ok();

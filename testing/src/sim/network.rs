@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
@@ -14,6 +14,8 @@ use sha2::{Digest, Sha256};
 
 /// Seconds between two consensuses, as on the public network.
 pub const VOTING_INTERVAL_SECS: u64 = 3600;
+/// Relays of the network at first.
+const RELAYS: u64 = 200;
 
 /// A relay of the synthetic network.
 #[derive(Clone, Debug)]
@@ -78,11 +80,12 @@ pub fn x25519_base(secret: [u8; 32]) -> x25519_dalek::PublicKey {
 }
 
 impl TorNetwork {
-    /// A network of `relays` HSDirs, always the same ones.
-    pub fn new(count: u64) -> Self {
-        let mut relays: Vec<_> = (0..count).map(Relay::new).collect();
+    /// A network of 200 HSDirs, always the same ones, whose keys are made once.
+    pub fn new() -> Self {
+        static ALL: LazyLock<Vec<Relay>> = LazyLock::new(|| (0..RELAYS).map(Relay::new).collect());
+        let mut relays = ALL.clone();
         relays.sort_by_key(|relay| relay.fingerprint);
-        Self { relays, count, hours: BTreeMap::new(), microdescs_reply: None }
+        Self { relays, count: RELAYS, hours: BTreeMap::new(), microdescs_reply: None }
     }
 
     /// The relay is not in the consensuses after the one at unix time `secs`.

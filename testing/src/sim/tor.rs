@@ -163,9 +163,12 @@ impl TorModel {
     /// The next whole command: one line, or for `+` commands everything up to the lone dot.
     fn next_command(&mut self) -> Option<String> {
         let text = core::str::from_utf8(&self.pending).expect("our commands are ASCII");
-        let end = if text.starts_with('+') { "\r\n.\r\n" } else { "\r\n" };
-        let command = text.split_once(end)?.0.to_owned();
-        self.pending.drain(..command.len() + end.len());
+        let end = if text.starts_with('+') { ".\r\n" } else { "\r\n" };
+        let mut length = 0;
+        let mut lines = text.split_inclusive('\n').inspect(|line| length += line.len());
+        lines.find(|line| if end.starts_with('.') { *line == end } else { line.ends_with(end) })?;
+        let command = text[..length - end.len()].to_owned();
+        self.pending.drain(..length);
         Some(command)
     }
 
@@ -303,7 +306,7 @@ impl TorModel {
 /// Undoes dot-stuffing and CRLF.
 fn unstuff(body: &str) -> String {
     let mut text = String::with_capacity(body.len());
-    for line in body.split("\r\n") {
+    for line in body.lines() {
         text.push_str(line.strip_prefix('.').unwrap_or(line));
         text.push('\n');
     }

@@ -10,6 +10,7 @@ use rustbalance_core::NodeId;
 use rustbalance_core::cluster::Role;
 use rustbalance_core::id::RelayFingerprint;
 use rustbalance_core::onion::key::{HsId, HsIdKeypair};
+use rustbalance_core::shared;
 use rustbalance_core::status::Status;
 use rustbalance_core::time::Wall;
 
@@ -28,8 +29,6 @@ use super::witness::{Sight, Witness};
 
 /// Introduction points per node.
 pub const POINTS: usize = 3;
-/// Relays of the tor network.
-const RELAYS: u64 = 200;
 /// A rival is remembered for 30 s, and one upload is under way when it is forgotten, milliseconds.
 const RIVAL_MS: u64 = 32_000;
 /// Packets that wait while a machine stands still; a socket's buffer holds no more.
@@ -184,6 +183,7 @@ pub struct World {
 impl World {
     /// `count` machines, none running; `seed` decides everything.
     pub fn new(seed: u64, count: usize, options: Options) -> Self {
+        shared::share();
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let master = HsIdKeypair::generate(&mut rng);
         let master_file = master.to_tor_file().to_vec();
@@ -192,7 +192,7 @@ impl World {
         Self {
             now: 0,
             hsdirs: HsDirs::default(),
-            network: TorNetwork::new(RELAYS),
+            network: TorNetwork::new(),
             options,
             calm_since: 0,
             rivals_until: 0,
