@@ -132,6 +132,8 @@ pub struct Cluster {
     disk: Disk,
     stall: Stall,
     publication: Publication,
+    /// The lease's file as it was last wanted.
+    wanted_lease: Option<LeaseFile>,
     /// [`Items::changes`] when files were last made.
     saved_changes: Option<u64>,
     /// Addresses from the roster file, until a record says better.
@@ -243,6 +245,7 @@ impl Cluster {
             disk,
             stall: Stall::default(),
             publication: Publication::default(),
+            wanted_lease: None,
             saved_changes: None,
             contacts: file.contacts,
             beat: 0,

@@ -17,13 +17,15 @@ use crate::time::Mono;
 struct File {
     wanted: Vec<u8>,
     durable: Vec<u8>,
+    /// Whether those two are equal: they may be long, and are compared only when one of them changes.
+    settled: bool,
     writing: Option<(EffectId, Vec<u8>)>,
     retry_at: Mono,
 }
 
 impl File {
     fn is_due(&self) -> bool {
-        self.writing.is_none() && self.wanted != self.durable
+        self.writing.is_none() && !self.settled
     }
 }
 
@@ -36,18 +38,20 @@ pub(super) struct Disk {
 impl Disk {
     /// What was found at start.
     pub(super) fn found(&mut self, kind: DurableKind, bytes: &[u8]) {
-        let file = File { wanted: bytes.to_vec(), durable: bytes.to_vec(), ..File::default() };
+        let file = File { wanted: bytes.to_vec(), durable: bytes.to_vec(), settled: true, ..File::default() };
         self.files.insert(kind, file);
     }
 
     /// What the file should hold.
     pub(super) fn want(&mut self, kind: DurableKind, bytes: Vec<u8>) {
-        self.files.entry(kind).or_default().wanted = bytes;
+        let file = self.files.entry(kind).or_default();
+        file.settled = bytes == file.durable;
+        file.wanted = bytes;
     }
 
     /// Whether what is wanted is on disk.
     pub(super) fn is_settled(&self, kind: DurableKind) -> bool {
-        self.files.get(&kind).is_none_or(|file| file.wanted == file.durable)
+        self.files.get(&kind).is_none_or(|file| file.settled)
     }
 
     /// Starts due writes.
@@ -69,7 +73,10 @@ impl Disk {
         };
         let written = file.writing.take().map(|(_, bytes)| bytes).unwrap_or_default();
         match result {
-            Ok(()) => file.durable = written,
+            Ok(()) => {
+                file.durable = written;
+                file.settled = file.wanted == file.durable;
+            }
             Err(EffectError::Disk(why)) => {
                 file.retry_at = now.plus(PERSIST_RETRY);
                 let name = kind.file_name();
@@ -108,7 +115,10 @@ pub(super) fn load<T: Default + serde::de::DeserializeOwned>(
 impl Cluster {
     pub(super) fn want_lease(&mut self) {
         let file = LeaseFile { incarnation: self.records.own().incarnation, epoch: self.lease.epoch_max() };
-        self.disk.want(DurableKind::Lease, sign::encode(&file));
+        if self.wanted_lease != Some(file) {
+            self.wanted_lease = Some(file);
+            self.disk.want(DurableKind::Lease, sign::encode(&file));
+        }
     }
 
     /// Makes the files what they should be.

@@ -374,8 +374,11 @@ impl Members {
     /// When a judgement is due.
     pub(super) fn next_timeout(&self) -> Option<Mono> {
         let patience = u32::from(self.health) + 1;
-        let judged = self.peers.iter().filter(|(node, _)| self.is_judged(**node));
-        let due = judged.filter_map(|(_, peer)| peer.judgement_at(patience, self.grace_until));
-        due.min()
+        let due = |peer: &Peer| peer.judgement_at(patience, self.grace_until);
+        match self.holder.filter(|_| !self.hearer) {
+            Some(holder) => self.peers.get(&holder).and_then(due),
+            None if self.hearer => self.peers.values().filter_map(due).min(),
+            None => None,
+        }
     }
 }

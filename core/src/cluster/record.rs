@@ -106,6 +106,8 @@ pub(super) struct Records {
     own: Arc<Record>,
     others: BTreeMap<NodeId, Arc<Record>>,
     changes: u64,
+    /// Of the members that [`Self::retain_members`] last retained.
+    roster_hash: [u8; 16],
     /// What [`Self::set_local`] was last told, and our state then.
     said: Option<(Local, NodeState)>,
     /// When others showed a record of ours that we did not write, within [`DUPLICATE_WINDOW`].
@@ -139,7 +141,15 @@ impl Records {
             points: Vec::new(),
         };
         let own = Arc::new(own);
-        Self { own, others: BTreeMap::new(), changes: 0, said: None, conflicts: Vec::new(), is_duplicate: false }
+        Self {
+            own,
+            others: BTreeMap::new(),
+            changes: 0,
+            roster_hash: [0; 16],
+            said: None,
+            conflicts: Vec::new(),
+            is_duplicate: false,
+        }
     }
 
     /// Another process runs with our keys.
@@ -260,6 +270,10 @@ impl Records {
 
     /// Forgets records of nodes that are no members any more.
     pub(super) fn retain_members(&mut self, roster: &Roster, items: &mut Items) {
+        if self.roster_hash == roster.hash() {
+            return; // only members' records have come since
+        }
+        self.roster_hash = roster.hash();
         let gone: Vec<NodeId> = self.others.keys().copied().filter(|node| !roster.contains(*node)).collect();
         for node in gone {
             self.others.remove(&node);

@@ -88,8 +88,13 @@ impl Roster {
     /// Nodes that another member has removed.
     pub(crate) fn removed(&self) -> impl Iterator<Item = NodeId> {
         let by_another = |node: &NodeId, gone: &Gone| gone.by.iter().any(|by| by != node);
-        let gone = self.places.iter().filter_map(|(node, place)| Some((node, place.gone.as_ref()?)));
+        let places = self.has_tombstones().then_some(&self.places).into_iter().flatten();
+        let gone = places.filter_map(|(node, place)| Some((node, place.gone.as_ref()?)));
         gone.filter(move |(node, gone)| by_another(node, gone)).map(|(node, _)| *node)
+    }
+
+    fn has_tombstones(&self) -> bool {
+        self.places.len() > self.members.len()
     }
 
     /// Number of members.
@@ -257,8 +262,8 @@ impl Roster {
 
     /// Forgets those who went more than 30 days ago and on whose word nothing rests. True if any.
     pub(super) fn prune(&mut self, wall: Wall, items: &mut Items) -> bool {
-        if self.places.len() == self.members.len() {
-            return false; // no tombstones
+        if !self.has_tombstones() {
+            return false;
         }
         let over_age = |place: &Place| is_over_age(place, wall);
         let rests_on = |place: &Place, node: &NodeId| {

@@ -23,9 +23,10 @@ impl Members {
     pub(in super::super) fn clock_offset(&self, now: Now) -> ClockOffset {
         let known = self.peers.values().filter(|peer| peer.liveness != Liveness::Down);
         let mut offsets: Vec<i64> = known.filter_map(|peer| peer.clock_offset_ms(now)).chain([0]).collect();
-        offsets.sort_unstable();
         let others = offsets.len() - 1;
-        let at = |index: usize| offsets.get(index).copied().unwrap_or_default();
-        ClockOffset { lower_ms: at(others / 2), upper_ms: at(others.div_ceil(2)), others }
+        let (below, upper_ms, _) = offsets.select_nth_unstable(others.div_ceil(2));
+        let lower_ms =
+            if others.is_multiple_of(2) { *upper_ms } else { below.iter().copied().max().unwrap_or(*upper_ms) };
+        ClockOffset { lower_ms, upper_ms: *upper_ms, others }
     }
 }
