@@ -13,15 +13,21 @@ use crate::client::{Client, Page};
 use crate::tor_net::TorNet;
 use crate::wait::{self, Answer};
 
-/// How long a visitor waits for a page before giving up; a little less than tor itself waits (`SocksTimeout`, 120 s).
-/// A client that took a dead node's introduction point from a descriptor fetched before the takeover, and was not told so
-/// by the relays, waits 31 s here (three circuit build timeouts) before its tor tries another one, at most three times.
+/// How long a fresh visitor waits for a page before giving up; a little less than tor itself waits (`SocksTimeout`, 120 s).
 pub const PATIENCE: Duration = Duration::from_secs(110);
+/// A client that took a dead node's introduction point from a descriptor fetched before the takeover, and was not told so
+/// by the relays, waits this long (three circuit build timeouts and a second) before its tor tries another point. Relays
+/// do not always tell: a circuit's end may wait in one of them until something else is sent the same way, and on a quiet
+/// network that can take minutes.
+pub const DEAD_POINT: Duration = Duration::from_secs(31);
+/// A regular visitor, who reloads, gives up only after this: longer than a client needs that knows six dead points.
+const REGULAR_PATIENCE: Duration = Duration::from_secs(240);
 /// Between two pages of a regular visitor.
 const READING: Duration = Duration::from_secs(1);
-/// A regular visitor does not look at a blank screen for longer. (After a SIGKILL of a service's tor, C tor does not always
-/// tell the clients that were connected: their circuit looks alive, and stays silent for two minutes.)
-const BLANK: Duration = Duration::from_secs(10);
+/// A regular visitor does not look at a blank screen for longer, and asks for a new circuit. (The old one may look alive
+/// after a SIGKILL of the service's tor, for the same reason, and stay silent for two minutes.) Over a new circuit tor
+/// itself goes from one introduction point to the next, and whoever interrupted it would make it forget which are dead.
+pub const BLANK: Duration = Duration::from_secs(10);
 /// Between an error on the screen and the reload.
 const RELOADING: Duration = Duration::from_millis(500);
 
@@ -32,8 +38,7 @@ pub struct Tally {
     pub served_by: BTreeMap<String, usize>,
     /// Regular visitors only: connections that broke and were opened again.
     pub reloads: usize,
-    /// Visits without a page within [`PATIENCE`], each with its reason. A fresh visitor's first error counts: it does not
-    /// reload.
+    /// Visits without a page in the end, each with its reason. A fresh visitor's first error counts: it does not reload.
     pub failed: Vec<String>,
     /// The longest wait for a page, from a visitor's first try on, reloads included.
     pub slowest: Duration,
@@ -116,8 +121,8 @@ fn record(tally: &Mutex<Tally>, outcome: Result<Page>, took: Duration) {
 }
 
 /// Regular visitors in the background: each keeps one tor client, with its descriptor and circuits, and loads a page every
-/// second. An error, or a screen that stays blank for 10 s, makes it reload over a new circuit; only [`PATIENCE`] without a
-/// page is a failed visit.
+/// second. An error, or a screen that stays blank for [`BLANK`], makes it reload over a new circuit; only four minutes
+/// without a page are a failed visit.
 pub struct Regulars {
     stop: Arc<AtomicBool>,
     tally: Arc<Mutex<Tally>>,
@@ -160,7 +165,7 @@ impl Regulars {
     pub fn take_tally(&self) -> Result<Tally> {
         let ended = || self.visits.iter().map(|visits| visits.load(Ordering::SeqCst));
         let before: Vec<usize> = ended().collect();
-        wait::until("each regular visitor's next visit", 3 * PATIENCE, || {
+        wait::until("each regular visitor's next visit", 3 * REGULAR_PATIENCE, || {
             let all = ended().zip(&before).all(|(now, before)| now >= before + 2);
             Ok(Answer::from_option(all.then_some(()), || "some still wait for a page".into()))
         })?;
@@ -178,14 +183,16 @@ impl Drop for Regulars {
 }
 
 fn regular_visit(client: &Client, address: &str, circuit: &mut u32, tally: &Mutex<Tally>) -> Result<Page> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + REGULAR_PATIENCE;
+    let mut blank = BLANK;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let outcome = client.load(address, 80, *circuit, left.min(BLANK));
+        let outcome = client.load(address, 80, *circuit, left.min(blank));
         if outcome.is_ok() || Instant::now() + RELOADING >= deadline {
             return outcome;
         }
         *circuit += 1;
+        blank = PATIENCE;
         tally.lock().unwrap_or_else(PoisonError::into_inner).reloads += 1;
         thread::sleep(RELOADING);
     }

@@ -19,7 +19,7 @@ use rustbalance_testing::cluster::{Cluster, plan};
 use rustbalance_testing::hsdir::{self, HsDirReader};
 use rustbalance_testing::process::{self, RunDir};
 use rustbalance_testing::tor_net::{Shape, TorNet};
-use rustbalance_testing::visitors::{self, Regulars, Tally};
+use rustbalance_testing::visitors::{self, BLANK, DEAD_POINT, Regulars, Tally};
 
 use report::Report;
 
@@ -31,8 +31,15 @@ const LONG: Duration = Duration::from_secs(90);
 const FRESH: Duration = Duration::from_secs(25);
 /// The longest a regular visitor may wait when nothing was killed: a blank screen and a reload, twice.
 const RELOAD: Duration = Duration::from_secs(25);
-/// The same where a node was killed: its relays may not tell, and a reload may choose the same node again.
-const RELOAD_AFTER_A_KILL: Duration = Duration::from_secs(45);
+/// The introduction points that a descriptor has of one node.
+const POINTS: u32 = 3;
+
+/// The longest a regular visitor may wait where so many `nodes` died: its old circuit looks alive, then no relay tells that
+/// the points it knows are dead (one whose descriptor is from the time of the first node knows no others). What the service
+/// itself has to do is over long before, as the HSDirs and fresh visitors show.
+fn after_a_kill(nodes: u32) -> Duration {
+    BLANK + nodes * POINTS * DEAD_POINT + Duration::from_secs(15)
+}
 
 fn main() -> ExitCode {
     let mut report = Report::new();

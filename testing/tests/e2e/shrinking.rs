@@ -8,7 +8,7 @@ use rustbalance_testing::takeover::Victim;
 use rustbalance_testing::visitors;
 use rustbalance_testing::wait::{self, Answer};
 
-use crate::{LONG, RELOAD, RELOAD_AFTER_A_KILL, Scenario};
+use crate::{LONG, RELOAD, Scenario, after_a_kill};
 
 /// From the publisher's death to the survivors' plan on every HSDir.
 const TAKEN_OVER: Duration = Duration::from_secs(10);
@@ -31,7 +31,7 @@ impl Scenario<'_> {
         self.report.in_time(plan_name, takeover.takeover, TAKEN_OVER);
         self.report.in_time("no HSDir lists a dead point", takeover.dead_points_gone, TAKEN_OVER);
         self.fresh_visitors_by("after the kill", 12, &self.names())?;
-        self.regular_visitors("through the kill", RELOAD_AFTER_A_KILL)?;
+        self.regular_visitors("through the kill", after_a_kill(1))?;
         Ok(())
     }
 
@@ -63,7 +63,7 @@ impl Scenario<'_> {
         self.fresh_visitors_by("after the stop", 6, &self.names())?;
         self.cluster.restart(holder)?;
         self.settle(&format!("{name} is back"), LONG)?;
-        self.regular_visitors("while the publisher was stopped and came back", RELOAD_AFTER_A_KILL)
+        self.regular_visitors("while the publisher was stopped and came back", after_a_kill(1))
     }
 
     /// Two of three die at once: the last one is a minority, which takes nothing away from a majority that it merely
@@ -88,7 +88,7 @@ impl Scenario<'_> {
         }
         self.settle("all are back", LONG)?;
         self.fresh_visitors_by("all are back", 6, &self.names())?;
-        self.regular_visitors("while two of three were dead", visitors::PATIENCE)
+        self.regular_visitors("while two of three were dead", after_a_kill(2))
     }
 
     /// A node that does not publish leaves for good.
@@ -116,7 +116,7 @@ impl Scenario<'_> {
         self.report.in_time("the last one's plan is on every HSDir", takeover.takeover, TAKEN_OVER);
         self.settle("one node left", LONG)?;
         self.fresh_visitors_by_all("one node left", 6)?;
-        self.regular_visitors("with one node left", RELOAD_AFTER_A_KILL)?;
+        self.regular_visitors("with one node left", after_a_kill(1))?;
         Ok(())
     }
 
