@@ -25,9 +25,14 @@ impl World {
         if self.nodes[joiner].founded.is_some() {
             self.renew(joiner);
         }
+        let token = self.nodes[via].token;
+        self.ask_with(joiner, via, token);
+    }
+
+    /// As [`World::join`], with whatever token. A wrong one is refused, and the joiner gives up.
+    pub(super) fn ask_with(&mut self, joiner: usize, via: usize, token: [u8; 32]) {
         let (keypair, wg, peer) = (self.nodes[joiner].keypair(), self.nodes[joiner].wg(), self.nodes[via].wg());
         let master = self.master().public();
-        let token = self.nodes[via].token;
         self.nodes[joiner].token = token;
         let request = Joiner::new(&keypair, wg, peer, &ClusterToken::new(token), master, &mut self.rng);
         self.nodes[joiner].joiner = Some(request);
@@ -67,7 +72,11 @@ impl World {
                 Ok(Some(admitted)) => return self.install(index, admitted),
                 Ok(None) => {}
                 // It asks again by and by.
-                Err(JoinError::Refused(AdmitError::Busy)) => break,
+                Err(JoinError::Refused(AdmitError::Busy | AdmitError::Rotating)) => break,
+                // There is a newer one: it gives up.
+                Err(JoinError::Refused(AdmitError::BadToken)) => {
+                    return self.note(|| format!("{index} is turned away"));
+                }
                 Err(error) => return self.fail(format!("{index} could not join: {error:?}")),
             }
         }
@@ -92,7 +101,7 @@ impl World {
         node.id = node.keypair().id();
         node.disk.clear();
         node.epoch_seen = 0;
-        node.is_leaving = false;
+        (node.is_leaving, node.is_removed, node.is_draining) = (false, false, false);
         node.founded = None;
         self.names.insert(node.id, node.who);
     }

@@ -6,6 +6,7 @@ mod clients;
 mod counters;
 mod dead_points;
 mod epochs;
+mod membership;
 mod native;
 mod never_poorer;
 mod one_publisher;
@@ -78,6 +79,9 @@ impl Checks {
         self.dead_points.check(world, layout)?;
         if self.calm {
             poisoned::check(world, layout, self.calm_at)?;
+        }
+        if self.calm && (changed.everything || changed.machines) {
+            membership::check(world)?;
         }
         clients::check(world)?;
         if self.published && (changed.stored || changed.machines || changed.points) {

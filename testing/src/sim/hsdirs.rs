@@ -103,12 +103,14 @@ impl HsDirs {
             return Err(Refused::Stale);
         }
         self.accepted += 1;
-        self.spoiled.remove(&(relay, blind));
+        let was_spoiled = self.spoiled.remove(&(relay, blind));
         self.refused_since.remove(&(relay, blind));
-        let furthest = self.furthest.entry(blind).or_default();
-        let furthest_secs = core::mem::replace(furthest, secs.max(*furthest));
         let stored = Stored { revision, secs, points, text: text.clone() };
         let before = self.stored.insert((relay, blind), stored.clone());
+        let furthest = self.furthest.entry(blind).or_default();
+        // What it takes to pass a stranger's counter is for this HSDir alone.
+        let furthest_secs = if was_spoiled { u64::MAX } else { core::mem::replace(furthest, secs.max(*furthest)) };
+        let furthest_secs = before.as_ref().map_or(0, |before| before.secs).max(furthest_secs);
         Ok(Accepted { before, furthest_secs, stored })
     }
 

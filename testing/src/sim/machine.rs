@@ -59,6 +59,12 @@ pub struct SimNode {
     pub epoch_seen: u64,
     /// Admitted, and has not left.
     pub is_member: bool,
+    /// Taken out of service by its operator, as its disk says.
+    pub is_draining: bool,
+    /// Removed from the cluster by another member.
+    pub is_removed: bool,
+    /// Its daemon says what other versions do not know.
+    pub is_newer: bool,
     /// Its priority as publisher, from its next start on; lower is preferred.
     pub priority: u8,
     /// The operator's application.
@@ -117,6 +123,9 @@ impl SimNode {
             woke_at: 0,
             epoch_seen: 0,
             is_member: false,
+            is_draining: false,
+            is_removed: false,
+            is_newer: false,
             priority: 100,
             target: TargetHealth::Up,
             past_points: Vec::new(),
@@ -151,6 +160,11 @@ impl SimNode {
     /// Whether a client that comes to its points is served: daemon, tor and application are well.
     pub fn serves(&self) -> bool {
         self.is_live() && !self.is_tor_frozen && self.is_member && self.target == TargetHealth::Up
+    }
+
+    /// Whether new clients are to be sent to it.
+    pub fn is_offered(&self) -> bool {
+        self.serves() && !self.is_draining
     }
 
     pub(super) fn keypair(&self) -> NodeKeypair {
@@ -198,6 +212,7 @@ impl World {
         node.timer = None;
         node.unread = 0;
         node.role = Role::Follower;
+        node.is_leaving = false;
         (node.still_until, node.tor_still_until) = (now, now);
         (node.is_frozen, node.is_tor_frozen) = (false, false);
         let (cluster, genesis) = node.founded.expect("founded or admitted before it starts");
@@ -208,6 +223,7 @@ impl World {
             node.role = Role::Alone;
         }
         node.core = Some(core);
+        self.note_draining(index);
         self.drain(index);
         self.tell(index, Told::Target);
         self.start_tor(index, 0);

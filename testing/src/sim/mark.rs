@@ -45,11 +45,16 @@ pub enum Mark {
     ForgeryRefused,
     OldTokenRefused,
     UnknownKindRefused,
+    OtherVersionRefused,
+    HolderDrained,
+    TokenRotated,
+    RivalTokens,
+    RemovedHolderQuiet,
 }
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 30] = [
         Self::DuelingClaim,
         Self::EqualCounter,
         Self::CounterFarBehind,
@@ -75,6 +80,11 @@ impl Mark {
         Self::ForgeryRefused,
         Self::OldTokenRefused,
         Self::UnknownKindRefused,
+        Self::OtherVersionRefused,
+        Self::HolderDrained,
+        Self::TokenRotated,
+        Self::RivalTokens,
+        Self::RemovedHolderQuiet,
     ];
 
     /// In a sentence.
@@ -105,6 +115,11 @@ impl Mark {
             Self::ForgeryRefused => "a bad signature was refused",
             Self::OldTokenRefused => "an admission under a wrong token was refused",
             Self::UnknownKindRefused => "a message of an unknown kind was refused",
+            Self::OtherVersionRefused => "a message of another protocol version was refused",
+            Self::HolderDrained => "a publisher that was drained passed the lease on",
+            Self::TokenRotated => "a node took over a new cluster token that another had made",
+            Self::RivalTokens => "two cluster tokens of one generation were made, and one of them was dropped",
+            Self::RemovedHolderQuiet => "a publisher that was removed was told, and stopped publishing",
         }
     }
 
@@ -155,6 +170,8 @@ pub struct Marks {
     /// Newest record acknowledged: its order as bytes, and its hash.
     acknowledged: BTreeMap<Vec<u8>, (Vec<u8>, Vec<u8>)>,
     struck_at: Option<u64>,
+    /// Of the cluster token, by machine.
+    generations: BTreeMap<usize, u32>,
 }
 
 /// What was seen of one machine, each with its time, milliseconds.
@@ -171,6 +188,7 @@ struct Seen {
     /// As a publisher.
     stopped: Option<u64>,
     lost_tor: Option<u64>,
+    drained: Option<u64>,
     /// A plan is made and not confirmed; descriptors posted for it.
     planned: bool,
     posted: BTreeSet<String>,
@@ -232,6 +250,11 @@ impl Marks {
         {
             self.reach(Mark::HandoverCut);
         }
+        if let Fault::Drain { node } = *fault
+            && is_holder(world, node)
+        {
+            self.node(node).drained = Some(now);
+        }
         let Some(node) = stopped_by(fault).filter(|node| is_holder(world, *node)) else { return };
         let since_rotation = world.wall().as_secs() % 43_200;
         if !(ROTATION_SECS..43_200 - ROTATION_SECS).contains(&since_rotation) {
@@ -256,6 +279,9 @@ impl Marks {
         match event {
             Event::Role(Role::Holder { epoch }) => self.hold(world, index, *epoch),
             Event::Role(Role::Alone | Role::Follower) => {
+                if world.nodes[index].is_removed {
+                    self.reach(Mark::RemovedHolderQuiet);
+                }
                 let seen = self.node(index);
                 (seen.planned, seen.stalled) = (false, false);
             }
@@ -266,6 +292,7 @@ impl Marks {
             }
             Event::Publication(PublicationEvent::Confirmed { .. }) => self.node(index).planned = false,
             Event::Member(node, liveness) => self.judge(world.nodes[index].id, *node, *liveness),
+            Event::TokenRotated(generation) => self.rotate(index, *generation),
             Event::Warning(text) if text.contains("duplicate identity") => self.reach(Mark::DuplicateIdentity),
             Event::Warning(text) if text.contains("cannot write state/") => self.reach(Mark::DiskRefused),
             _ => {}
@@ -281,7 +308,10 @@ impl Marks {
                 self.reach(Mark::DuelingClaim);
             }
             let seen = self.node(other);
-            let (stopped, lost_tor) = (seen.stopped.take(), seen.lost_tor.take());
+            let (stopped, lost_tor, drained) = (seen.stopped.take(), seen.lost_tor.take(), seen.drained.take());
+            if recent(drained) {
+                self.reach(Mark::HolderDrained);
+            }
             if recent(stopped) {
                 self.reach(Mark::Released);
             }
@@ -297,6 +327,16 @@ impl Marks {
         seen.asked = None;
         if seen.offered.take().is_some_and(|(_, at)| now < at + HANDOVER_MS) {
             self.reach(Mark::Preempted);
+        }
+    }
+
+    /// A rotation is in force at a machine. One of a generation that it had already comes from a rival.
+    fn rotate(&mut self, index: usize, generation: u32) {
+        if self.generations.values().any(|other| *other == generation) {
+            self.reach(Mark::TokenRotated);
+        }
+        if self.generations.insert(index, generation) == Some(generation) {
+            self.reach(Mark::RivalTokens);
         }
     }
 
@@ -377,6 +417,7 @@ impl Marks {
             "peer_epoch_jump" => self.reach(Mark::AbsurdEpochRefused),
             "peer_not_a_member" => self.reach(Mark::StrangerRefused),
             "peer_bad_signature" => self.reach(Mark::ForgeryRefused),
+            "peer_version" => self.reach(Mark::OtherVersionRefused),
             "peer_unknown_kind" => self.reach(Mark::UnknownKindRefused),
             "admit_bad_token" => self.reach(Mark::OldTokenRefused),
             _ => {}

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use rustbalance_core::cluster::unknown_kind;
 use rustbalance_core::output::DATAGRAM_MAX;
 use rustbalance_core::{Input, NodeId, Peer};
 
@@ -10,6 +11,11 @@ use super::queue::Happening;
 use super::tunnel::{Body, Tunnel};
 use super::witness::Sight;
 use super::world::World;
+
+/// A daemon of a newer version says something that others do not know with every so many datagrams.
+const NEWS_EVERY: u64 = 8;
+/// The version byte of what comes after this protocol.
+const NEXT_VERSION: u8 = 2;
 
 /// What travels from one address to another.
 pub(super) struct Packet {
@@ -139,6 +145,10 @@ impl World {
             self.fail(format!("{index} sent {} bytes", bytes.len()));
         }
         self.said.note(&bytes);
+        if self.nodes[index].is_newer && self.nodes[index].traffic.datagrams.is_multiple_of(NEWS_EVERY) {
+            self.send_through(index, to, unknown_kind(&[7; 9]).into());
+            self.send_through(index, to, [&[NEXT_VERSION], &bytes[1..]].concat().into());
+        }
         self.send_through(index, to, bytes);
     }
 

@@ -11,6 +11,10 @@ use super::queue::{Happening, Told};
 use super::witness::Sight;
 use super::world::World;
 
+/// A removed machine is switched off so long after its removal, milliseconds: sooner than a TTL, after which one that
+/// has not heard of it would take the others for dead.
+const SWITCHED_OFF_MS: u64 = 3_000;
+
 impl World {
     /// One input to the daemon, then everything it wishes for.
     pub(super) fn step_input(&mut self, index: usize, input: Input<'_>) {
@@ -41,7 +45,19 @@ impl World {
             Told::Closed => Input::Control(TorId(0), ControlInput::Closed),
             Told::Command(command) => Input::Command(command),
         };
+        let is_command = matches!(input, Input::Command(_));
         self.step_input(index, input);
+        if is_command {
+            self.note_draining(index);
+        }
+    }
+
+    /// Whether the operator's order to serve no new clients is in force, as the daemon has it.
+    pub(super) fn note_draining(&mut self, index: usize) {
+        let Some(status) = self.status(index) else { return };
+        let own = status.members.iter().find(|member| member.node == status.node);
+        self.nodes[index].is_draining = own.is_some_and(|own| own.state == "draining");
+        self.changed.machines = true;
     }
 
     pub(super) fn drain(&mut self, index: usize) {
@@ -91,6 +107,7 @@ impl World {
                         self.changed.roles = true;
                     }
                     Event::Left(node) => self.has_left(*node),
+                    Event::Removed(node) => self.was_removed(*node),
                     _ => {}
                 }
                 self.see(index, &Sight::Says(&event));
@@ -110,6 +127,20 @@ impl World {
             self.nodes[*who as usize].is_member = false;
             self.changed.machines = true;
         }
+    }
+
+    /// A removal is in force at one member. The operator switches the machine off by and by. An image of a disk from
+    /// before would undo the removal, if there is nobody else who knows.
+    fn was_removed(&mut self, node: NodeId) {
+        let Some(who) = self.names.get(&node).map(|who| *who as usize).filter(|who| !self.nodes[*who].is_removed)
+        else {
+            return;
+        };
+        self.nodes[who].is_removed = true;
+        self.has_left(node);
+        self.fault(&format!("{who} was removed"));
+        self.nodes.iter_mut().for_each(|node| node.image = None);
+        self.push(who, SWITCHED_OFF_MS, Happening::SwitchOff);
     }
 
     pub(super) fn persisted(&mut self, index: usize, id: EffectId, record: Durable) {

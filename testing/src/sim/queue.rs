@@ -41,13 +41,15 @@ pub(super) enum Happening {
     Persisted { id: EffectId, record: Durable },
     /// NTP sets the clock.
     Correct,
+    /// The operator switches a removed machine off.
+    SwitchOff,
 }
 
 impl Happening {
     /// Who has to stand still for it to wait.
     pub(super) fn waits_for(&self) -> Waits {
         match self {
-            Self::Thaw | Self::Starve | Self::Correct => Waits::Nobody,
+            Self::Thaw | Self::Starve | Self::Correct | Self::SwitchOff => Waits::Nobody,
             Self::Tor { .. } | Self::Commands { .. } => Waits::Tor,
             Self::Tick
             | Self::Told(_)

@@ -2,6 +2,8 @@
 
 mod chaos;
 mod clocks;
+mod clones;
+mod drain;
 mod failover;
 mod growth;
 mod long;
@@ -10,6 +12,7 @@ mod priority;
 mod restarts;
 mod rotation;
 mod story;
+mod tokens;
 mod tors;
 
 use rand_chacha::ChaCha20Rng;
@@ -44,7 +47,7 @@ pub struct Scenario {
 }
 
 /// All of them.
-pub const ALL: [Scenario; 26] = [
+pub const ALL: [Scenario; 32] = [
     failover::OF_FIVE,
     failover::OF_THREE,
     failover::OF_TWO,
@@ -68,6 +71,12 @@ pub const ALL: [Scenario; 26] = [
     tors::TOR_RESTARTS,
     tors::CONTROL_LOSS,
     clocks::CLOCKS,
+    clocks::TOGETHER,
+    drain::DRAIN,
+    tokens::ROTATE,
+    tokens::REMOVE,
+    clones::CLONED,
+    clones::UPGRADE,
     long::HOUR,
     long::WEEK,
     chaos::CHAOS,

@@ -78,11 +78,19 @@ const UNDOING: [Kind; 3] = [
     ("start", |dice| Fault::Start { node: dice.node() }),
 ];
 
-const KINDS: [Kind; 45] = [
+const KINDS: [Kind; 50] = [
     ("kill", |dice| Fault::Kill { node: dice.node() }),
     ("lose-disk", |dice| Fault::LoseDisk { node: dice.node() }),
     ("stop", |dice| Fault::Stop { node: dice.node() }),
     ("leave", |dice| Fault::Leave { node: dice.node() }),
+    ("drain", |dice| match dice.between(0, 1) {
+        0 => Fault::Drain { node: dice.node() },
+        _ => Fault::Undrain { node: dice.node() },
+    }),
+    ("rotate-token", |dice| Fault::RotateToken { node: dice.node() }),
+    ("remove", |dice| Fault::Remove { node: dice.node(), whom: dice.node() }),
+    ("jump-all", |dice| Fault::JumpAll { ms: dice.either_way(3_600_000) }),
+    ("upgrade", |dice| Fault::Upgrade { node: dice.node() }),
     ("join", |dice| Fault::Join { node: dice.node(), via: dice.node() }),
     ("snapshot", |dice| Fault::Snapshot { node: dice.node() }),
     ("rollback", |dice| Fault::Rollback { node: dice.node() }),

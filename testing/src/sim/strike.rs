@@ -32,6 +32,11 @@ impl World {
             }
             Fault::Stop { node } => self.command(node, Command::Shutdown),
             Fault::Leave { node } => self.command(node, Command::Leave),
+            Fault::Drain { node } => self.command(node, Command::Drain),
+            Fault::Undrain { node } => self.command(node, Command::Undrain),
+            Fault::RotateToken { node } => self.command(node, Command::RotateToken),
+            Fault::Remove { node, whom } => self.command(node, Command::Remove(self.nodes[whom].id)),
+            Fault::Upgrade { node } => self.upgrade(node),
             Fault::Join { node, via } => self.join(node, via),
             Fault::Snapshot { node } => self.snapshot(node),
             Fault::Rollback { node } => self.roll_back(node),
@@ -98,10 +103,16 @@ impl World {
                 runs(node)
             }
             Fault::Start { node } => self.may_start(node),
-            Fault::Join { node, via } => self.may_join(node) && live(via),
+            Fault::Join { node, via } => self.may_join(node) && live(via) && self.nodes[via].is_member,
+            Fault::Remove { node, whom } => {
+                node != whom && live(node) && self.nodes.get(whom).is_some_and(|whom| whom.is_member)
+            }
             Fault::Clone { node, copy } => runs(node) && self.may_join(copy),
             Fault::Stop { node }
             | Fault::Leave { node }
+            | Fault::Drain { node }
+            | Fault::Undrain { node }
+            | Fault::RotateToken { node }
             | Fault::Freeze { node, .. }
             | Fault::FreezeTor { node, .. }
             | Fault::FreezeDaemon { node, .. }
@@ -125,6 +136,7 @@ impl World {
             | Fault::Dumb { node }
             | Fault::BurstAt { node, .. }
             | Fault::Move { node }
+            | Fault::Upgrade { node }
             | Fault::Target { node, .. }
             | Fault::Former { node } => exists(node),
             Fault::Mute { from, to } => exists(from) && exists(to) && from != to,

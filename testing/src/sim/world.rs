@@ -391,6 +391,7 @@ impl World {
             Happening::Starve => self.starve(index),
             Happening::Thaw => self.thaw(index),
             Happening::Correct => self.correct(index),
+            Happening::SwitchOff => self.kill(index),
         }
     }
 }

@@ -29,13 +29,13 @@ impl DeadPoints {
         let past = world.nodes.iter().flat_map(|node| &node.past_points);
         self.due =
             past.clone().map(|(_, since)| gone_at(*since)).filter(|at| *at > world.now).min().unwrap_or(u64::MAX);
-        let idle = world.nodes.iter().filter(|node| !node.serves() && node.is_member);
+        let idle = world.nodes.iter().filter(|node| !node.is_offered() && node.is_member);
         let idle = idle.flat_map(|node| &node.tor.points).map(|point| point.auth_key);
         let past = past.filter(|(_, since)| world.now >= gone_at(*since)).map(|(point, _)| *point);
         let dead: Vec<_> = past.chain(idle).collect();
         // What a tor uploads by itself is not modelled.
         let is_native = world.nodes.iter().any(|node| node.is_live() && node.tor.publishes);
-        if dead.is_empty() || is_native || world.nodes.iter().all(|node| !node.serves()) {
+        if dead.is_empty() || is_native || world.nodes.iter().all(|node| !node.is_offered()) {
             return Ok(());
         }
         for (slot, relay) in layout.hsdirs().filter(|(slot, relay)| !world.hsdirs.is_spoiled(*relay, slot.blind)) {

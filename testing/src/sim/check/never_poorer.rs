@@ -19,7 +19,7 @@ pub(super) fn check(world: &World, taken: &Taken) -> Result<(), String> {
     }
     let offers = |key: &[u8; 32]| {
         let offering = world.nodes.iter().position(|node| node.tor.points.iter().any(|point| point.auth_key == *key));
-        offering.filter(|owner| world.nodes[*owner].serves())
+        offering.filter(|owner| world.nodes[*owner].is_offered())
     };
     // Of two points on one relay one has to go, and which may change.
     let shared = |key: &[u8; 32]| {

@@ -75,7 +75,7 @@ fn binds(world: &World, part: &[usize]) -> bool {
 
 fn one_of(world: &World, part: &[usize]) -> Result<(), String> {
     let publishes = |role: Role| matches!(role, Role::Holder { .. } | Role::Alone);
-    if part.iter().all(|node| world.nodes[*node].tor.points.is_empty()) {
+    if part.iter().all(|node| world.nodes[*node].tor.points.is_empty() || world.nodes[*node].is_draining) {
         return Ok(()); // Nobody could.
     }
     match part.iter().filter(|node| publishes(world.nodes[**node].role)).count() {

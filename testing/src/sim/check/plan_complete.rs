@@ -16,7 +16,7 @@ pub fn missing(world: &mut World) -> Option<String> {
         return None; // A roster of one is published by its tor, which the model leaves out.
     }
     let layout = world.layout();
-    let serving = world.nodes.iter().filter(|node| node.serves()).flat_map(|node| &node.tor.points);
+    let serving = world.nodes.iter().filter(|node| node.is_offered()).flat_map(|node| &node.tor.points);
     let offered: BTreeSet<[u8; 32]> = serving.clone().map(|point| point.auth_key).collect();
     let relays: BTreeSet<RelayFingerprint> = serving.filter_map(|point| point.relay()).collect();
     if offered.is_empty() {

@@ -36,6 +36,14 @@ pub(super) const CHAOS: Scenario = Scenario {
         (Mark::DiskRefused, 50),
         (Mark::HolderWithoutTor, 100),
         (Mark::AdmissionUnderFire, 100),
+        (Mark::CounterFarBehind, 100),
+        (Mark::StallDiscarded, 100),
+        (Mark::AbsurdEpochRefused, 100),
+        (Mark::StrangerRefused, 100),
+        (Mark::ForgeryRefused, 100),
+        (Mark::OldTokenRefused, 100),
+        (Mark::UnknownKindRefused, 100),
+        (Mark::TokenRotated, 100),
     ],
     tell: |story| {
         let ms = (story.run.minutes.unwrap_or(MINUTES) * 60_000).saturating_sub(FORM_AND_HEAL_MS);

@@ -3,6 +3,34 @@
 use super::Scenario;
 use crate::sim::fault::Fault;
 
+pub(super) const TOGETHER: Scenario = Scenario {
+    name: "clocks-together",
+    about: "all wall clocks of five nodes jump together by up to an hour, the publisher dies, and all are set right again",
+    nodes: Some(5),
+    spare: 0,
+    is_long: false,
+    marks: &[],
+    tell: |story| {
+        story.form();
+        story.calm(2_000);
+        let ms = story.draw(10_000, 3_600_000) as i64 * if story.draw(0, 1) == 0 { 1 } else { -1 };
+        story.world.strike(&Fault::JumpAll { ms });
+        story.in_turmoil(20_000);
+        story.calm(2_000);
+        story.kill_publisher();
+        story.calm(2_000);
+        story.world.strike(&Fault::JumpAll { ms: -ms });
+        story.world.strike(&Fault::StartAll);
+        story.in_turmoil(if ms > 0 { SET_BACK_MS } else { 20_000 });
+        story.calm(2_000);
+        story.kill_publisher();
+        story.calm(2_000);
+    },
+};
+
+/// Counters from clocks that were an hour ahead are passed within this, milliseconds.
+const SET_BACK_MS: u64 = 600_000;
+
 pub(super) const CLOCKS: Scenario = Scenario {
     name: "clock-steps",
     about: "wall clocks of two to seven nodes are set wrong, the publisher's among them, and set right again",

@@ -125,8 +125,14 @@ impl World {
     /// An orderly stop or leave.
     pub fn command(&mut self, index: usize, command: Command) {
         self.fault(&format!("{index} {command:?}"));
-        self.nodes[index].is_leaving = command == Command::Leave;
+        self.nodes[index].is_leaving |= command == Command::Leave;
         self.tell(index, Told::Command(command));
+    }
+
+    /// A restart with a daemon that says what others do not know.
+    pub(super) fn upgrade(&mut self, index: usize) {
+        self.note(|| format!("--- {index} is of a newer version"));
+        self.nodes[index].is_newer = true;
     }
 
     /// The operator's application dies or comes back.

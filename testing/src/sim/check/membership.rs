@@ -1,0 +1,31 @@
+//! Invariant 8: a removed node is nobody's member, a rotation loses no honest one, and all have one cluster token.
+
+use rustbalance_core::NodeId;
+
+use super::World;
+use crate::sim::machine::SimNode;
+
+/// When calm begins, and when a machine has started or stopped in calm.
+pub(super) fn check(world: &World) -> Result<(), String> {
+    let members = || world.nodes.iter().enumerate().filter(|(_, node)| node.is_live() && node.is_member);
+    let Some((_, first)) = members().next() else { return Ok(()) };
+    for (index, node) in members() {
+        let Some(status) = world.status(index) else { continue };
+        let lists = |id: NodeId| status.members.iter().any(|member| member.node == hex(id));
+        if let Some((other, _)) = members().find(|(_, other)| !lists(other.id)) {
+            return Err(format!("{other} is no member for {index}"));
+        }
+        let is_gone = |other: &SimNode| other.is_removed && lists(other.id);
+        if let Some(other) = world.nodes.iter().position(is_gone) {
+            return Err(format!("{other} was removed, and is a member for {index}"));
+        }
+        if node.token != first.token {
+            return Err(format!("{index} has another cluster token"));
+        }
+    }
+    Ok(())
+}
+
+fn hex(id: NodeId) -> String {
+    id.0.iter().map(|byte| format!("{byte:02x}")).collect()
+}
