@@ -44,9 +44,6 @@ impl Checks {
         if (calm && !self.calm) || (settled && !self.settled) || (published && !self.published) {
             world.changed = Changes { sender: world.changed.sender, ..Changes::ALL };
         }
-        if settled && !self.settled {
-            world.nodes.iter_mut().for_each(|node| node.clock_moved = false);
-        }
         if calm && !self.calm {
             self.calm_at = world.now;
         }

@@ -94,7 +94,12 @@ impl History {
             }
             Sight::Uploads(upload) => self.publish(world.now, index, upload.points.is_some()),
             Sight::Says(_) => self.look_at(world, index, world.now),
-            Sight::Strikes(_) | Sight::Rejects(_) | Sight::Sends { .. } | Sight::Posts { .. } | Sight::Fetches => {}
+            Sight::Stops(_)
+            | Sight::Strikes(_)
+            | Sight::Rejects(_)
+            | Sight::Sends { .. }
+            | Sight::Posts { .. }
+            | Sight::Fetches => {}
         }
     }
 

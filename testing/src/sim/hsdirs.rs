@@ -17,6 +17,9 @@ use super::layout::Layout;
 /// Texts whose content is remembered: one descriptor goes to 16 HSDirs and is decoded once.
 const DECODED_MAX: usize = 8;
 
+/// Who was refused for so long takes the stored counter for poisoned (PROTOCOL.md, Counters), milliseconds.
+const PATIENCE_MS: u64 = 30_000;
+
 /// One stored descriptor.
 #[derive(Clone, Debug)]
 pub struct Stored {
@@ -104,12 +107,13 @@ impl HsDirs {
         }
         self.accepted += 1;
         let was_spoiled = self.spoiled.remove(&(relay, blind));
-        self.refused_since.remove(&(relay, blind));
+        let refused_since = self.refused_since.remove(&(relay, blind)).unwrap_or(now);
         let stored = Stored { revision, secs, points, text: text.clone() };
         let before = self.stored.insert((relay, blind), stored.clone());
         let furthest = self.furthest.entry(blind).or_default();
-        // What it takes to pass a stranger's counter is for this HSDir alone.
-        let furthest_secs = if was_spoiled { u64::MAX } else { core::mem::replace(furthest, secs.max(*furthest)) };
+        // What it takes to pass a counter that is poisoned, or taken for it, is for this HSDir alone.
+        let may_step = was_spoiled || now >= refused_since + PATIENCE_MS;
+        let furthest_secs = if may_step { u64::MAX } else { core::mem::replace(furthest, secs.max(*furthest)) };
         let furthest_secs = before.as_ref().map_or(0, |before| before.secs).max(furthest_secs);
         Ok(Accepted { before, furthest_secs, stored })
     }

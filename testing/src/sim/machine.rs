@@ -45,8 +45,6 @@ pub struct SimNode {
     pub role: Role,
     /// Its clocks.
     pub clock: Clock,
-    /// Its clocks were set, stood still or ran wrong since all was last well.
-    pub clock_moved: bool,
     /// Since when it runs or is dead, milliseconds of true time.
     pub since: u64,
     /// Datagrams sent in the current second of true time, and that second.
@@ -116,7 +114,6 @@ impl SimNode {
             tor: TorModel::new(master, 0, ChaCha20Rng::from_seed(key_seed)),
             role: Role::Follower,
             clock: Clock::new(rng.next_u64() % 10_000_000, skew_ms),
-            clock_moved: false,
             since: 0,
             sent: (0, 0),
             traffic: Traffic::default(),

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rustbalance_core::Event;
 use rustbalance_core::cluster::{Liveness, Role};
 use rustbalance_core::id::NodeId;
+use rustbalance_core::output::Stop;
 use rustbalance_core::publish::PublicationEvent;
 use serde::Serialize;
 
@@ -218,6 +219,8 @@ impl Marks {
             Sight::Strikes(fault) => self.strike(world, fault),
             Sight::Says(event) => self.hear(world, index, event),
             Sight::Sends { to, bytes } => self.send(world, index, *to, bytes),
+            Sight::Stops(Stop::DuplicateIdentity) => self.reach(Mark::DuplicateIdentity),
+            Sight::Stops(Stop::Commanded) => {}
             Sight::Rejects(rejected) => self.reject(rejected.name()),
             Sight::Posts { text } => self.post(index, text),
             Sight::Uploads(upload) => self.upload(world, index, upload),
@@ -293,7 +296,6 @@ impl Marks {
             Event::Publication(PublicationEvent::Confirmed { .. }) => self.node(index).planned = false,
             Event::Member(node, liveness) => self.judge(world.nodes[index].id, *node, *liveness),
             Event::TokenRotated(generation) => self.rotate(index, *generation),
-            Event::Warning(text) if text.contains("duplicate identity") => self.reach(Mark::DuplicateIdentity),
             Event::Warning(text) if text.contains("cannot write state/") => self.reach(Mark::DiskRefused),
             _ => {}
         }

@@ -113,7 +113,8 @@ impl World {
                 self.see(index, &Sight::Says(&event));
             }
             Output::Token(token) => self.nodes[index].token = *token.expose_secret(),
-            Output::Stopped(_) => {
+            Output::Stopped(why) => {
+                self.see(index, &Sight::Stops(why));
                 self.nodes[index].is_member = !self.nodes[index].is_leaving;
                 self.kill(index);
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use rustbalance_core::output::Stop;
 use rustbalance_core::{Event, Rejected};
 
 use super::fault::Fault;
@@ -19,6 +20,8 @@ pub enum Sight<'a> {
     Befell(&'a str),
     /// The node reports an event.
     Says(&'a Event),
+    /// The node stops by itself.
+    Stops(Stop),
     /// The node refuses an input.
     Rejects(&'a Rejected),
     /// The node sends a datagram.

@@ -8,9 +8,6 @@ use crate::sim::world::Taken;
 const AHEAD_SECS_MAX: u64 = 5;
 
 pub(super) fn check(world: &World, taken: &Taken) -> Result<(), String> {
-    if !is_settled(world) && world.nodes[taken.by].clock_moved {
-        return Ok(()); // it may take its counters for refused that are behind
-    }
     // The next one after an honest one is honest.
     let limit = world.wall().as_secs() + AHEAD_SECS_MAX.max(ahead_secs(world, taken.by)) + 1;
     if taken.secs > limit && taken.furthest_secs <= limit {

@@ -19,6 +19,13 @@ pub(super) const CLONED: Scenario = Scenario {
         let (node, copy) = (story.draw(0, story.count as u64 - 1) as usize, story.count);
         story.world.turmoil = true;
         story.world.strike(&Fault::Clone { node, copy });
+        if story.draw(0, 1) == 0 {
+            // An image that is started twice: both begin with the same order of records.
+            for machine in [node, copy] {
+                story.world.kill(machine);
+                story.world.start(machine);
+            }
+        }
         let one_left = |world: &super::World| !(world.nodes[node].is_live() && world.nodes[copy].is_live());
         if !story.world.run_until(ONE_LEFT_MS_MAX, one_left) {
             return story.fail(format!("two machines with the same keys run for {ONE_LEFT_MS_MAX} ms"));

@@ -79,7 +79,6 @@ impl World {
         self.lasting_fault(correct, &format!("{index} suspended for {ms} ms"));
         let now = self.now;
         self.nodes[index].clock.stand_still(now, ms);
-        self.nodes[index].clock_moved = true;
         self.stand_still(index, ms);
         self.thaw_after(index, ms);
         self.push(index, correct, Happening::Correct);
@@ -89,7 +88,6 @@ impl World {
     pub fn jump_clock(&mut self, index: usize, by_ms: i64) {
         self.fault(&format!("clock of {index} jumps by {by_ms} ms"));
         self.nodes[index].clock.jump(by_ms);
-        self.nodes[index].clock_moved = true;
     }
 
     /// The clocks run fast or slow from now on.
@@ -97,7 +95,6 @@ impl World {
         self.fault(&format!("clocks of {index} drift by {wall_ppm} and {mono_ppm} ppm"));
         let now = self.now;
         self.nodes[index].clock.set_drift(now, wall_ppm, mono_ppm);
-        self.nodes[index].clock_moved = true;
         // The timer was set for another pace.
         self.nodes[index].timer = None;
         self.set_timer(index);
