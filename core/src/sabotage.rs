@@ -36,6 +36,10 @@ pub enum Rule {
     OwnEvidenceOfDeath,
     /// Leases lost make a better priority wait longer before it preempts.
     DampedPreemption,
+    /// With an old cluster token nobody is admitted.
+    NewTokenOnly,
+    /// Removals on two sides of a partition are united: a token that any removed node may know is replaced.
+    UniteRemovals,
 }
 
 #[cfg(feature = "sabotage")]

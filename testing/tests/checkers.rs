@@ -63,6 +63,7 @@ fn two_publishers_are_seen() {
     let said = verdict(|world| {
         let follower = (publisher(world) + 1) % 3;
         world.nodes[follower].role = world.nodes[publisher(world)].role;
+        world.nodes[follower].asked_at = Some(world.now);
     });
     assert_eq!(said, "2 publishers among 3 live nodes in calm");
 }
@@ -83,6 +84,44 @@ fn a_lease_that_changes_hands_in_calm_is_seen() {
         world.nodes[holder].role = Role::Holder { epoch: 77 };
     });
     assert!(said.ends_with("took the lease in calm, epoch 77"), "{said}");
+}
+
+#[test]
+fn a_lease_taken_from_a_living_holder_without_a_question_is_seen() {
+    let said = verdict(|world| {
+        let (holder, follower) = (publisher(world), (publisher(world) + 1) % 3);
+        world.calm_since = world.now;
+        for (role, asked_at) in [(world.nodes[holder].role, Some(world.now)), (Role::Follower, None)] {
+            (world.nodes[follower].role, world.nodes[follower].asked_at) = (role, asked_at);
+            assert_eq!(world.check(), Ok(()));
+        }
+        world.nodes[follower].role = world.nodes[holder].role;
+    });
+    assert!(said.ends_with("has neither asked nor waited"), "{said}");
+}
+
+#[test]
+fn a_lease_that_is_handed_over_and_kept_is_seen() {
+    let said = verdict(|world| {
+        let follower = (publisher(world) + 1) % 3;
+        world.now += 100_000;
+        world.nodes[follower].priority = 10;
+        world.nodes[follower].role = Role::Holder { epoch: 77 };
+        assert_eq!(world.check(), Ok(()), "a hand-over takes a moment");
+        world.now += 2_000;
+    });
+    assert_eq!(said, "2 publishers among 3 live nodes in calm");
+}
+
+#[test]
+fn an_epoch_that_the_disk_does_not_know_is_seen() {
+    let said = verdict(|world| {
+        let holder = publisher(world);
+        world.calm_since = world.now;
+        world.nodes[holder].role = Role::Holder { epoch: 77 };
+        world.nodes[holder].lease_unwritten = true;
+    });
+    assert!(said.ends_with("serves epoch 77, which its disk has not"), "{said}");
 }
 
 #[test]

@@ -17,6 +17,7 @@ use super::wire::Message;
 use super::{Cluster, Identity, PeerError, Ranks, Role, pick, ranks};
 use crate::id::NodeId;
 use crate::output::{Event, Outbox, Output};
+use crate::sabotage::{Rule, is_broken};
 use crate::time::{Mono, Now};
 
 /// "The token of this generation has this check." Signed by a member.
@@ -118,7 +119,8 @@ impl Rotations {
         }
         let rotation = rotation.verify(by, Purpose::Rotation, me.cluster).ok_or(PeerError::BadSignature)?;
         items.put(Key::Rotation, stamp, blob.to_vec());
-        self.token = self.token.take().filter(|token| token.check() == rotation.check);
+        let is_its = |token: &ClusterToken| token.check() == rotation.check || is_broken(Rule::NewTokenOnly);
+        self.token = self.token.take().filter(is_its);
         self.sealed = self.sealed.take().filter(|_| self.token.is_some());
         self.newest = Some(rotation);
         Ok(())
@@ -130,6 +132,9 @@ impl Rotations {
 
     /// Whether somebody who was removed may know the token in force, or made it.
     fn is_exposed(&self, roster: &Roster) -> bool {
+        if is_broken(Rule::UniteRemovals) {
+            return false;
+        }
         if self.newest.as_ref().is_some_and(|newest| !roster.knows(newest.by)) {
             return true;
         }

@@ -13,6 +13,7 @@ mod one_publisher;
 pub mod plan_complete;
 mod poisoned;
 mod stale_build;
+mod takeovers;
 
 pub(super) use self::never_poorer::is_minority;
 use super::layout::Layout;
@@ -33,6 +34,7 @@ pub struct Checks {
     one_publisher: one_publisher::OnePublisher,
     dead_points: dead_points::DeadPoints,
     stale_build: stale_build::StaleBuild,
+    takeovers: takeovers::Takeovers,
 }
 
 impl Checks {
@@ -56,6 +58,7 @@ impl Checks {
     fn never(&mut self, world: &mut World) -> Result<(), String> {
         let changed = world.changed;
         self.bounds.check(world)?;
+        self.takeovers.check(world)?;
         if changed.roles {
             epochs::check(world)?;
         }

@@ -19,6 +19,8 @@ const DECODED_MAX: usize = 8;
 
 /// Who was refused for so long takes the stored counter for poisoned (PROTOCOL.md, Counters), milliseconds.
 const PATIENCE_MS: u64 = 30_000;
+/// A counter no further ahead is an honest rival's, seconds: the next above it will do.
+const RIVAL_AHEAD_SECS: u64 = 10;
 
 /// One stored descriptor.
 #[derive(Clone, Debug)]
@@ -106,13 +108,14 @@ impl HsDirs {
             return Err(Refused::Stale);
         }
         self.accepted += 1;
-        let was_spoiled = self.spoiled.remove(&(relay, blind));
+        let is_far_ahead = before.is_some_and(|stored| stored.secs > wall.as_secs() + RIVAL_AHEAD_SECS);
+        let was_poisoned = self.spoiled.remove(&(relay, blind)) && is_far_ahead;
         let refused_since = self.refused_since.remove(&(relay, blind)).unwrap_or(now);
         let stored = Stored { revision, secs, points, text: text.clone() };
         let before = self.stored.insert((relay, blind), stored.clone());
         let furthest = self.furthest.entry(blind).or_default();
         // What it takes to pass a counter that is poisoned, or taken for it, is for this HSDir alone.
-        let may_step = was_spoiled || now >= refused_since + PATIENCE_MS;
+        let may_step = was_poisoned || now >= refused_since + PATIENCE_MS;
         let furthest_secs = if may_step { u64::MAX } else { core::mem::replace(furthest, secs.max(*furthest)) };
         let furthest_secs = before.as_ref().map_or(0, |before| before.secs).max(furthest_secs);
         Ok(Accepted { before, furthest_secs, stored })

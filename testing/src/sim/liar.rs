@@ -115,15 +115,21 @@ impl World {
         }
     }
 
-    /// A stranger asks with a token that is not the cluster's.
+    /// A stranger asks with the cluster's first token, if that is not in force any more, or with none of its tokens.
     pub(super) fn ask_as_stranger(&mut self, via: usize) {
+        let is_first = self.nodes[via].token == TOKEN;
+        self.stranger_asks_with(via, if is_first { TOKEN.map(|byte| byte ^ 1) } else { TOKEN });
+    }
+
+    /// A stranger asks with this token.
+    pub fn stranger_asks_with(&mut self, via: usize, token: [u8; 32]) {
         if self.nodes[via].still_until > self.now {
             return;
         }
         self.note(|| format!("--- a stranger asks {via}"));
         let mut seed = [0; 32];
         self.fill(&mut seed);
-        let (keypair, token) = (NodeKeypair::from_seed(&seed), ClusterToken::new(TOKEN.map(|byte| byte ^ 1)));
+        let (keypair, token) = (NodeKeypair::from_seed(&seed), ClusterToken::new(token));
         let (wg, service) = (WgPublicKey(keypair.id().0), self.service);
         let joiner = Joiner::new(&keypair, wg, self.nodes[via].wg(), &token, service, &mut self.rng);
         let input = Input::Admit { request: RequestId(u64::MAX), wg, bytes: &joiner.request() };

@@ -65,6 +65,10 @@ pub struct SimNode {
     pub is_newer: bool,
     /// Its priority as publisher, from its next start on; lower is preferred.
     pub priority: u8,
+    /// When its daemon last asked others for a newer beacon.
+    pub asked_at: Option<u64>,
+    /// What it wants to be on disk of its lease is not there.
+    pub lease_unwritten: bool,
     /// The operator's application.
     pub target: TargetHealth,
     /// Keys of points it had, and when it lost them: nobody may list them for long.
@@ -94,7 +98,7 @@ pub struct SimNode {
     /// Slowest write, milliseconds, if more than [`Options::disk_ms_max`].
     pub(super) disk_ms: u64,
     /// What its shell keeps of the cluster token.
-    pub(super) token: [u8; 32],
+    pub token: [u8; 32],
     pub(super) joiner: Option<Joiner>,
     pub(super) founded: Option<(ClusterId, NodeId)>,
     pub(super) timer: Option<u64>,
@@ -124,6 +128,8 @@ impl SimNode {
             is_removed: false,
             is_newer: false,
             priority: 100,
+            asked_at: None,
+            lease_unwritten: false,
             target: TargetHealth::Up,
             past_points: Vec::new(),
             disk: BTreeMap::new(),
@@ -210,6 +216,7 @@ impl World {
         node.unread = 0;
         node.role = Role::Follower;
         node.is_leaving = false;
+        node.lease_unwritten = false;
         (node.still_until, node.tor_still_until) = (now, now);
         (node.is_frozen, node.is_tor_frozen) = (false, false);
         let (cluster, genesis) = node.founded.expect("founded or admitted before it starts");

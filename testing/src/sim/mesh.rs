@@ -16,6 +16,8 @@ use super::world::World;
 const NEWS_EVERY: u64 = 8;
 /// The version byte of what comes after this protocol.
 const NEXT_VERSION: u8 = 2;
+/// The kind of a datagram that asks for a newer beacon.
+const QUESTION: u8 = 2;
 
 /// What travels from one address to another.
 pub(super) struct Packet {
@@ -144,6 +146,9 @@ impl World {
         if bytes.len() > DATAGRAM_MAX {
             self.fail(format!("{index} sent {} bytes", bytes.len()));
         }
+        if bytes.get(1) == Some(&QUESTION) {
+            self.nodes[index].asked_at = Some(self.now);
+        }
         self.said.note(&bytes);
         if self.nodes[index].is_newer && self.nodes[index].traffic.datagrams.is_multiple_of(NEWS_EVERY) {
             self.send_through(index, to, unknown_kind(&[7; 9]).into());
@@ -223,7 +228,7 @@ impl World {
             }
         }
         let (from, who) = (self.nodes[index].mesh.place, self.nodes[index].who);
-        if self.is_lost(index, target) {
+        if self.is_lost(index, target) || self.trouble.bytes_max.is_some_and(|most| body.len() > most) {
             return;
         }
         let twice = self.options.duplicate_permille.max(self.trouble.duplicate_permille);

@@ -4,7 +4,7 @@ use std::hash::Hasher as _;
 
 use rustbalance_core::cluster::PeerError;
 use rustbalance_core::{
-    ControlInput, Durable, EffectError, EffectId, Event, Input, Node, NodeId, Output, Rejected, TorId,
+    ControlInput, Durable, DurableKind, EffectError, EffectId, Event, Input, Node, NodeId, Output, Rejected, TorId,
 };
 
 use super::queue::{Happening, Told};
@@ -97,6 +97,7 @@ impl World {
             Output::Control(_, bytes) => self.control(index, bytes),
             Output::Reconnect(_) => self.reconnect(index, 100),
             Output::Persist { id, record } => {
+                self.nodes[index].lease_unwritten |= record.kind == DurableKind::Lease;
                 let delay = 1 + self.draw(self.options.disk_ms_max.max(self.nodes[index].disk_ms));
                 self.push(index, delay, Happening::Persisted { id, record });
             }
@@ -148,6 +149,7 @@ impl World {
         let result = if self.nodes[index].disk_fails {
             Err(EffectError::Disk("no space left on device".to_owned()))
         } else {
+            self.nodes[index].lease_unwritten &= record.kind != DurableKind::Lease;
             self.nodes[index].disk.insert(record.kind, record.bytes);
             Ok(())
         };

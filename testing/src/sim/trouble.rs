@@ -13,6 +13,16 @@ pub struct Trouble {
     pub duplicate_permille: u64,
     /// Datagrams that come late, per thousand, and by up to how much, milliseconds.
     pub reorder: (u64, u64),
+    /// Longer datagrams are lost: a path carries no more.
+    pub bytes_max: Option<usize>,
     /// Everything is lost until then, milliseconds of true time.
     pub burst_until: u64,
+}
+
+impl Trouble {
+    /// Whether there is none at `now` that keeps what is said from whom it is said to.
+    pub fn is_over(&self, now: u64) -> bool {
+        let loses = self.loss_permille + self.handshake_loss_permille > 0 || self.bytes_max.is_some();
+        !loses && self.reorder.0 == 0 && now >= self.burst_until
+    }
 }

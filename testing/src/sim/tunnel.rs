@@ -35,6 +35,16 @@ pub(super) enum Body {
     Data { handshake: u64, bytes: Option<Arc<[u8]>> },
 }
 
+impl Body {
+    /// Bytes of what is inside.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Data { bytes: Some(bytes), .. } => bytes.len(),
+            Self::Data { bytes: None, .. } | Self::Init { .. } | Self::Response { .. } => 0,
+        }
+    }
+}
+
 /// Keys, named by the handshake they come from.
 #[derive(Clone, Copy)]
 struct Session {

@@ -43,7 +43,7 @@ impl Bounds {
                 let is_handed_over = world.nodes.iter().any(|other| {
                     matches!(other.role, Role::Holder { .. }) && other.is_live() && other.priority > node.priority
                 });
-                if is_calm(world) && !world.changed.everything && !is_handed_over {
+                if is_calm(world) && !is_handed_over {
                     return Err(format!("{index} took the lease in calm, epoch {epoch}"));
                 }
             }

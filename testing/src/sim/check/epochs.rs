@@ -1,4 +1,5 @@
-//! Invariant 4: a node with its disk never serves from an older epoch than it has served before.
+//! Invariant 4: a node with its disk never serves from an older epoch than it has served before, and from no newer one
+//! before the disk has it.
 
 use rustbalance_core::cluster::Role;
 
@@ -9,6 +10,9 @@ pub(super) fn check(world: &mut World) -> Result<(), String> {
         let Role::Holder { epoch } = node.role else { continue };
         if epoch < node.epoch_seen {
             return Err(format!("{index} serves epoch {epoch} after {}", node.epoch_seen));
+        }
+        if epoch > node.epoch_seen && node.lease_unwritten {
+            return Err(format!("{index} serves epoch {epoch}, which its disk has not"));
         }
         node.epoch_seen = epoch;
     }
