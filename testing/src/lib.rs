@@ -15,7 +15,6 @@
 
 #[cfg(feature = "arti")]
 pub mod arti;
-#[cfg(feature = "arti")]
 pub mod bench;
 pub mod client;
 pub mod cluster;

@@ -1,13 +1,16 @@
-//! Measures RustBalance beside its peers.
+//! Measures RustBalance beside its peers, and its simulator.
 
-use std::path::PathBuf;
-use std::time::Duration;
+#[cfg(feature = "arti")]
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand};
+use rustbalance_testing::bench::simulator;
+#[cfg(feature = "arti")]
 use rustbalance_testing::bench::{descriptor, ring};
 use serde_json::Value;
 
 /// Prints medians and how many times as fast as the peer each part is; the machine may be busy, ratios hold anyway.
+/// Peers need the feature `arti`.
 #[derive(Parser)]
 #[command(name = "bench")]
 struct Arguments {
@@ -20,13 +23,27 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Part {
+    /// The cluster simulator: simulated seconds per second of one core.
+    Simulator {
+        /// Seeds of the failover of five nodes, checkers on, trace off.
+        #[arg(long, default_value_t = 20)]
+        seeds: u64,
+        /// Sizes of the clusters that start at once and then rest.
+        #[arg(long, value_delimiter = ',', default_values_t = [5, 50, 500])]
+        nodes: Vec<usize>,
+        /// How long they rest, simulated seconds.
+        #[arg(long, default_value_t = 30)]
+        seconds: u64,
+    },
     /// Descriptors beside Arti's tor-netdoc.
+    #[cfg(feature = "arti")]
     Descriptor {
         /// How often everything is done in turns.
         #[arg(long, default_value_t = 300)]
         rounds: usize,
     },
     /// The HSDir ring of 8,000 relays beside Onionbalance 0.2.4, which is installed for it.
+    #[cfg(feature = "arti")]
     Ring {
         /// How often everything is done in turns.
         #[arg(long, default_value_t = 9)]
@@ -36,6 +53,7 @@ enum Part {
         settle_secs: u64,
     },
     /// The process whose memory `ring` measures.
+    #[cfg(feature = "arti")]
     #[command(hide = true)]
     Hold {
         /// Where `consensus` and `microdescs` lie.
@@ -50,8 +68,12 @@ enum Part {
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let ratios = match arguments.part {
+        Part::Simulator { seeds, nodes, seconds } => simulator::run(seeds, &nodes, seconds)?,
+        #[cfg(feature = "arti")]
         Part::Descriptor { rounds } => descriptor::run(rounds)?,
+        #[cfg(feature = "arti")]
         Part::Ring { rounds, settle_secs } => ring::run(rounds, Duration::from_secs(settle_secs))?,
+        #[cfg(feature = "arti")]
         Part::Hold { directory, settle_secs } => return ring::hold(&directory, Duration::from_secs(settle_secs)),
     };
     if arguments.json {

@@ -1,6 +1,6 @@
 //! Where the service's descriptors belong at one hour: both slots, their blinded keys and their HSDirs.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use rustbalance_core::id::RelayFingerprint;
 use rustbalance_core::onion::key::{HsBlindId, HsIdKeypair};
@@ -99,13 +99,13 @@ impl Layout {
 
 impl World {
     /// The layout at this hour.
-    pub fn layout(&mut self) -> Arc<Layout> {
+    pub fn layout(&mut self) -> Rc<Layout> {
         let valid_after = TorNetwork::valid_after(self.wall().as_secs());
         match &self.layout {
             Some(layout) if layout.valid_after == valid_after => layout.clone(),
             _ => {
                 let master = self.master();
-                let layout = Arc::new(Layout::new(&mut self.network, &master, valid_after));
+                let layout = Rc::new(Layout::new(&mut self.network, &master, valid_after));
                 self.layout = Some(layout.clone());
                 self.changed.stored = true;
                 layout

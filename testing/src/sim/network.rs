@@ -79,15 +79,17 @@ pub fn x25519_base(secret: [u8; 32]) -> x25519_dalek::PublicKey {
     x25519_dalek::PublicKey::from(&x25519_dalek::StaticSecret::from(secret))
 }
 
-impl TorNetwork {
+impl Default for TorNetwork {
     /// A network of 200 HSDirs, always the same ones, whose keys are made once.
-    pub fn new() -> Self {
+    fn default() -> Self {
         static ALL: LazyLock<Vec<Relay>> = LazyLock::new(|| (0..RELAYS).map(Relay::new).collect());
         let mut relays = ALL.clone();
         relays.sort_by_key(|relay| relay.fingerprint);
         Self { relays, count: RELAYS, hours: BTreeMap::new(), microdescs_reply: None }
     }
+}
 
+impl TorNetwork {
     /// The relay is not in the consensuses after the one at unix time `secs`.
     pub(super) fn leave(&mut self, relay: RelayFingerprint, secs: u64) {
         let next = Self::valid_after(secs) + VOTING_INTERVAL_SECS;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hasher as _};
-use std::sync::Arc;
+use std::rc::Rc;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
@@ -173,7 +173,7 @@ pub struct World {
     pub(super) handshakes: Handshakes,
     /// Kept for its room.
     pub(super) packets: Vec<Body>,
-    pub(super) layout: Option<Arc<Layout>>,
+    pub(super) layout: Option<Rc<Layout>>,
     queue: Queue,
     checks: Checks,
     /// Whether the checkers look after every step.
@@ -192,7 +192,7 @@ impl World {
         Self {
             now: 0,
             hsdirs: HsDirs::default(),
-            network: TorNetwork::new(),
+            network: TorNetwork::default(),
             options,
             calm_since: 0,
             rivals_until: 0,
