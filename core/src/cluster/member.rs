@@ -75,6 +75,11 @@ impl Peer {
         self.heard_at.is_some_and(|at| now.since(at) < TTL || in_grace)
     }
 
+    /// When that ends if nothing more is heard.
+    fn deaf_at(&self, grace_until: Mono) -> Option<Mono> {
+        Some(self.heard_at?.plus(TTL).max(grace_until))
+    }
+
     /// What to believe of whom we do not judge: our own ears first, then what we are `told`.
     fn believed(&self, now: Mono, grace_until: Mono, told: Option<bool>) -> Liveness {
         match told {
@@ -120,6 +125,19 @@ pub(super) struct Members {
     health: u8,
     forgive_at: Mono,
     grace_until: Mono,
+    /// When the last look found nobody due: under which circumstances, and until when that holds if they stay.
+    idle: Option<(Circumstances, Mono)>,
+}
+
+/// What decides who is due besides time; whatever is heard only puts things off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Circumstances {
+    changes: u64,
+    hearer: bool,
+    holder: Option<NodeId>,
+    health: u8,
+    /// Names the beacon that we are told by.
+    told: Option<(u64, u64, NodeId)>,
 }
 
 impl Members {
@@ -223,6 +241,7 @@ impl Members {
     /// We were stopped: everyone gets time to be heard again.
     pub(super) fn stall(&mut self, now: Mono, until: Mono) {
         self.grace_until = until;
+        self.idle = None;
         self.ail(now);
         for peer in self.peers.values_mut() {
             peer.probe = None;
@@ -250,7 +269,16 @@ impl Members {
             self.forgive_at = now.plus(HEALTH_FORGIVE);
         }
         self.begin_judging(now, me, judgement, rng, out);
-        for (node, told) in self.due(now, roster, judgement.told) {
+        let Self { changes, hearer, holder, health, .. } = *self;
+        let told = judgement.told.map(|beacon| (beacon.epoch, beacon.seq, beacon.holder));
+        let circumstances = Circumstances { changes, hearer, holder, health, told };
+        if self.idle.is_some_and(|(known, until)| known == circumstances && now < until) {
+            debug_assert!(self.due(now, roster, judgement.told).0.is_empty());
+            return;
+        }
+        let (due, next) = self.due(now, roster, judgement.told);
+        self.idle = due.is_empty().then_some((circumstances, next));
+        for (node, told) in due {
             if self.is_judged(node) {
                 self.judge(now, me, node, rng, out);
             } else {
@@ -271,9 +299,10 @@ impl Members {
         }
     }
 
-    /// Whom there is anything to judge or believe about, and what the holder says of them. Nobody, as a rule, so that
-    /// an input costs a large cluster little.
-    fn due(&self, now: Mono, roster: &Roster, told: Option<&Beacon>) -> Vec<(NodeId, Option<bool>)> {
+    /// Whom there is anything to judge or believe about, and what the holder says of them; and until when there is
+    /// nothing about anyone else, as long as nothing changes.
+    fn due(&self, now: Mono, roster: &Roster, told: Option<&Beacon>) -> (Vec<(NodeId, Option<bool>)>, Mono) {
+        let mut next = Mono::from_ms(u64::MAX);
         let patience = u32::from(self.health) + 1;
         let mut peers = self.peers.iter().peekable();
         // Both in order of `NodeId`, and all peers are members.
@@ -283,15 +312,19 @@ impl Members {
         });
         let due = members.filter_map(|(index, node, peer)| {
             let told = told.map(|beacon| beacon.is_heard(index));
-            let due = if self.is_judged(node) {
-                peer.judgement_at(patience, self.grace_until).is_some_and(|at| now >= at)
+            let called = peer.probe.is_some() && peer.liveness != Liveness::Down;
+            let at = if self.is_judged(node) {
+                peer.judgement_at(patience, self.grace_until)
+            } else if called || peer.believed(now, self.grace_until, told) != peer.liveness {
+                Some(now)
             } else {
-                let idle = peer.probe.is_none() || peer.liveness == Liveness::Down;
-                !idle || peer.believed(now, self.grace_until, told) != peer.liveness
+                // Whom the holder does not hear is down once we do not either.
+                peer.deaf_at(self.grace_until).filter(|at| told == Some(false) && now < *at)
             };
-            due.then_some((node, told))
+            next = at.map_or(next, |at| next.min(at));
+            at.is_some_and(|at| now >= at).then_some((node, told))
         });
-        due.collect()
+        (due.collect(), next)
     }
 
     /// Whoever we judge from now on gets a TTL of silence. One that the holder called down stays so, lest ranks and

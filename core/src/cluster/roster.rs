@@ -131,6 +131,7 @@ impl Roster {
             let before = rest.len();
             rest.retain(|blob| self.unite(blob, None, items, signers).is_err());
             if rest.len() == before {
+                self.recount();
                 return before;
             }
         }
@@ -141,17 +142,23 @@ impl Roster {
     /// # Errors
     /// State unchanged: malformed, badly signed, admitted by nobody we know, nothing new, or no room.
     pub(super) fn accept(&mut self, blob: &[u8], wall: Wall, items: &mut Items) -> Result<Accepted, PeerError> {
-        self.unite(blob, Some(wall), items, None)
+        let node = self.unite(blob, Some(wall), items, None)?;
+        let before = self.members.clone();
+        self.recount();
+        let joined = !before.contains_key(&node) && self.contains(node);
+        let gone = before.into_iter().filter(|(member, _)| !self.contains(*member)).collect();
+        Ok(Accepted { node, joined, gone })
     }
 
-    /// Tombstones are believed of `signers`; of whomever we know, if none are given.
+    /// Whose entry it was; to be followed by [`Self::recount`]. Tombstones are believed of `signers`; of whomever we know,
+    /// if none are given.
     fn unite(
         &mut self,
         blob: &[u8],
         wall: Option<Wall>,
         items: &mut Items,
         signers: Option<&Self>,
-    ) -> Result<Accepted, PeerError> {
+    ) -> Result<NodeId, PeerError> {
         let (entry, admission) = Entry::decode(blob)?;
         let node = admission.claim().node;
         let key = Key::Entry(node);
@@ -171,17 +178,13 @@ impl Roster {
         if !self.knows(node) && self.is_full() {
             return Err(PeerError::Full);
         }
-        let before = self.members.clone();
-        let was_member = self.contains(node);
         let is_gone = place.gone.is_some();
         self.places.insert(node, place);
         items.put(key, entry.stamp(&blob), blob);
         if is_gone {
             self.drop_unvouched(items);
         }
-        self.recount();
-        let gone = before.into_iter().filter(|(member, _)| !self.contains(*member)).collect::<BTreeMap<_, _>>();
-        Ok(Accepted { node, joined: !was_member && self.contains(node), gone })
+        Ok(node)
     }
 
     fn verify(&self, blob: &[u8], signers: &Self) -> Result<Place, PeerError> {
