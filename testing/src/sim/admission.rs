@@ -102,6 +102,7 @@ impl World {
         node.disk.clear();
         node.epoch_seen = 0;
         (node.is_leaving, node.is_removed, node.is_draining) = (false, false, false);
+        node.removal_heard.clear();
         node.founded = None;
         self.names.insert(node.id, node.who);
     }

@@ -61,6 +61,8 @@ pub struct SimNode {
     pub is_draining: bool,
     /// Removed from the cluster by another member.
     pub is_removed: bool,
+    /// Who has heard of that.
+    pub removal_heard: Vec<usize>,
     /// Its daemon says what other versions do not know.
     pub is_newer: bool,
     /// Its priority as publisher, from its next start on; lower is preferred.
@@ -126,6 +128,7 @@ impl SimNode {
             is_member: false,
             is_draining: false,
             is_removed: false,
+            removal_heard: Vec::new(),
             is_newer: false,
             priority: 100,
             asked_at: None,

@@ -11,9 +11,9 @@ use super::queue::{Happening, Told};
 use super::witness::Sight;
 use super::world::World;
 
-/// A removed machine is switched off so long after its removal, milliseconds: sooner than a TTL, after which one that
-/// has not heard of it would take the others for dead.
-const SWITCHED_OFF_MS: u64 = 3_000;
+/// A removed machine is switched off so long after its removal, milliseconds; at once, if it cannot be told. One that is
+/// not told takes the others for dead, and publishes: it has the master key.
+const SWITCHED_OFF_MS: u64 = 1_000;
 
 impl World {
     /// One input to the daemon, then everything it wishes for.
@@ -108,7 +108,7 @@ impl World {
                         self.changed.roles = true;
                     }
                     Event::Left(node) => self.has_left(*node),
-                    Event::Removed(node) => self.was_removed(*node),
+                    Event::Removed(node) => self.was_removed(index, *node),
                     _ => {}
                 }
                 self.see(index, &Sight::Says(&event));
@@ -133,16 +133,18 @@ impl World {
 
     /// A removal is in force at one member. The operator switches the machine off by and by. An image of a disk from
     /// before would undo the removal, if there is nobody else who knows.
-    fn was_removed(&mut self, node: NodeId) {
-        let Some(who) = self.names.get(&node).map(|who| *who as usize).filter(|who| !self.nodes[*who].is_removed)
-        else {
+    fn was_removed(&mut self, by: usize, node: NodeId) {
+        let Some(who) = self.names.get(&node).map(|who| *who as usize) else { return };
+        self.nodes[who].removal_heard.push(by);
+        if self.nodes[who].is_removed {
             return;
-        };
+        }
         self.nodes[who].is_removed = true;
         self.has_left(node);
         self.fault(&format!("{who} was removed"));
         self.nodes.iter_mut().for_each(|node| node.image = None);
-        self.push(who, SWITCHED_OFF_MS, Happening::SwitchOff);
+        let is_told = self.cut.is_empty() && self.now >= self.trouble.burst_until;
+        self.push(who, if is_told { SWITCHED_OFF_MS } else { 1 }, Happening::SwitchOff);
     }
 
     pub(super) fn persisted(&mut self, index: usize, id: EffectId, record: Durable) {

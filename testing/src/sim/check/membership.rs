@@ -15,7 +15,9 @@ pub(super) fn check(world: &World) -> Result<(), String> {
         if let Some((other, _)) = members().find(|(_, other)| !lists(other.id)) {
             return Err(format!("{other} is no member for {index}"));
         }
-        let is_gone = |other: &SimNode| other.is_removed && lists(other.id);
+        // A removal that only those knew who were removed themselves is nobody's to know any more.
+        let is_known = |other: &SimNode| other.removal_heard.iter().any(|by| world.nodes[*by].is_member);
+        let is_gone = |other: &SimNode| other.is_removed && is_known(other) && lists(other.id);
         if let Some(other) = world.nodes.iter().position(is_gone) {
             return Err(format!("{other} was removed, and is a member for {index}"));
         }

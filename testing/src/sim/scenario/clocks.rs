@@ -16,7 +16,7 @@ pub(super) const TOGETHER: Scenario = Scenario {
         story.calm(2_000);
         // Further back than the newest consensus no tor would take it for live.
         let secs = story.world.wall().as_secs();
-        let back = (secs - TorNetwork::valid_after(secs) + EARLY_SECS) * 1000;
+        let back = (secs + EARLY_SECS).saturating_sub(TorNetwork::valid_after(secs + TAKES_SECS)) * 1000;
         let ms = if story.draw(0, 1) == 0 { story.draw(0, 3_600_000) as i64 } else { -(story.draw(0, back) as i64) };
         story.world.strike(&Fault::JumpAll { ms });
         story.in_turmoil(20_000);
@@ -32,8 +32,10 @@ pub(super) const TOGETHER: Scenario = Scenario {
     },
 };
 
-/// A consensus counts so long before its time, less half a minute for what the story takes, seconds.
-const EARLY_SECS: u64 = 30;
+/// A consensus counts a minute before its time; some of it is left to clocks that differ, seconds.
+const EARLY_SECS: u64 = 50;
+/// What happens while the clocks are wrong takes no longer, seconds.
+const TAKES_SECS: u64 = 120;
 /// Counters from clocks that were an hour ahead are passed within this, milliseconds.
 const SET_BACK_MS: u64 = 600_000;
 

@@ -9,7 +9,7 @@ const ROTATED_MS_MAX: u64 = 10_000;
 /// The same where rivals made one each, or one has to be made again since a removed member knows it.
 const UNITED_MS_MAX: u64 = 45_000;
 /// A removed member that can be reached is told at once, milliseconds.
-const QUIET_MS_MAX: u64 = 1_500;
+const QUIET_MS_MAX: u64 = 900;
 
 pub(super) const ROTATE: Scenario = Scenario {
     name: "rotate-token",
