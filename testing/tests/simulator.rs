@@ -3,6 +3,8 @@
 //!
 //! Seeds begin at the unix time, so that every run looks somewhere new; `RUSTBALANCE_SIM_SEED` sets the first one.
 
+#![expect(clippy::print_stdout, reason = "the seeds, and what a campaign came to, are for whoever reads along")]
+
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
@@ -25,8 +27,11 @@ const TIMED_SEEDS: u64 = if ALL_OF_IT { 40 } else { 1 };
 /// Seeds of each story that are run twice.
 const TWICE: u64 = if ALL_OF_IT { 2 } else { 1 };
 
+/// Times of a campaign.
+type Times = fn(&Tally) -> &Vec<u64>;
+
 /// The times that are promised (DESIGN section 9): story, times of it, and seconds at the 99th percentile.
-const IN_TIME: [(&str, fn(&Tally) -> &Vec<u64>, f64); 5] = [
+const IN_TIME: [(&str, Times, f64); 5] = [
     ("failover-of-five", |tally| &tally.measured.takeovers_ms, 6.0),
     ("any-node-killed", |tally| &tally.measured.excluded_ms, 6.0),
     ("frozen-node", |tally| &tally.measured.excluded_ms, 6.0),

@@ -46,6 +46,9 @@ impl Checks {
         if (calm && !self.calm) || (settled && !self.settled) || (published && !self.published) {
             world.changed = Changes { sender: world.changed.sender, ..Changes::ALL };
         }
+        if settled && !self.settled {
+            world.nodes.iter_mut().for_each(|node| node.was_ahead_ms = 0);
+        }
         if calm && !self.calm {
             self.calm_at = world.now;
         }

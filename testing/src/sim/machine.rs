@@ -45,6 +45,8 @@ pub struct SimNode {
     pub role: Role,
     /// Its clocks.
     pub clock: Clock,
+    /// How far ahead of true time its wall clock was before it was set, since all was last well, milliseconds.
+    pub was_ahead_ms: i64,
     /// Since when it runs or is dead, milliseconds of true time.
     pub since: u64,
     /// Datagrams sent in the current second of true time, and that second.
@@ -120,6 +122,7 @@ impl SimNode {
             tor: TorModel::new(master, 0, ChaCha20Rng::from_seed(key_seed)),
             role: Role::Follower,
             clock: Clock::new(rng.next_u64() % 10_000_000, skew_ms),
+            was_ahead_ms: 0,
             since: 0,
             sent: (0, 0),
             traffic: Traffic::default(),
@@ -171,6 +174,11 @@ impl SimNode {
     /// Whether new clients are to be sent to it.
     pub fn is_offered(&self) -> bool {
         self.serves() && !self.is_draining
+    }
+
+    /// Its wall clock is about to be set.
+    pub(super) fn remember_clock(&mut self, now: u64) {
+        self.was_ahead_ms = self.was_ahead_ms.max(self.clock.skew_ms(now));
     }
 
     pub(super) fn keypair(&self) -> NodeKeypair {

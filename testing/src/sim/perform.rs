@@ -102,15 +102,7 @@ impl World {
                 self.push(index, delay, Happening::Persisted { id, record });
             }
             Output::Event(event) => {
-                match &event {
-                    Event::Role(role) => {
-                        self.nodes[index].role = *role;
-                        self.changed.roles = true;
-                    }
-                    Event::Left(node) => self.has_left(*node),
-                    Event::Removed(node) => self.was_removed(index, *node),
-                    _ => {}
-                }
+                self.hear(index, &event);
                 self.see(index, &Sight::Says(&event));
             }
             Output::Token(token) => self.nodes[index].token = *token.expose_secret(),
@@ -120,6 +112,17 @@ impl World {
                 self.kill(index);
             }
             Output::Peers(peers) => self.set_peers(index, &peers),
+        }
+    }
+
+    fn hear(&mut self, index: usize, event: &Event) {
+        if let Event::Role(role) = event {
+            self.nodes[index].role = *role;
+            self.changed.roles = true;
+        } else if let Event::Left(node) = event {
+            self.has_left(*node);
+        } else if let Event::Removed(node) = event {
+            self.was_removed(index, *node);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Invariant 7: everything is bounded; here datagrams per node and second, and leases.
+//! Invariant 7: everything is bounded; here datagrams per node and second, leases, hand-overs and changes of mode.
 
 use rustbalance_core::cluster::Role;
 
@@ -19,6 +19,11 @@ const LEASES_PER_FAULT: u64 = 2;
 pub(super) struct Bounds {
     gained: u64,
     last_epoch: u64,
+    /// Hand-overs since calm began, which was then.
+    handed_over: (u64, u64),
+    /// Machines whose tors publish by themselves, and how often one began to.
+    native: Vec<bool>,
+    gone_native: u64,
 }
 
 impl Bounds {
@@ -30,7 +35,34 @@ impl Bounds {
             Some(index) => datagrams(world, index)?,
             None => {}
         }
+        if world.changed.native || world.changed.machines {
+            self.modes(world)?;
+        }
         if world.changed.roles { self.leases(world) } else { Ok(()) }
+    }
+
+    /// A tor begins to publish by itself for a cause: a start, or a cluster that shrank.
+    fn modes(&mut self, world: &World) -> Result<(), String> {
+        self.native.resize(world.nodes.len(), false);
+        for (before, node) in self.native.iter_mut().zip(&world.nodes) {
+            self.gone_native += u64::from(node.tor.publishes && !*before);
+            *before = node.tor.publishes;
+        }
+        if self.gone_native > 1 + world.faults {
+            return Err(format!("tors began to publish {} times after {} faults", self.gone_native, world.faults));
+        }
+        Ok(())
+    }
+
+    /// A lease is handed over to better priority only, so in calm at most once to each.
+    fn hand_over(&mut self, world: &World) -> Result<(), String> {
+        let (since, count) = self.handed_over;
+        self.handed_over = (world.calm_since, if since == world.calm_since { count + 1 } else { 1 });
+        let members = world.nodes.iter().filter(|node| node.is_member).count() as u64;
+        if self.handed_over.1 > members {
+            return Err(format!("{} hand-overs in calm among {members} members", self.handed_over.1));
+        }
+        Ok(())
     }
 
     fn leases(&mut self, world: &World) -> Result<(), String> {
@@ -43,7 +75,9 @@ impl Bounds {
                 let is_handed_over = world.nodes.iter().any(|other| {
                     matches!(other.role, Role::Holder { .. }) && other.is_live() && other.priority > node.priority
                 });
-                if is_calm(world) && !is_handed_over {
+                if is_handed_over {
+                    self.hand_over(world)?;
+                } else if is_calm(world) {
                     return Err(format!("{index} took the lease in calm, epoch {epoch}"));
                 }
             }

@@ -24,7 +24,8 @@ fn ahead_secs(world: &World, by: usize) -> u64 {
     let skew = |index: usize| world.nodes[index].clock.skew_ms(world.now);
     let ahead = |skew: i64| u64::try_from(skew.max(0)).unwrap_or_default().div_ceil(1000);
     if !is_settled(world) {
-        return ahead(skew(by));
+        // What was built before its clock was set may be under way.
+        return ahead(skew(by).max(world.nodes[by].was_ahead_ms));
     }
     let heard = |index: &usize| {
         let node = &world.nodes[*index];

@@ -88,6 +88,12 @@ fn heal(story: &mut Story) {
         story.world.strike(&Fault::Correct { node });
         story.world.strike(&Fault::Target { node, up: true });
     }
+    // What a liar says of itself is heeded: the others take it for what it said it was until it starts anew.
+    for Step(_, fault) in story.schedule.0.clone() {
+        if let Fault::Lie { node, .. } = fault {
+            story.world.strike(&Fault::Kill { node });
+        }
+    }
     story.world.strike(&Fault::StartAll);
     // What stands still may do so for longer than the healing takes.
     let lasts = story.world.calm_since.saturating_sub(story.world.now);

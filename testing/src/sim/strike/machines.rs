@@ -87,6 +87,8 @@ impl World {
     /// The wall clock jumps.
     pub fn jump_clock(&mut self, index: usize, by_ms: i64) {
         self.fault(&format!("clock of {index} jumps by {by_ms} ms"));
+        let now = self.now;
+        self.nodes[index].remember_clock(now);
         self.nodes[index].clock.jump(by_ms);
     }
 
@@ -104,6 +106,7 @@ impl World {
     pub(in super::super) fn correct(&mut self, index: usize) {
         self.fault(&format!("clock of {index} is set right"));
         let now = self.now;
+        self.nodes[index].remember_clock(now);
         self.nodes[index].clock.correct(now);
     }
 
