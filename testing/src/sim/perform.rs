@@ -119,6 +119,7 @@ impl World {
         if let Event::Role(role) = event {
             self.nodes[index].role = *role;
             self.changed.roles = true;
+            self.note_rivals(0);
         } else if let Event::Left(node) = event {
             self.has_left(*node);
         } else if let Event::Removed(node) = event {

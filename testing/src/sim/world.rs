@@ -265,14 +265,19 @@ impl World {
 
     /// Notes a fault that wears off after `ms`: calm starts after it.
     pub(super) fn lasting_fault(&mut self, ms: u64, what: &str) {
-        let publishes = |node: &&SimNode| node.core.is_some() && matches!(node.role, Role::Holder { .. });
-        if self.nodes.iter().filter(publishes).count() > 1 {
-            self.rivals_until = self.now + ms + RIVAL_MS;
-        }
+        self.note_rivals(ms);
         self.calm_since = self.calm_since.max(self.now + ms);
         self.faults += 1;
         self.note(|| format!("--- {what}"));
         self.see(0, &Sight::Befell(what));
+    }
+
+    /// Notes whether there are rivals, who may be for `ms` more.
+    pub(super) fn note_rivals(&mut self, ms: u64) {
+        let publishes = |node: &&SimNode| node.core.is_some() && matches!(node.role, Role::Holder { .. });
+        if self.nodes.iter().filter(publishes).count() > 1 {
+            self.rivals_until = self.rivals_until.max(self.now + ms + RIVAL_MS);
+        }
     }
 
     /// Notes a violation, unless there was one before.
