@@ -108,8 +108,9 @@ impl World {
                 node != whom && live(node) && self.nodes.get(whom).is_some_and(|whom| whom.is_member)
             }
             Fault::Clone { node, copy } => runs(node) && self.may_join(copy),
+            // Who leaves and is heard by nobody is a member still, for the others: no state to check anything in.
+            Fault::Leave { node } => live(node) && self.cut.is_empty() && self.trouble.is_over(self.now),
             Fault::Stop { node }
-            | Fault::Leave { node }
             | Fault::Drain { node }
             | Fault::Undrain { node }
             | Fault::RotateToken { node }
