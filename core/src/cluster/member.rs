@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use rand_core::Rng as _;
 
+use self::clock::Clocks;
 use super::Liveness;
 use super::PeerError;
 use super::beacon::Beacon;
@@ -119,6 +120,9 @@ pub(super) struct Members {
     roster_hash: [u8; 16],
     /// Grows with whatever [`Liveness`] or record order is known of anyone.
     changes: u64,
+    /// Grows with every heartbeat.
+    beats: u64,
+    clocks: Clocks,
     hearer: bool,
     holder: Option<NodeId>,
     /// Lifeguard's local health: 0 is well; probes wait `health + 1` times as long.
@@ -210,6 +214,7 @@ impl Members {
         }
         let named = |beat: &Heartbeat| (beat.incarnation, beat.version);
         self.changes += u64::from(peer.heartbeat.as_ref().map(named) != Some(named(&beat)));
+        self.beats += 1;
         peer.heartbeat = Some(beat);
         peer.heartbeat_at = now.mono;
         self.heard(now.mono, from, out);
