@@ -64,7 +64,14 @@ pub fn assembled(seed: u64, count: usize) -> World {
     for joiner in 1..count {
         world.join(joiner, 0);
         assert!(world.run_until(30_000, |world| world.nodes[joiner].is_live()), "{:?}", world.violation);
-        // Only who admits need run: the others would be told of each other, one by one.
+        // Only who admits need run, once it has heard where the new one is: the others would be told of each other, one
+        // by one.
+        for _ in 0..100 {
+            world.run_for(100);
+            if has_record(&world, joiner) {
+                break;
+            }
+        }
         world.kill(joiner);
     }
     world.run_for(1_000);
@@ -112,6 +119,12 @@ pub fn measure(world: &mut World, ms: u64) -> Calm {
     let count = Rate { messages: others, bytes: others, handshakes: others };
     calm.mean = calm.mean.combine(count, |sum, count| sum / count);
     calm
+}
+
+/// Whether the first node has the record of `joiner`, and with it its contact.
+fn has_record(world: &World, joiner: usize) -> bool {
+    let name = format!("node{joiner}");
+    world.status(0).is_some_and(|status| status.members.iter().any(|member| member.name == name))
 }
 
 fn is_converged(world: &World) -> bool {
