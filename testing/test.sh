@@ -55,7 +55,7 @@ step "lints" cargo clippy --quiet --workspace --all-targets --features rustbalan
 step "build" cargo build --quiet --workspace --all-targets
 step "unit, property, vector and simulator tests" cargo test --quiet --workspace
 step "campaign of the simulator, on fresh seeds" \
-    cargo test --release --quiet --package rustbalance-testing --test simulator -- --nocapture
+    cargo run --release --quiet --package rustbalance-testing --bin simulate -- --ci
 step "whatever rule of the protocol is broken, the simulator notices" \
     cargo test --quiet --package rustbalance-testing --features sabotage --test sabotage
 step "end to end, on a private tor network" cargo test --quiet --package rustbalance-testing --test e2e

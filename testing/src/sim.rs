@@ -20,6 +20,7 @@
 mod admission;
 pub mod campaign;
 pub mod check;
+pub mod ci;
 pub mod clients;
 pub mod clock;
 pub mod fault;

@@ -2,13 +2,14 @@
 
 #![expect(clippy::print_stdout, reason = "this program's purpose is to print")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use rustbalance_testing::sim::campaign::{Job, run_all, threads};
+use rustbalance_testing::sim::ci::{Campaign, Size};
 use rustbalance_testing::sim::mark::Mark;
 use rustbalance_testing::sim::minimise::Regression;
 use rustbalance_testing::sim::scenario::{ALL, Outcome, Run, Scenario};
@@ -25,15 +26,18 @@ struct Arguments {
     /// Which story; all but the long ones if not given.
     #[arg(long, value_parser = ALL.map(|scenario| scenario.name))]
     scenario: Option<String>,
+    /// Run what CI runs: chaos and every story on fresh seeds, regressions, a sample twice. `--from` repeats a run.
+    #[arg(long, conflicts_with_all = ["scenario", "seed", "seeds", "nodes", "minutes", "loss", "schedule", "json", "svg"])]
+    ci: bool,
     /// Run this one seed and print what it drew.
     #[arg(long, conflicts_with_all = ["seeds", "from"])]
     seed: Option<u64>,
     /// Run this many seeds.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
-    /// The first of them.
-    #[arg(long, default_value_t = 0)]
-    from: u64,
+    /// The first of them; 0 if not given, or for CI the unix time.
+    #[arg(long)]
+    from: Option<u64>,
     /// Machines in the cluster, instead of what the story or the seed says.
     #[arg(long, value_parser = clap::value_parser!(u64).range(2..=1000))]
     nodes: Option<u64>,
@@ -91,6 +95,9 @@ fn main() -> Result<ExitCode> {
         list();
         return Ok(ExitCode::SUCCESS);
     }
+    if arguments.ci {
+        return ci(&arguments);
+    }
     if let Some(file) = &arguments.minimise {
         return minimise(&arguments, file);
     }
@@ -115,6 +122,17 @@ fn main() -> Result<ExitCode> {
     }))
 }
 
+/// Prints a line a story, and what there is to complain about.
+fn ci(arguments: &Arguments) -> Result<ExitCode> {
+    let now = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
+    let from = arguments.from.unwrap_or(now);
+    println!("replay: cargo run --release -p rustbalance-testing --bin simulate -- --ci --from {from}");
+    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/regressions"));
+    let (lines, complaints) = Campaign::new(Size::WHOLE, from, arguments.threads).run(folder)?;
+    lines.iter().chain(&complaints).for_each(|line| println!("{line}"));
+    Ok(ExitCode::from(if complaints.is_empty() { 0 } else { status::SAFETY }))
+}
+
 fn list() {
     for scenario in &ALL {
         println!("{}: {}", scenario.name, scenario.about);
@@ -135,7 +153,8 @@ fn campaigns(arguments: &Arguments) -> Result<Vec<(&'static Scenario, Vec<Job>)>
         Some(name) => name == scenario.name,
         None => !scenario.is_long,
     };
-    let seeds = || arguments.seed.map_or(arguments.from..arguments.from + arguments.seeds, |seed| seed..seed + 1);
+    let from = arguments.from.unwrap_or(0);
+    let seeds = || arguments.seed.map_or(from..from + arguments.seeds, |seed| seed..seed + 1);
     let jobs = |scenario| seeds().map(|seed| Job { scenario, run: run(arguments, seed) }).collect();
     Ok(ALL.iter().filter(is_chosen).map(|scenario| (scenario, jobs(scenario))).collect())
 }
