@@ -1,6 +1,8 @@
 //! Anything may fail, in any order; each seed leaves some faults out and turns others up. Then all heals, and
 //! everything must converge.
 
+use std::collections::BTreeSet;
+
 use super::{Mark, Scenario, Story, World};
 use crate::sim::fault::Fault;
 use crate::sim::schedule::{Schedule, Step};
@@ -15,6 +17,8 @@ const HEALING_MS: u64 = 60_000;
 const POISON_MS: u64 = 600_000;
 /// A counter is poisoned from so far ahead of true time on, seconds.
 const POISON_SECS: u64 = 10;
+/// A clock so far ahead that a handshake under it stays the newest for long, milliseconds.
+const AHEAD_MS: i64 = 2_000;
 /// What a healed world still loses, per thousand.
 const HEALED_LOSS_PERMILLE: u64 = 10;
 
@@ -88,11 +92,8 @@ fn heal(story: &mut Story) {
         story.world.strike(&Fault::Correct { node });
         story.world.strike(&Fault::Target { node, up: true });
     }
-    // What a liar says of itself is heeded: the others take it for what it said it was until it starts anew.
-    for Step(_, fault) in story.schedule.0.clone() {
-        if let Fault::Lie { node, .. } = fault {
-            story.world.strike(&Fault::Kill { node });
-        }
+    for node in to_be_restarted(story) {
+        story.world.strike(&Fault::Kill { node });
     }
     story.world.strike(&Fault::StartAll);
     // What stands still may do so for longer than the healing takes.
@@ -100,6 +101,23 @@ fn heal(story: &mut Story) {
     let poisoned = if is_poisoned(&mut story.world) { POISON_MS } else { 0 };
     story.world.run_for(lasts + HEALING_MS + poisoned);
     story.world.turmoil = false;
+}
+
+/// Machines that come round by a restart only: liars, for what one says of itself is heeded; and those whose clocks were
+/// ahead together, for WireGuard takes no handshake that is older than the last one, in either direction.
+fn to_be_restarted(story: &Story) -> BTreeSet<usize> {
+    let nodes = story.world.nodes.iter().enumerate();
+    let mut nodes: BTreeSet<usize> =
+        nodes.filter(|(_, node)| node.was_ahead_ms > AHEAD_MS).map(|(index, _)| index).collect();
+    if nodes.len() < 2 {
+        nodes.clear();
+    }
+    for Step(_, fault) in &story.schedule.0 {
+        if let Fault::Lie { node, .. } = fault {
+            nodes.insert(*node);
+        }
+    }
+    nodes
 }
 
 /// Whether an HSDir holds a counter that is far ahead of true time.
