@@ -48,6 +48,8 @@ pub struct Member {
     pub record: Option<Arc<Record>>,
     /// A heartbeat named a newer record than we hold.
     pub record_behind: bool,
+    /// Its last heartbeat named the record we hold: it has no newer one.
+    pub record_current: bool,
 }
 
 /// The members' clocks against ours, milliseconds: positive if they are ahead. Ours, which is 0, is among them.
@@ -132,14 +134,23 @@ impl Cluster {
     fn member(&self, node: NodeId) -> Member {
         let record = self.records.get(node).cloned();
         if node == self.me.id {
-            return Member { node, liveness: Liveness::Live, since: Mono::default(), record, record_behind: false };
+            return Member {
+                node,
+                liveness: Liveness::Live,
+                since: Mono::default(),
+                record,
+                record_behind: false,
+                record_current: true,
+            };
         }
         let held = record.as_ref().map_or((0, 0), |record| (record.incarnation, record.version));
+        let named = self.members.named_order(node);
         Member {
             node,
             liveness: self.members.liveness(node),
             since: self.members.since(node),
-            record_behind: self.members.named_order(node).is_some_and(|named| named > held),
+            record_behind: named.is_some_and(|named| named > held),
+            record_current: named == Some(held),
             record,
         }
     }

@@ -103,7 +103,9 @@ fn share(now: Mono, member: &Member, proven: Option<&PlanNode>, wake: &mut Wake)
         }
         Liveness::Down => return None,
     }
-    // A proven plan may know a newer record than the one that reached us.
+    // A proven plan may know a newer record than the one that reached us; but not than the node itself names, which may
+    // have lost its disk and the time of day, nor need the plan be true.
+    let proven = proven.filter(|_| member.liveness != Liveness::Live || !member.record_current);
     let order = member.record.as_ref().map(|record| (record.incarnation, record.version));
     let points = match (&member.record, proven) {
         (_, Some(part)) if Some((part.incarnation, part.version)) > order => part.clone(),

@@ -62,6 +62,7 @@ pub(super) fn member(n: u8, relays: &[u8]) -> Member {
         since: Mono::default(),
         record: Some(Arc::new(record)),
         record_behind: false,
+        record_current: false,
     }
 }
 

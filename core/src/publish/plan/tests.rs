@@ -88,6 +88,16 @@ fn newer_of_record_and_proven_plan_counts() {
 }
 
 #[test]
+fn what_a_live_node_names_counts_whatever_was_proven() {
+    let mut view = with(|member| member.record_current = true);
+    view.proven = Some(proven_2(9));
+    assert_eq!(offered(&view, 2), [point(2, 4, 0), point(2, 5, 0), point(2, 6, 0)]);
+    let member = &mut members(&mut view)[1];
+    (member.liveness, member.since) = (Liveness::Unknown, NOW);
+    assert_eq!(offered(&view, 2), [point(2, 30, 0)], "it may have told others of a newer one since");
+}
+
+#[test]
 fn node_that_left_the_roster_leaves_whatever_was_proven() {
     let mut view = view();
     view.proven = Some(proven_2(9));
