@@ -36,10 +36,15 @@ impl World {
         self.nodes[joiner].token = token;
         let request = Joiner::new(&keypair, wg, peer, &ClusterToken::new(token), master, &mut self.rng);
         self.nodes[joiner].joiner = Some(request);
-        self.push(joiner, 0, Happening::Ask { via: u32::try_from(via).expect("a machine's number") });
+        let via = u32::try_from(via).expect("a machine's number");
+        self.nodes[joiner].via = via;
+        self.push(joiner, 0, Happening::Ask { via });
     }
 
     pub(super) fn ask(&mut self, index: usize, via: u32) {
+        if via != self.nodes[index].via {
+            return; // It asks another by now.
+        }
         let Some(bytes) = self.nodes[index].joiner.as_ref().map(Joiner::request) else { return };
         if !self.is_lost(index, via as usize) {
             let delay = self.delay();

@@ -104,6 +104,8 @@ pub struct SimNode {
     /// What its shell keeps of the cluster token.
     pub token: [u8; 32],
     pub(super) joiner: Option<Joiner>,
+    /// Whom it asks.
+    pub(super) via: u32,
     pub(super) founded: Option<(ClusterId, NodeId)>,
     pub(super) timer: Option<u64>,
     pub(super) key_seed: [u8; 32],
@@ -155,6 +157,7 @@ impl SimNode {
             disk_ms: 0,
             token: TOKEN,
             joiner: None,
+            via: 0,
             founded: None,
             timer: None,
             key_seed,
