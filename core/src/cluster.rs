@@ -15,6 +15,7 @@
 
 mod admission;
 mod beacon;
+mod beat;
 mod chunk;
 mod command;
 mod disk;
@@ -42,7 +43,6 @@ mod view;
 mod wire;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use rand_core::Rng as _;
 
@@ -60,8 +60,6 @@ use self::record::Records;
 use self::roster::{Roster, RosterFile};
 use self::rotation::Rotations;
 use self::stall::{Stall, Stalled};
-use self::timing::{BEAT, BEAT_MS, PUSH_PEERS};
-use self::wire::{Heartbeat, Message};
 use crate::id::{ClusterId, EffectId, NodeId, WgPublicKey};
 use crate::input::EffectError;
 use crate::output::{DurableKind, Event, Outbox, Output, Peer, TimerName};
@@ -375,64 +373,6 @@ impl Cluster {
             out.event(Event::Role(role));
         }
     }
-
-    /// To the holder and the next two ranks, who judge everyone; and to one that is down, with a question, so that
-    /// both sides of a healed partition find each other even without a holder.
-    fn heartbeat(&mut self, now: Now, out: &mut Outbox) {
-        // A restored memory snapshot goes on above what it said before it was restored.
-        self.beat = (self.beat + 1).max(now.wall.as_ms() / BEAT_MS);
-        self.beat_at = if now.mono.since(self.beat_at) < BEAT { self.beat_at } else { now.mono }.plus(BEAT);
-        let (epoch, seq) = self.lease.newest();
-        let own = self.records.own();
-        let beat = Message::Heartbeat(Heartbeat {
-            incarnation: own.incarnation,
-            beat: self.beat,
-            version: own.version,
-            wall_ms: now.wall.as_ms(),
-            epoch,
-            seq,
-            left_out: self.lease.is_left_out(now.mono, self.me.id),
-            wants: self.lease.wants(now.mono, context!(self)),
-        });
-        let mut targets = ranks!(self).hearers(self.lease.holder(now.mono).map(|(node, _)| node));
-        targets.retain(|node| *node != self.me.id);
-        let down = self.members.down().filter(|node| !targets.contains(node)).collect();
-        let down = pick(down, 1, &mut self.rng);
-        if self.roster.contains(self.me.id) {
-            targets.iter().chain(&down).for_each(|to| beat.send(*to, out));
-            down.into_iter().for_each(|node| self.members.call(now.mono, self.me.id, node, &mut self.rng, out));
-            self.lease.confess(out);
-        }
-    }
-
-    /// Our record is news: to the holder, the two standbys and two random peers.
-    fn push_own(&mut self, now: Mono) {
-        let targets = self.push_targets(now);
-        self.gossip.push(now, &self.items, Key::Record(self.me.id), targets);
-    }
-
-    fn push_targets(&mut self, now: Mono) -> Vec<NodeId> {
-        let mut targets = ranks!(self).hearers(self.lease.holder(now).map(|(node, _)| node));
-        let rest = self.others().filter(|node| !targets.contains(node)).collect();
-        targets.extend(pick(rest, PUSH_PEERS, &mut self.rng));
-        targets.retain(|node| *node != self.me.id);
-        targets
-    }
-
-    /// The mesh peers there should be: all other members, with the newest contact known, and for a moment those who are
-    /// none any more, to be told so.
-    pub fn peers(&self) -> Arc<Vec<Peer>> {
-        let mates = self.mates.get((self.roster.hash(), self.records.changes()), || Arc::new(self.mates()));
-        let gone = self.farewells.peers().filter(|peer| !self.roster.contains(peer.node));
-        let gone: Vec<Peer> = gone.cloned().collect();
-        if gone.is_empty() { mates } else { Arc::new(mates.iter().cloned().chain(gone).collect()) }
-    }
-
-    fn mates(&self) -> Vec<Peer> {
-        let mut contacts = self.contacts_known();
-        let others = self.roster.members().iter().filter(|(node, _)| **node != self.me.id);
-        others.map(|(node, wg)| Peer { node: *node, wg: *wg, contact: contacts.remove(node) }).collect()
-    }
 }
 
 /// At most `count` of `nodes`, at random, in random order.
@@ -451,6 +391,7 @@ fn pick(mut nodes: Vec<NodeId>, count: usize, rng: &mut Rng) -> Vec<NodeId> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::wire::Message;
     use super::*;
 
     pub(crate) const CLUSTER: ClusterId = ClusterId([1; 32]);

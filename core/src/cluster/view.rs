@@ -1,4 +1,4 @@
-//! What publication and status see.
+//! What publication, status and the mesh see.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Cluster, ProvenPlan, Ranks, Record, ranks};
 use crate::id::NodeId;
 use crate::onion::period::Slot;
+use crate::output::Peer;
 use crate::time::{Mono, Now};
 
 /// What we believe of a member.
@@ -153,5 +154,20 @@ impl Cluster {
             record_current: named == Some(held),
             record,
         }
+    }
+
+    /// The mesh peers there should be: all other members, with the newest contact known, and for a moment those who are
+    /// none any more, to be told so.
+    pub fn peers(&self) -> Arc<Vec<Peer>> {
+        let mates = self.mates.get((self.roster.hash(), self.records.changes()), || Arc::new(self.mates()));
+        let gone = self.farewells.peers().filter(|peer| !self.roster.contains(peer.node));
+        let gone: Vec<Peer> = gone.cloned().collect();
+        if gone.is_empty() { mates } else { Arc::new(mates.iter().cloned().chain(gone).collect()) }
+    }
+
+    fn mates(&self) -> Vec<Peer> {
+        let mut contacts = self.contacts_known();
+        let others = self.roster.members().iter().filter(|(node, _)| **node != self.me.id);
+        others.map(|(node, wg)| Peer { node: *node, wg: *wg, contact: contacts.remove(node) }).collect()
     }
 }
