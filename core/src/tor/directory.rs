@@ -15,6 +15,7 @@ use crate::hsdir::ring::Ring;
 use crate::id::RelayEd25519Id;
 use crate::onion::period::TimePeriod;
 use crate::sabotage::{Rule, is_broken};
+use crate::shared;
 use crate::time::{Mono, ValidAfter, Wall};
 
 /// `GETINFO` keys of [`Asked::Status`]. None of them ever fails.
@@ -145,7 +146,7 @@ impl Directory {
             return Ok(());
         };
         self.read.clone_from(&self.announced);
-        self.consensus = Some(Consensus::parse(text)?);
+        self.consensus = Some(shared::answer(&[b"consensus", text], || Consensus::parse(text))?);
         self.microdescs.hasten(now);
         self.microdescs_pause = MICRODESCS_PAUSE_MIN;
         self.make_ring();
@@ -156,7 +157,7 @@ impl Directory {
     pub(super) fn microdescs_read(&mut self, reply: &Reply) {
         self.microdescs.answered();
         if let Some(text) = reply.value(MICRODESCS_KEY) {
-            self.identities = microdesc::identities(text);
+            self.identities = shared::answer(&[b"microdescriptors", text], || microdesc::identities(text));
             self.make_ring();
         }
     }
