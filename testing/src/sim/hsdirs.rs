@@ -19,6 +19,8 @@ const DECODED_MAX: usize = 8;
 
 /// Who was refused for so long takes the stored counter for poisoned (PROTOCOL.md, Counters), milliseconds.
 const PATIENCE_MS: u64 = 30_000;
+/// Who was refused tries again after so long at most, milliseconds, with what it knew then.
+const RETRY_MS: u64 = 60_000;
 /// A counter no further ahead is an honest rival's, seconds: the next above it will do.
 const RIVAL_AHEAD_SECS: u64 = 10;
 
@@ -57,6 +59,8 @@ pub struct HsDirs {
     spoiled: BTreeSet<(RelayFingerprint, HsBlindId)>,
     /// When each first refused a counter that it still refuses, milliseconds of true time.
     pub refused_since: BTreeMap<(RelayFingerprint, HsBlindId), u64>,
+    /// When one there was last passed. Others who were refused as well may not know yet.
+    passed_at: BTreeMap<(RelayFingerprint, HsBlindId), u64>,
     /// Uploads taken.
     pub accepted: u64,
     /// Uploads refused for their counter.
@@ -115,7 +119,12 @@ impl HsDirs {
         let before = self.stored.insert((relay, blind), stored.clone());
         let furthest = self.furthest.entry(blind).or_default();
         // What it takes to pass a counter that is poisoned, or taken for it, is for this HSDir alone.
-        let may_step = was_poisoned || now >= refused_since + PATIENCE_MS;
+        let passed_at = self.passed_at.get(&(relay, blind));
+        let is_passed = was_poisoned || now >= refused_since + PATIENCE_MS;
+        let may_step = is_passed || passed_at.is_some_and(|at| now < at + RETRY_MS);
+        if is_passed {
+            self.passed_at.insert((relay, blind), now);
+        }
         let furthest_secs = if may_step { u64::MAX } else { core::mem::replace(furthest, secs.max(*furthest)) };
         let furthest_secs = before.as_ref().map_or(0, |before| before.secs).max(furthest_secs);
         Ok(Accepted { before, furthest_secs, stored })
