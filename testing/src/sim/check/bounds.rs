@@ -2,7 +2,7 @@
 
 use rustbalance_core::cluster::Role;
 
-use super::{World, is_calm};
+use super::{CONVERGE_MS, World, is_calm};
 
 /// Beats (2 a second to three nodes), beacons and their forwarding (2 a second to at most 4 and to all), records,
 /// acknowledgements and probes of five nodes stay far below.
@@ -14,6 +14,8 @@ const DATAGRAMS_PER_MEMBER: u64 = 20;
 /// A lease that changes hands has a fault as its cause; a claim may have a rival, and a start brings a few.
 const LEASES_AT_START: u64 = 8;
 const LEASES_PER_FAULT: u64 = 2;
+/// What comes with the beginning of calm is of the time before, milliseconds.
+const FIRST_MS: u64 = 1_000;
 
 #[derive(Default)]
 pub(super) struct Bounds {
@@ -77,7 +79,7 @@ impl Bounds {
                 });
                 if is_handed_over {
                     self.hand_over(world)?;
-                } else if is_calm(world) {
+                } else if is_calm(world) && world.now > world.calm_since + CONVERGE_MS + FIRST_MS {
                     return Err(format!("{index} took the lease in calm, epoch {epoch}"));
                 }
             }

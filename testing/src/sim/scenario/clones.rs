@@ -12,7 +12,7 @@ pub(super) const CLONED: Scenario = Scenario {
     nodes: Some(4),
     spare: 1,
     is_long: false,
-    marks: &[(Mark::RecordConflict, 10), (Mark::DuplicateIdentity, 5)],
+    marks: &[(Mark::RecordConflict, 100), (Mark::DuplicateIdentity, 5)],
     tell: |story| {
         story.form();
         story.calm(2_000);
