@@ -103,7 +103,9 @@ impl World {
                 runs(node)
             }
             Fault::Start { node } => self.may_start(node),
-            Fault::Join { node, via } => self.may_join(node) && live(via) && self.nodes[via].is_member,
+            Fault::Join { node, via } => {
+                self.may_join(node) && self.nodes[node].joiner.is_none() && live(via) && self.nodes[via].is_member
+            }
             Fault::Remove { node, whom } => {
                 node != whom && live(node) && self.nodes.get(whom).is_some_and(|whom| whom.is_member)
             }
