@@ -146,7 +146,6 @@ const KINDS: [Kind; 50] = [
             Lie::AbsurdFloors,
             Lie::Flood,
             Lie::Replay,
-            Lie::Garble,
             Lie::UnknownKinds,
         ]);
         Fault::Lie { node: dice.node(), lie }
