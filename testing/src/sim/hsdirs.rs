@@ -19,8 +19,6 @@ const DECODED_MAX: usize = 8;
 
 /// Who was refused for so long takes the stored counter for poisoned (PROTOCOL.md, Counters), milliseconds.
 const PATIENCE_MS: u64 = 30_000;
-/// Who was refused tries again after so long at most, milliseconds, with what it knew then.
-const RETRY_MS: u64 = 60_000;
 /// A counter no further ahead is an honest rival's, seconds: the next above it will do.
 const RIVAL_AHEAD_SECS: u64 = 10;
 
@@ -59,8 +57,8 @@ pub struct HsDirs {
     spoiled: BTreeSet<(RelayFingerprint, HsBlindId)>,
     /// When each first refused a counter that it still refuses, milliseconds of true time.
     pub refused_since: BTreeMap<(RelayFingerprint, HsBlindId), u64>,
-    /// When one there was last passed. Others who were refused as well may not know yet.
-    passed_at: BTreeMap<(RelayFingerprint, HsBlindId), u64>,
+    /// Since when each machine is refused: what others store in between, it cannot know.
+    refused_by: BTreeMap<(usize, RelayFingerprint, HsBlindId), u64>,
     /// Uploads taken.
     pub accepted: u64,
     /// Uploads refused for their counter.
@@ -78,6 +76,15 @@ pub struct Accepted {
     pub stored: Stored,
 }
 
+/// Who uploads, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Uploader {
+    /// The machine; `None` if it is none of ours.
+    pub who: Option<usize>,
+    /// True time, milliseconds.
+    pub at: u64,
+}
+
 /// Why an upload was not stored.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Refused {
@@ -90,17 +97,17 @@ pub enum Refused {
 }
 
 impl HsDirs {
-    /// Takes an upload of `text` for `service` at one HSDir, at true time `now`.
+    /// Takes an upload of `text` for `service` at one HSDir.
     pub fn upload(
         &mut self,
-        now: u64,
+        by: Uploader,
         relay: RelayFingerprint,
         text: &Arc<str>,
         service: HsId,
         layout: &Layout,
         wall: Wall,
     ) -> Result<Accepted, Refused> {
-        if self.is_ill(relay, now) {
+        if self.is_ill(relay, by.at) {
             return Err(Refused::Ill);
         }
         let Decoded { blind, revision, secs, points } =
@@ -108,23 +115,22 @@ impl HsDirs {
         let before = self.stored.get(&(relay, blind));
         if before.is_some_and(|stored| stored.revision >= revision) {
             self.refused += 1;
-            self.refused_since.entry((relay, blind)).or_insert(now);
+            self.refused_since.entry((relay, blind)).or_insert(by.at);
+            if let Some(who) = by.who {
+                self.refused_by.entry((who, relay, blind)).or_insert(by.at);
+            }
             return Err(Refused::Stale);
         }
         self.accepted += 1;
         let is_far_ahead = before.is_some_and(|stored| stored.secs > wall.as_secs() + RIVAL_AHEAD_SECS);
         let was_poisoned = self.spoiled.remove(&(relay, blind)) && is_far_ahead;
-        let refused_since = self.refused_since.remove(&(relay, blind)).unwrap_or(now);
+        self.refused_since.remove(&(relay, blind));
+        let refused_since = by.who.and_then(|who| self.refused_by.remove(&(who, relay, blind)));
         let stored = Stored { revision, secs, points, text: text.clone() };
         let before = self.stored.insert((relay, blind), stored.clone());
         let furthest = self.furthest.entry(blind).or_default();
         // What it takes to pass a counter that is poisoned, or taken for it, is for this HSDir alone.
-        let passed_at = self.passed_at.get(&(relay, blind));
-        let is_passed = was_poisoned || now >= refused_since + PATIENCE_MS;
-        let may_step = is_passed || passed_at.is_some_and(|at| now < at + RETRY_MS);
-        if is_passed {
-            self.passed_at.insert((relay, blind), now);
-        }
+        let may_step = was_poisoned || refused_since.is_some_and(|since| by.at >= since + PATIENCE_MS);
         let furthest_secs = if may_step { u64::MAX } else { core::mem::replace(furthest, secs.max(*furthest)) };
         let furthest_secs = before.as_ref().map_or(0, |before| before.secs).max(furthest_secs);
         Ok(Accepted { before, furthest_secs, stored })

@@ -49,6 +49,8 @@ pub struct SimNode {
     pub was_ahead_ms: i64,
     /// Since when it runs or is dead, milliseconds of true time.
     pub since: u64,
+    /// When its daemon last started, milliseconds of true time.
+    pub started_at: u64,
     /// Datagrams sent in the current second of true time, and that second.
     pub sent: (u64, u64),
     /// All it has sent.
@@ -126,6 +128,7 @@ impl SimNode {
             clock: Clock::new(rng.next_u64() % 10_000_000, skew_ms),
             was_ahead_ms: 0,
             since: 0,
+            started_at: 0,
             sent: (0, 0),
             traffic: Traffic::default(),
             woke_at: 0,
@@ -225,7 +228,7 @@ impl World {
         let (master, now, wall) = (self.master(), self.now, self.wall());
         let node = &mut self.nodes[index];
         node.life += 1;
-        node.since = now;
+        (node.since, node.started_at) = (now, now);
         node.timer = None;
         node.unread = 0;
         node.role = Role::Follower;

@@ -9,7 +9,7 @@ use rustbalance_core::id::RelayFingerprint;
 use rustbalance_core::{ControlInput, Input, TorId};
 
 use super::fault::UploadFault;
-use super::hsdirs::Refused;
+use super::hsdirs::{Refused, Uploader};
 use super::queue::{Happening, Told, TorHappening};
 use super::tor::{Effect, TorModel};
 use super::witness::{Sight, Upload};
@@ -205,7 +205,8 @@ impl World {
         let (service, wall) = (self.service, self.wall());
         let layout = self.layout();
         let stored = self.hsdirs.revision(relay, text);
-        let result = self.hsdirs.upload(self.now, relay, text, service, &layout, wall);
+        let by = Uploader { who: Some(index), at: self.now };
+        let result = self.hsdirs.upload(by, relay, text, service, &layout, wall);
         self.note(|| format!("{index} uploads to {relay}: {:?}", result.as_ref().map(|_| ())));
         let points = result.as_ref().ok().map(|accepted| &*accepted.stored.points);
         let revision = rustbalance_core::hsdesc::peek_revision(text.as_bytes()).map_or(0, |revision| revision.0);

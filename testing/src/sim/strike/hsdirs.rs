@@ -2,6 +2,7 @@
 
 use rustbalance_core::hsdesc::{Content, InnerHeader, IntroPoint, SigningKeys, build};
 
+use super::super::hsdirs::Uploader;
 use super::super::world::World;
 
 impl World {
@@ -45,7 +46,8 @@ impl World {
             Content { blind: &blind, subcredential, revision, header: &header, points, clients: &[], now: wall };
         let mut keys = SigningKeys::new(&blind, &mut self.rng, wall);
         let text = build(&mut keys, &content, &mut self.rng).expect("these points are good").into();
-        let result = self.hsdirs.upload(self.now, relay, &text, self.service, &layout, wall);
+        let by = Uploader { who: None, at: self.now };
+        let result = self.hsdirs.upload(by, relay, &text, self.service, &layout, wall);
         self.hsdirs.spoil(relay, slot.blind);
         self.note(|| format!("--- {:?}", result.map(|_| ())));
         self.changed.stored = true;
