@@ -54,8 +54,8 @@ step "format" cargo fmt --all -- --check
 step "lints" cargo clippy --quiet --workspace --all-targets --features rustbalance-testing/sabotage -- -D warnings
 step "build" cargo build --quiet --workspace --all-targets
 step "unit, property, vector and simulator tests" cargo test --quiet --workspace
-step "campaign of the simulator, on fresh seeds" \
-    cargo run --release --quiet --package rustbalance-testing --bin simulate -- --ci
+step "campaign of the simulator" \
+    cargo run --release --quiet --package rustbalance-testing --bin simulate -- --ci --from 1
 step "whatever rule of the protocol is broken, the simulator notices" \
     cargo test --quiet --package rustbalance-testing --features sabotage --test sabotage
 step "end to end, on a private tor network" cargo test --quiet --package rustbalance-testing --test e2e
@@ -65,6 +65,8 @@ if [ -n "$full" ]; then
     step "licences, duplicates, sources" cargo deny check licenses bans sources
     step "Arti reads our descriptors and we Arti's" \
         cargo test --quiet --release --package rustbalance-testing --features arti --test arti_oracle
+    step "campaign of the simulator, on fresh seeds" \
+        cargo run --release --quiet --package rustbalance-testing --bin simulate -- --ci
     PROPTEST_CASES=5000
     export PROPTEST_CASES
     step "longer campaigns of the property tests" cargo test --quiet --workspace

@@ -49,7 +49,7 @@ pub(super) struct Gone {
     pub at_secs: u64,
     /// Who signed one.
     pub by: BTreeSet<NodeId>,
-    /// Everyone that any of them keeps.
+    /// Everyone that all of them keep.
     pub kept: BTreeSet<ShortId>,
 }
 

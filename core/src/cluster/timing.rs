@@ -124,7 +124,7 @@ pub const TOMBSTONES_MAX: usize = 8;
 pub const FAREWELLS: u8 = 3;
 /// A generation further ahead than this is an error or an attack.
 pub const GENERATION_JUMP_MAX: u32 = 1 << 16;
-/// A missing token is asked for this often, each time of another member.
+/// A missing token is asked for this often, each time of a member chosen at random.
 pub const TOKEN_ASK: Duration = Duration::from_millis(500);
 /// The publisher makes a new token when for so long nobody could be admitted with this one, since a removed node may
 /// know it, or it cannot be had: a removal, its rotation and the token travel apart. Others wait for their turn after it.

@@ -160,12 +160,10 @@ pub fn percentile(times_ms: &[u64], percent: usize) -> Option<f64> {
 impl core::fmt::Display for Summary {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let Self { scenario, seeds, violations, simulated_seconds, wall_seconds, .. } = self;
-        let speed = simulated_seconds / wall_seconds.max(0.001);
-        write!(
-            f,
-            "{scenario}: {seeds} seeds, {violations} violations, {simulated_seconds:.0} s in {wall_seconds:.1} s"
-        )?;
-        write!(f, " ({speed:.0} x real time)")?;
+        write!(f, "{scenario}: {seeds} seeds, {violations} violations, {simulated_seconds:.0} s")?;
+        if *wall_seconds > 0.0 {
+            write!(f, " in {wall_seconds:.1} s ({:.0} x real time)", simulated_seconds / wall_seconds)?;
+        }
         if self.crashes > 0 {
             write!(f, ", {} crashes", self.crashes)?;
         }
