@@ -48,3 +48,22 @@ fn an_offer_that_leads_to_nothing_is_taken_back() {
         assert_eq!(world.holders().len(), 1);
     }
 }
+
+#[test]
+fn the_lease_is_offered_to_one_at_a_time() {
+    for seed in seeds(20) {
+        let mut world = World::of(seed, 3);
+        let (better, best) = (world.join(9, 10), world.join(8, 5));
+        world.run(5_000);
+        world.set_eligible(better, true);
+        world.run(seed * 29 % 500);
+        world.set_eligible(best, true);
+        world.run(55_000);
+        for _ in 0..3_000 {
+            world.run(5);
+            assert!(world.holders().len() <= 2, "{:?} publish", world.holders());
+        }
+        world.run(120_000);
+        assert_eq!(world.holders(), [best]);
+    }
+}

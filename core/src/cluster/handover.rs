@@ -36,6 +36,11 @@ impl Handover {
         self.offered = Some((to, now));
     }
 
+    /// Whether somebody else than `to` may yet claim on our offer: of two who claim the same epoch one would lose it again.
+    pub(super) fn is_offered_beside(&self, now: Mono, to: NodeId) -> bool {
+        self.offered.is_some_and(|(other, at)| other != to && now.since(at) < HANDOVER)
+    }
+
     /// Our lease went to `winner`: as offered, or against our will.
     pub(super) fn unseated(&mut self, now: Mono, winner: NodeId) {
         let offered = self.offered.take().is_some_and(|(to, at)| to == winner && now.since(at) < HANDOVER);

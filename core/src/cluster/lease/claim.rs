@@ -103,7 +103,7 @@ impl Lease {
         patient && better && self.state == State::Following && !self.stopping && now >= self.not_before
     }
 
-    /// `from` wants our lease: offers it if that is the best there is.
+    /// `from` wants our lease: offers it if that is the best there is, and nobody else has an offer.
     pub(in super::super) fn consider(&mut self, now: Mono, ctx: Context<'_>, from: NodeId, out: &mut Outbox) {
         let State::Holding { epoch, .. } = self.state else { return };
         let priority = |node| ctx.ranks.records.get(node).map(|record| (record.priority, record.node));
@@ -111,7 +111,7 @@ impl Lease {
         let better = priority(from).is_some_and(|(theirs, _)| theirs < mine) && ctx.ranks.is_eligible(from);
         let others = ctx.ranks.members.heartbeats(now).filter(|(_, beat)| beat.wants);
         let best = others.filter(|(node, _)| ctx.ranks.is_eligible(*node)).filter_map(|(node, _)| priority(node)).min();
-        if better && best == priority(from) {
+        if better && best == priority(from) && !self.handover.is_offered_beside(now, from) {
             self.handover.offer(now, from);
             Message::Offer { epoch, digest: ctx.items.digest() }.send(from, out);
         }
