@@ -31,6 +31,9 @@ pub struct Traffic {
     pub handshakes: u64,
 }
 
+/// What a daemon keeps.
+pub(super) type Disk = BTreeMap<DurableKind, Vec<u8>>;
+
 /// One machine.
 pub struct SimNode {
     /// Its name in the mesh.
@@ -79,9 +82,9 @@ pub struct SimNode {
     pub target: TargetHealth,
     /// Keys of points it had, and when it lost them: nobody may list them for long.
     pub past_points: Vec<([u8; 32], u64)>,
-    pub(super) disk: BTreeMap<DurableKind, Vec<u8>>,
-    /// An image of it.
-    pub(super) image: Option<BTreeMap<DurableKind, Vec<u8>>>,
+    pub(super) disk: Disk,
+    /// An image of it, and of the file with the cluster token.
+    pub(super) image: Option<(Disk, [u8; 32])>,
     pub(super) mesh: Mesh,
     pub(super) life: u32,
     /// Names the control connection; what was under way on an older one is lost.

@@ -111,7 +111,13 @@ impl World {
             }
             Fault::Clone { node, copy } => runs(node) && self.may_join(copy),
             // Who leaves and is heard by nobody is a member still, for the others: no state to check anything in.
-            Fault::Leave { node } => live(node) && self.cut.is_empty() && self.trouble.is_over(self.now),
+            Fault::Leave { node } => {
+                let hears = |(other, machine): (usize, &SimNode)| other != node && live(other) && machine.is_member;
+                live(node)
+                    && self.cut.is_empty()
+                    && self.trouble.is_over(self.now)
+                    && self.nodes.iter().enumerate().any(hears)
+            }
             Fault::Stop { node }
             | Fault::Drain { node }
             | Fault::Undrain { node }

@@ -21,7 +21,7 @@ impl World {
     /// An image of the disk is kept.
     pub(super) fn snapshot(&mut self, index: usize) {
         self.note(|| format!("--- snapshot of {index}"));
-        self.nodes[index].image = Some(self.nodes[index].disk.clone());
+        self.nodes[index].image = Some((self.nodes[index].disk.clone(), self.nodes[index].token));
     }
 
     /// The machine dies and starts with the disk of the last image.
@@ -29,7 +29,7 @@ impl World {
         let Some(image) = self.nodes[index].image.clone() else { return };
         self.kill(index);
         self.note(|| format!("--- {index} is rolled back"));
-        self.nodes[index].disk = image;
+        (self.nodes[index].disk, self.nodes[index].token) = image;
         self.nodes[index].epoch_seen = 0;
         self.start(index);
     }
@@ -39,11 +39,12 @@ impl World {
         self.fault(&format!("{copy} is a clone of {index}"));
         let original = &self.nodes[index];
         let (id, who, key_seed, founded) = (original.id, original.who, original.key_seed, original.founded);
-        let disk = original.disk.clone();
+        let (disk, token) = (original.disk.clone(), original.token);
         let node = &mut self.nodes[copy];
         self.names.remove(&node.id);
         self.old_names.insert(node.id);
-        (node.id, node.who, node.key_seed, node.founded, node.disk) = (id, who, key_seed, founded, disk);
+        (node.id, node.who, node.key_seed, node.founded) = (id, who, key_seed, founded);
+        (node.disk, node.token) = (disk, token);
         node.joiner = None;
         self.start(copy);
     }
