@@ -51,7 +51,9 @@ fn keep<A>(_question: &Question<'_>, _answer: &A) {}
 /// Where answers are kept.
 #[cfg(feature = "shared")]
 mod kept {
-    use std::{any::Any, cell::RefCell, collections::HashMap};
+    use core::any::Any;
+    use core::cell::RefCell;
+    use std::collections::BTreeMap;
 
     use super::Question;
 
@@ -61,7 +63,7 @@ mod kept {
     /// Answers by question.
     #[derive(Default)]
     pub(super) struct Answers {
-        known: HashMap<Vec<u8>, Box<dyn Any>>,
+        known: BTreeMap<Vec<u8>, Box<dyn Any>>,
         /// An answer is about as long as its question, or shorter.
         pub(super) bytes: usize,
     }

@@ -14,8 +14,8 @@
 //! the world.
 //!
 //! [`scenario`] tells stories, [`schedule`] draws the faults of one of them up front, and [`minimise`] shortens them;
-//! [`campaign`] runs many seeds. A [`witness`] looks on from outside: [`history`] is drawn by [`svg`], [`mark`]s say
-//! which situations were reached, [`measure`] and [`traffic`] what it took, and [`summary`] adds all of it up.
+//! [`campaign`] runs many seeds. A [`witness`] looks on from outside: [`history`] is drawn by [`svg`], [`marks`] say
+//! which situations ([`mark`]) were reached, [`measure`] and [`traffic`] what it took, and [`summary`] adds all of it up.
 
 mod admission;
 pub mod campaign;
@@ -30,10 +30,12 @@ pub mod layout;
 mod liar;
 pub mod machine;
 pub mod mark;
+pub mod marks;
 pub mod measure;
 pub mod mesh;
 pub mod minimise;
 pub mod network;
+pub mod options;
 mod perform;
 mod queue;
 pub mod scale;

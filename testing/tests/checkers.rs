@@ -10,28 +10,13 @@ use rustbalance_testing::sim::check::CONVERGE_MS;
 use rustbalance_testing::sim::clients::Clients;
 use rustbalance_testing::sim::fault::Fault;
 use rustbalance_testing::sim::hsdirs::HsDirs;
-use rustbalance_testing::sim::world::{Options, Taken, World};
+use rustbalance_testing::sim::options::Options;
+use rustbalance_testing::sim::world::{Taken, World};
 
 /// Three nodes, all published, nothing happening.
 fn calm() -> World {
-    let options = Options {
-        loss_permille: 0,
-        duplicate_permille: 0,
-        delay_ms_max: 20,
-        skew_ms_max: 0,
-        start_secs: 1_800_000_000 / 86_400 * 86_400 + 7_200,
-        late_ms_max: 0,
-        starved_ms: None,
-        disk_ms_max: 20,
-        bootstrap_ms_max: 2_000,
-        client_every_ms: 1_000,
-    };
-    let mut world = World::new(2, 3, options);
-    world.found();
-    for joiner in [1, 2] {
-        world.run_for(1_000);
-        world.join(joiner, 0);
-    }
+    let mut world = World::new(2, 3, Options { client_every_ms: 1_000, ..Options::default() });
+    world.form(3);
     world.run_for(CONVERGE_MS + 10_000);
     assert_eq!(world.violation, None);
     let relays: BTreeSet<_> = world.nodes.iter().flat_map(|node| &node.tor.points).map(IntroPoint::relay).collect();

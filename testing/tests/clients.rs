@@ -3,7 +3,8 @@
 use rustbalance_core::cluster::Role;
 use rustbalance_testing::sim::clients::{Failure, Statistics};
 use rustbalance_testing::sim::fault::Fault;
-use rustbalance_testing::sim::world::{Options, World};
+use rustbalance_testing::sim::options::Options;
+use rustbalance_testing::sim::world::World;
 
 /// Failures in a million visits allowed while nodes are killed.
 const FAILED_PER_MILLION_MAX: u64 = 1_000;
@@ -12,22 +13,14 @@ const FAILED_PER_MILLION_MAX: u64 = 1_000;
 fn cluster(seed: u64, count: usize) -> World {
     let options = Options {
         loss_permille: 10,
-        duplicate_permille: 0,
         delay_ms_max: 50,
         skew_ms_max: 500,
-        start_secs: 1_800_000_000 / 86_400 * 86_400 + 7_200,
-        late_ms_max: 0,
-        starved_ms: None,
-        disk_ms_max: 20,
         bootstrap_ms_max: 5_000,
         client_every_ms: 1_000,
+        ..Options::default()
     };
     let mut world = World::new(seed, count, options);
-    world.found();
-    for joiner in 1..count {
-        world.run_for(1_000);
-        world.join(joiner, 0);
-    }
+    world.form(count);
     world.run_for(30_000);
     world
 }

@@ -8,7 +8,8 @@ use rand_core::{Rng as _, SeedableRng as _};
 use rustbalance_core::cluster::Role;
 use rustbalance_testing::sim::check::{CONVERGE_MS, plan_complete};
 use rustbalance_testing::sim::fault::{Fault, Lie, UploadFault};
-use rustbalance_testing::sim::world::{Options, World};
+use rustbalance_testing::sim::options::Options;
+use rustbalance_testing::sim::world::World;
 
 /// Machines that found the cluster; as many again may join.
 const NODES: usize = 4;
@@ -23,12 +24,9 @@ fn options() -> Options {
         duplicate_permille: 10,
         delay_ms_max: 80,
         skew_ms_max: 500,
-        start_secs: 1_800_000_000 / 86_400 * 86_400 + 7_200,
-        late_ms_max: 0,
-        starved_ms: None,
-        disk_ms_max: 20,
         bootstrap_ms_max: 4_000,
         client_every_ms: 1_000,
+        ..Options::default()
     }
 }
 
@@ -130,11 +128,7 @@ fn of_kind(kind: u64, rng: &mut ChaCha20Rng) -> Fault {
 fn formed(seed: u64, log: bool) -> World {
     let mut world = World::new(seed, NODES + 1, options());
     world.log = log.then(Vec::new);
-    world.found();
-    for joiner in 1..NODES {
-        world.run_for(1_000);
-        world.join(joiner, 0);
-    }
+    world.form(NODES);
     world.run_for(CONVERGE_MS + 10_000);
     world
 }

@@ -10,7 +10,8 @@ use rustbalance_core::cluster::Role;
 use rustbalance_core::sabotage::{Rule, break_rule};
 use rustbalance_testing::sim::check::CONVERGE_MS;
 use rustbalance_testing::sim::fault::{Fault, Lie};
-use rustbalance_testing::sim::world::{Options, World};
+use rustbalance_testing::sim::options::{DAY_SECS, Options};
+use rustbalance_testing::sim::world::World;
 
 /// A world in which the rule matters, under a seed.
 type Story = fn(u64) -> World;
@@ -53,32 +54,13 @@ fn every_broken_rule_is_noticed_and_none_that_is_kept() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-fn options() -> Options {
-    Options {
-        loss_permille: 0,
-        duplicate_permille: 0,
-        delay_ms_max: 20,
-        skew_ms_max: 0,
-        start_secs: 1_800_000_000 / 86_400 * 86_400 + 7_200,
-        late_ms_max: 0,
-        starved_ms: None,
-        disk_ms_max: 20,
-        bootstrap_ms_max: 2_000,
-        client_every_ms: 0,
-    }
-}
-
 /// `count` machines, all published, that wish for these priorities.
 fn formed(seed: u64, count: usize, priorities: &[u8]) -> World {
-    let mut world = World::new(seed, count, options());
+    let mut world = World::new(seed, count, Options::default());
     for (node, priority) in world.nodes.iter_mut().zip(priorities) {
         node.priority = *priority;
     }
-    world.found();
-    for joiner in 1..count {
-        world.run_for(1_000);
-        world.join(joiner, 0);
-    }
+    world.form(count);
     world.run_for(CONVERGE_MS + 10_000);
     // Where in a beat it begins is for the seed to say.
     world.run_for(seed * 97 % 500);
@@ -244,13 +226,11 @@ fn silence_of_a_moment(seed: u64) -> World {
 
 /// The clock says midnight, and the tors have not heard of it yet.
 fn consensus_comes_late(seed: u64) -> World {
-    let midnight = (options().start_secs / 86_400 + 1) * 86_400;
-    let mut world = World::new(seed, 2, Options { start_secs: midnight - 60, ..options() });
+    let midnight = DAY_SECS + 86_400;
+    let mut world = World::new(seed, 2, Options { start_secs: midnight - 60, ..Options::default() });
     world.turmoil = true;
     world.nodes.iter_mut().for_each(|node| node.tor.lag_secs = 40);
-    world.found();
-    world.run_for(1_000);
-    world.join(1, 0);
+    world.form(2);
     world.run_for(110_000);
     world.turmoil = false;
     calm(world)

@@ -19,6 +19,15 @@ impl World {
         self.install(0, admitted);
     }
 
+    /// Machine 0 founds the cluster, and the others of the first `count` join it, a second apart.
+    pub fn form(&mut self, count: usize) {
+        self.found();
+        for joiner in 1..count {
+            self.run_for(1_000);
+            self.join(joiner, 0);
+        }
+    }
+
     /// Machine `joiner` asks `via` to be admitted, and starts once it is.
     pub fn join(&mut self, joiner: usize, via: usize) {
         self.fault(&format!("{joiner} joins via {via}"));

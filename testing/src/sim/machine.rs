@@ -11,9 +11,10 @@ use rustbalance_core::{ClusterId, Config, DurableKind, Input, Node, NodeId, Targ
 
 use super::clock::Clock;
 use super::mesh::Mesh;
+use super::options::Options;
 use super::queue::{Happening, Told};
 use super::tor::TorModel;
-use super::world::{Options, World};
+use super::world::World;
 
 /// The first token of every cluster.
 pub(super) const TOKEN: [u8; 32] = [7; 32];

@@ -7,7 +7,8 @@ use rustbalance_core::status::Status;
 
 use super::check::CONVERGE_MS;
 use super::machine::Traffic;
-use super::world::{Options, World};
+use super::options::{DAY_SECS, Options};
+use super::world::World;
 
 /// A cold start that is not over by then has failed, milliseconds.
 const COLD_START_MS_MAX: u64 = 120_000;
@@ -141,14 +142,10 @@ fn is_converged(world: &World) -> bool {
 fn options() -> Options {
     Options {
         loss_permille: 10,
-        duplicate_permille: 0,
         delay_ms_max: 50,
         skew_ms_max: 500,
-        start_secs: 1_800_000_000 / 86_400 * 86_400 + 3 * 3_600,
-        late_ms_max: 0,
-        starved_ms: None,
-        disk_ms_max: 20,
+        start_secs: DAY_SECS + 3 * 3_600,
         bootstrap_ms_max: 5_000,
-        client_every_ms: 0,
+        ..Options::default()
     }
 }

@@ -24,10 +24,11 @@ use super::clients::Statistics;
 use super::history::History;
 use super::mark::Mark;
 use super::measure::Measured;
+use super::options::{DAY_SECS, Options};
 use super::schedule::Schedule;
 use super::traffic::Traffic;
 use super::witness::Witness;
-use super::world::{Options, World};
+use super::world::World;
 
 /// A story with a name.
 pub struct Scenario {
@@ -220,11 +221,9 @@ fn moderate(rng: &mut ChaCha20Rng) -> Options {
         delay_ms_max: 90,
         skew_ms_max: draw(1500),
         // Anywhere in a day, but not so near a rotation that one falls into the run.
-        start_secs: 1_800_000_000 / 86_400 * 86_400 + 43_200 * draw(2) + 1_800 + draw(36_000),
-        late_ms_max: 0,
-        starved_ms: None,
-        disk_ms_max: 20,
+        start_secs: DAY_SECS + 43_200 * draw(2) + 1_800 + draw(36_000),
         bootstrap_ms_max: 5_000,
         client_every_ms: 1_000,
+        ..Options::default()
     }
 }

@@ -1,6 +1,6 @@
 //! Faults of the network that last until they are healed.
 
-/// Each number counts only as far as it is worse than what [`Options`](super::world::Options) say.
+/// Each number counts only as far as it is worse than what [`Options`](super::options::Options) say.
 #[derive(Clone, Debug, Default)]
 pub struct Trouble {
     /// Datagrams lost, per thousand.

@@ -7,7 +7,7 @@ use rustbalance_core::{Event, Rejected};
 
 use super::fault::Fault;
 use super::history::History;
-use super::mark::Marks;
+use super::marks::Marks;
 use super::traffic::Traffic;
 use super::world::World;
 

@@ -22,6 +22,7 @@ use super::liar::Said;
 use super::machine::SimNode;
 use super::mesh::Cut;
 use super::network::TorNetwork;
+use super::options::Options;
 use super::queue::{Happening, Queue, Waits};
 use super::trouble::Trouble;
 use super::tunnel::{Body, Handshakes};
@@ -33,31 +34,6 @@ pub const POINTS: usize = 3;
 const RIVAL_MS: u64 = 32_000;
 /// Packets that wait while a machine stands still; a socket's buffer holds no more.
 const BACKLOG_MAX: usize = 128;
-
-/// What the seed draws for one run.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Datagrams lost, per thousand.
-    pub loss_permille: u64,
-    /// Datagrams delivered twice, per thousand.
-    pub duplicate_permille: u64,
-    /// Largest one-way delay, milliseconds; the smallest is a tenth of it.
-    pub delay_ms_max: u64,
-    /// Wall clocks are off by up to this, milliseconds either way.
-    pub skew_ms_max: u64,
-    /// Unix time at the start, seconds.
-    pub start_secs: u64,
-    /// Timers ring late by up to this, milliseconds.
-    pub late_ms_max: u64,
-    /// A starved machine: it stands still for up to the first and runs for up to the second, milliseconds.
-    pub starved_ms: Option<(u64, u64)>,
-    /// Slowest write to disk, milliseconds.
-    pub disk_ms_max: u64,
-    /// A tor is bootstrapped this long after its control connection, at most, milliseconds; at least 1000.
-    pub bootstrap_ms_max: u64,
-    /// A client visits the service so often on average, milliseconds; 0 for no clients.
-    pub client_every_ms: u64,
-}
 
 /// An upload that an HSDir took.
 pub struct Taken {
