@@ -5,6 +5,7 @@ mod mesh;
 use mesh::{World, seeds};
 use rustbalance_core::DurableKind;
 use rustbalance_core::cluster::Role;
+use rustbalance_core::join::{AdmitError, JoinError};
 
 #[test]
 fn a_restarted_holder_holds_nothing_until_it_has_listened() {
@@ -92,6 +93,18 @@ fn who_leaves_is_gone_for_good_and_the_last_is_alone() {
         let outside = world.view(0);
         assert!(outside.members.iter().all(|member| member.node != left));
         assert_eq!(outside.role, Role::Follower, "who left publishes nothing, natively or otherwise");
+    }
+}
+
+#[test]
+fn who_is_leaving_admits_nobody() {
+    for seed in seeds(10) {
+        let mut world = World::of(seed, 3);
+        world.command(1, |cluster, now, out| cluster.shut_down(now, true, out));
+        for ms in [0, 150, 400, 1_000] {
+            world.run(ms);
+            assert_eq!(world.ask(1, 9, mesh::TOKEN), Err(JoinError::Refused(AdmitError::Busy)));
+        }
     }
 }
 

@@ -42,7 +42,7 @@ impl Admissions {
     ) -> Result<(), AdmitError> {
         let node = join::check_request(bytes, token, wg, me.wg)?;
         if !roster.contains(me.id) {
-            return Err(AdmitError::Busy); // on our way out: nobody would take our word for it
+            return Err(AdmitError::Busy); // nobody would take our word for it
         }
         let members = roster.members();
         let queued = self.waiting.iter().map(|(other, waiting)| (*other, waiting.wg));
@@ -139,6 +139,8 @@ impl Cluster {
         out: &mut Outbox,
     ) -> Result<(), AdmitError> {
         let handled = match self.rotations.door(&self.roster) {
+            // On our way out: nobody would take our word for it.
+            _ if self.goodbye.is_some() => Err(AdmitError::Busy),
             Some(token) => self.admissions.handle(now.mono, &self.me, token, &self.roster, request, wg, bytes),
             None => Err(AdmitError::Rotating),
         };
