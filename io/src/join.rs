@@ -214,7 +214,7 @@ async fn join_claimed(store: &Store, lock: &Lock, params: JoinParams) -> Result<
 fn tunnel(ours: &WireguardKey, peer: WgPublicKey) -> Tunnel {
     let secret = ours.secret();
     let limiter = Arc::new(RateLimiter::new(&PublicKey::from(&secret), u64::MAX));
-    Tunnel::new(TunnelKeys { secret: &secret, peer, index: 0, limiter }, clock::mono())
+    Tunnel::new(TunnelKeys { secret, peer, index: 0, limiter }, clock::mono())
 }
 
 /// A socket of the family of the first address.

@@ -255,7 +255,7 @@ impl Switch {
         let index = self.next_index;
         self.next_index = (index + 1) & INDEX_MASK;
         let limiter = Arc::clone(&self.open);
-        let tunnel = Tunnel::new(TunnelKeys { secret: &self.secret, peer, index, limiter }, now);
+        let tunnel = Tunnel::new(TunnelKeys { secret: self.secret.clone(), peer, index, limiter }, now);
         Entry { owner, index, tunnel, requests: 0 }
     }
 

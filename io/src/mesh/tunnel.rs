@@ -30,9 +30,12 @@ const WANTED_AT_START: Duration = Duration::from_secs(15);
 /// Pauses after the first, second and every later handshake message: at 0, 0.5, 1, 2, 3 s and so on.
 const RETRY_AFTER: [Duration; 3] = [Duration::from_millis(500), Duration::from_millis(500), Duration::from_secs(1)];
 /// An answer to received data follows within this time, if only as a keepalive...
-const KEEPALIVE_AFTER: Duration = Duration::from_secs(2);
+pub(super) const KEEPALIVE_AFTER: Duration = Duration::from_secs(2);
 /// ... so a session that gives none for this long is suspect: the peer may have restarted and forgotten it.
 const SUSPECT_AFTER: Duration = Duration::from_secs(4);
+/// A silent peer whose handshakes are all older than its last one for this long is believed: its clock was set back, and
+/// perhaps ours with it, so that neither takes the other's.
+pub(super) const PAST_FOR: Duration = Duration::from_secs(5);
 /// Name a contact again this often while nobody answers there.
 const RESOLVE_EVERY: Duration = Duration::from_secs(5);
 /// Keeps mappings in home routers alive, seconds.
@@ -45,6 +48,7 @@ pub(crate) type Transmit = (SocketAddr, Vec<u8>);
 
 /// One tunnel. Feed it datagrams, packets to send and ticks; it appends what goes to the socket to `net`.
 pub(crate) struct Tunnel {
+    keys: TunnelKeys,
     tunn: Tunn,
     ours: Ipv6Addr,
     theirs: Ipv6Addr,
@@ -60,12 +64,14 @@ pub(crate) struct Tunnel {
     unanswered_since: Option<Mono>,
     /// First data received that we have sent nothing after.
     owing_since: Option<Mono>,
+    /// First handshake that was older than the last one, if no authentic message has followed.
+    past_since: Option<Mono>,
 }
 
 /// How a tunnel is made.
-pub(crate) struct TunnelKeys<'a> {
+pub(crate) struct TunnelKeys {
     /// Our WireGuard key.
-    pub secret: &'a StaticSecret,
+    pub secret: StaticSecret,
     /// The peer's.
     pub peer: WgPublicKey,
     /// What the tunnel's session indices start with (24 bits).
@@ -74,22 +80,22 @@ pub(crate) struct TunnelKeys<'a> {
     pub limiter: Arc<RateLimiter>,
 }
 
+impl TunnelKeys {
+    fn tunn(&self) -> Tunn {
+        let (secret, peer, limiter) = (self.secret.clone(), PublicKey::from(self.peer.0), Arc::clone(&self.limiter));
+        Tunn::new(secret, peer, None, Some(PERSISTENT_KEEPALIVE), self.index, Some(limiter))
+    }
+}
+
 impl Tunnel {
     /// A tunnel without a session. It knocks for a while as soon as an endpoint is known, traffic or not.
-    pub fn new(keys: TunnelKeys<'_>, now: Mono) -> Self {
-        let our_key = WgPublicKey(PublicKey::from(keys.secret).to_bytes());
-        let tunn = Tunn::new(
-            keys.secret.clone(),
-            PublicKey::from(keys.peer.0),
-            None,
-            Some(PERSISTENT_KEEPALIVE),
-            keys.index,
-            Some(keys.limiter),
-        );
+    pub fn new(keys: TunnelKeys, now: Mono) -> Self {
+        let our_key = WgPublicKey(PublicKey::from(&keys.secret).to_bytes());
         Self {
-            tunn,
+            tunn: keys.tunn(),
             ours: tunnel_address(our_key),
             theirs: tunnel_address(keys.peer),
+            keys,
             endpoint: None,
             contact: None,
             waiting: VecDeque::new(),
@@ -100,6 +106,7 @@ impl Tunnel {
             heard_at: Mono::default(),
             unanswered_since: None,
             owing_since: None,
+            past_since: None,
         }
     }
 
@@ -204,13 +211,19 @@ impl Tunnel {
     }
 
     /// A handshake older than one we know: a replay, or a silent peer whose clock was set back and who cannot knock
-    /// here any more, so that we knock there.
+    /// here any more, so that we knock there. If that does not help either, we forget what we know, as a restart would:
+    /// a replay can then put us off for as long as the peer stays silent, and no longer.
     fn knocked_in_the_past(&mut self, now: Mono, net: &mut Vec<Transmit>) {
-        if now.since(self.heard_at) >= KEEPALIVE_AFTER {
-            self.want(now);
-            self.unanswered_since = Some(Mono::default());
-            self.knock_if_due(now, net);
+        if now.since(self.heard_at) < KEEPALIVE_AFTER {
+            return;
         }
+        if now.since(*self.past_since.get_or_insert(now)) >= PAST_FOR {
+            self.past_since = None;
+            self.tunn = self.keys.tunn();
+        }
+        self.want(now);
+        self.unanswered_since = Some(Mono::default());
+        self.knock_if_due(now, net);
     }
 
     /// An authentic message came from `from`: that is where the peer is, and what waits may go.
@@ -218,6 +231,7 @@ impl Tunnel {
         self.endpoint = Some(from);
         self.heard_at = now;
         self.unanswered_since = None;
+        self.past_since = None;
         self.knocks = 0;
         let mut buffer = [0; WIRE_MAX];
         // Boringtun's rule: after an answer, ask until there is nothing more.

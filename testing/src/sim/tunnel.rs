@@ -15,6 +15,8 @@ const RETRY_MS: [u64; 3] = [500, 500, 1_000];
 const KEEPALIVE_MS: u64 = 2_000;
 /// ... so a session that gives no answer for this long is suspect, milliseconds.
 const SUSPECT_MS: u64 = 4_000;
+/// A silent peer whose handshakes are all in the past for this long is believed, milliseconds.
+const PAST_MS: u64 = 5_000;
 /// A contact is named anew this often while nobody answers there, milliseconds.
 const RESOLVE_MS: u64 = 5_000;
 /// WireGuard's `REKEY_AFTER_TIME`, `REJECT_AFTER_TIME` and `REKEY_TIMEOUT`, milliseconds.
@@ -84,6 +86,7 @@ pub(super) struct Tunnel {
     heard_at: u64,
     unanswered_since: Option<u64>,
     owing_since: Option<u64>,
+    past_since: Option<u64>,
 }
 
 impl Tunnel {
@@ -106,7 +109,13 @@ impl Tunnel {
             heard_at: 0,
             unanswered_since: None,
             owing_since: None,
+            past_since: None,
         }
+    }
+
+    /// For one who knocks and is no peer: it is not knocked at.
+    pub(super) fn answering(now: u64) -> Self {
+        Self { wanted_until: now, ..Self::new(now, None) }
     }
 
     /// Where the peer says it can be reached: the name that [`super::machine`] gives a machine.
@@ -163,8 +172,13 @@ impl Tunnel {
         self.forget_what_is_old(now);
         match body {
             Body::Init { wall_ms, .. } if wall_ms <= self.newest_ms => {
-                // A peer whose clock was set back cannot knock here any more, so we knock there.
+                // A peer whose clock was set back cannot knock here any more, so we knock there, and at last forget.
                 if now >= self.heard_at + KEEPALIVE_MS {
+                    if now >= *self.past_since.get_or_insert(now) + PAST_MS {
+                        (self.past_since, self.newest_ms, self.offered) = (None, 0, None);
+                        (self.current, self.rekey_at) = (None, 0);
+                        self.sessions.clear();
+                    }
                     self.wanted_until = now + WANTED_MS;
                     self.unanswered_since = Some(0);
                     self.knock_if_due(now, handshakes, out);
@@ -253,6 +267,7 @@ impl Tunnel {
         self.place = Some(place);
         self.heard_at = now;
         self.unanswered_since = None;
+        self.past_since = None;
         self.knocks = 0;
         let Some(session) = self.current else { return };
         while let Some(bytes) = self.waiting.pop_front() {

@@ -1,5 +1,6 @@
 //! Two switches and a wire in between that the tests cut, repeat and bend. Time is ours, save boringtun's own.
 
+use super::super::tunnel::{KEEPALIVE_AFTER, PAST_FOR};
 use super::*;
 use rustbalance_core::output::DATAGRAM_MAX;
 
@@ -158,6 +159,24 @@ fn replayed_handshakes_are_counted_and_the_session_lives_on() {
     assert!(packets.iter().all(|(to, _)| *to == a.address), "a replay does not move the peer");
     carry(&mut b, &mut a, packets);
     assert_eq!(a.events.len(), 1);
+}
+
+#[test]
+fn a_silent_peer_whose_handshakes_stay_in_the_past_is_let_in_again() {
+    let (mut a, mut b) = (side(1, "192.0.2.1:1"), side(2, "192.0.2.2:2"));
+    a.knows(B, &b);
+    b.knows(A, &a);
+    let past = a.tick_after(500);
+    let knock = a.tick_after(500);
+    carry(&mut a, &mut b, knock);
+    let is_answer = |packets: &[Transmit]| packets.iter().any(|(_, datagram)| datagram.first() == Some(&2));
+    let mut waited = 0;
+    while !past.iter().any(|(_, datagram)| is_answer(&b.receive(a.address, datagram))) {
+        waited += 250;
+        b.tick_after(250);
+    }
+    let (silent, past) = (KEEPALIVE_AFTER.as_millis(), PAST_FOR.as_millis());
+    assert_eq!(waited, silent + past + 250, "not while it was heard lately, nor at the first, but the next one");
 }
 
 #[test]

@@ -17,8 +17,6 @@ const HEALING_MS: u64 = 60_000;
 const POISON_MS: u64 = 600_000;
 /// A counter is poisoned from so far ahead of true time on, seconds.
 const POISON_SECS: u64 = 10;
-/// A clock so far ahead that a handshake under it stays the newest for long, milliseconds.
-const AHEAD_MS: i64 = 2_000;
 /// What a healed world still loses, per thousand.
 const HEALED_LOSS_PERMILLE: u64 = 10;
 
@@ -103,21 +101,10 @@ fn heal(story: &mut Story) {
     story.world.turmoil = false;
 }
 
-/// Machines that come round by a restart only: liars, for what one says of itself is heeded; and those whose clocks were
-/// ahead together, for WireGuard takes no handshake that is older than the last one, in either direction.
+/// Machines that come round by a restart only: liars, for what one says of itself is heeded.
 fn to_be_restarted(story: &Story) -> BTreeSet<usize> {
-    let nodes = story.world.nodes.iter().enumerate();
-    let mut nodes: BTreeSet<usize> =
-        nodes.filter(|(_, node)| node.was_ahead_ms > AHEAD_MS).map(|(index, _)| index).collect();
-    if nodes.len() < 2 {
-        nodes.clear();
-    }
-    for Step(_, fault) in &story.schedule.0 {
-        if let Fault::Lie { node, .. } = fault {
-            nodes.insert(*node);
-        }
-    }
-    nodes
+    let liar = |Step(_, fault): &Step| if let Fault::Lie { node, .. } = fault { Some(*node) } else { None };
+    story.schedule.0.iter().filter_map(liar).collect()
 }
 
 /// Whether an HSDir holds a counter that is far ahead of true time.
