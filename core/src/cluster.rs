@@ -25,6 +25,7 @@ mod forge;
 mod goodbye;
 mod gossip;
 mod handover;
+mod introduction;
 mod item;
 mod lease;
 mod member;

@@ -18,6 +18,11 @@ pub enum Input<'a> {
         /// At most one tunnel MTU; any content.
         bytes: &'a [u8],
     },
+    /// A datagram for the cluster from a provisional tunnel of an unknown WireGuard key.
+    Stranger {
+        /// Any content.
+        bytes: &'a [u8],
+    },
     /// The admission request from a provisional tunnel of an unknown WireGuard key.
     Admit {
         /// Echoed in [`Output::AdmitReply`](crate::Output).

@@ -147,6 +147,9 @@ impl Node {
             Input::Peer { from, bytes } => {
                 self.cluster.handle_peer(now, from, bytes, &mut self.out).map_err(Rejected::Peer)
             }
+            Input::Stranger { bytes } => {
+                self.cluster.handle_stranger(now, bytes, &mut self.out).map_err(Rejected::Peer)
+            }
             Input::Admit { request, wg, bytes } => {
                 self.cluster.handle_admit(now, request, wg, bytes, &mut self.out).map_err(Rejected::Admit)
             }

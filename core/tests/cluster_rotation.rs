@@ -185,7 +185,7 @@ fn a_member_removed_while_it_was_cut_off_changes_nothing_when_it_is_back() {
         let (gone, token) = (id(&world, 3), world.hosts[3].token);
         world.run(15_000);
         assert!(agree(&world, &[0, 1, 2], 1), "{}", world.describe());
-        assert!(world.delivered.iter().all(|(from, _, _)| *from != 3), "without a tunnel nothing arrives");
+        assert!(world.delivered.iter().all(|(from, _, _)| *from != 3), "to the others it is a stranger");
         let (_, _, bytes) = world.delivered.back().cloned().unwrap();
         for node in 0..3 {
             let now = world.now(node);

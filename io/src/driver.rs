@@ -148,6 +148,7 @@ impl Driver {
             Woke::Tick => Input::Tick,
             Woke::Done((id, result)) => Input::Done { id: *id, result: result.clone() },
             Woke::Mesh(MeshEvent::Datagram { from, bytes }) => Input::Peer { from: *from, bytes },
+            Woke::Mesh(MeshEvent::Stranger { bytes }) => Input::Stranger { bytes },
             Woke::Mesh(MeshEvent::Admit { request, wg, bytes }) => Input::Admit { request: *request, wg: *wg, bytes },
             Woke::Tor(id, input) => Input::Control(
                 *id,

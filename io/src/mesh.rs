@@ -61,6 +61,11 @@ pub enum MeshEvent {
         /// Any content.
         bytes: Vec<u8>,
     },
+    /// A datagram for the cluster from a key nobody has admitted, as far as is known here.
+    Stranger {
+        /// Any content.
+        bytes: Vec<u8>,
+    },
     /// An admission request.
     Admit {
         /// To be named in the answer.

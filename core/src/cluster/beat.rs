@@ -33,6 +33,7 @@ impl Cluster {
         let down = pick(down, 1, &mut self.rng);
         if self.roster.contains(self.me.id) {
             targets.iter().chain(&down).for_each(|to| beat.send(*to, out));
+            self.introduce_to(now.mono, targets.iter().chain(&down));
             down.into_iter().for_each(|node| self.members.call(now.mono, self.me.id, node, &mut self.rng, out));
             self.lease.confess(out);
         }

@@ -102,6 +102,12 @@ impl Roster {
         self.members.len()
     }
 
+    /// The nodes by whose admissions `node` is a member: itself, who admitted it, and so on up to the first.
+    pub(crate) fn chain(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
+        let next = |node: &NodeId| self.places.get(node).map(|place| place.by).filter(|by| by != node);
+        core::iter::successors(Some(node), next).take(ROSTER_MAX)
+    }
+
     /// Whether a further node may be admitted.
     pub(crate) fn is_full(&self) -> bool {
         self.places.len() >= ROSTER_MAX

@@ -120,6 +120,10 @@ pub const ADMISSIONS_MAX: usize = 16;
 pub const ADMISSION_WAIT: Duration = Duration::from_secs(15);
 /// Tombstones of one node, by whoever removed it: both sides of a partition may.
 pub const TOMBSTONES_MAX: usize = 8;
+/// A member that is down and called is told with every so many beats why we are a member.
+pub const INTRODUCE_BEATS: u64 = 4;
+/// Admissions shown to it: ours, that of who admitted us, and so on.
+pub const INTRODUCTION_ENTRIES: usize = 8;
 /// Times a removed node is told, [`RELEASE_GAP`] apart, before its tunnel is closed. Each member tells it.
 pub const FAREWELLS: u8 = 3;
 /// A generation further ahead than this is an error or an attack.

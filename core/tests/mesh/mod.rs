@@ -79,7 +79,7 @@ pub struct World {
     pub sent: u64,
     /// Answers to admission requests.
     pub replies: Vec<(RequestId, Vec<Vec<u8>>)>,
-    /// The last datagrams delivered: from, to, bytes.
+    /// The last datagrams delivered from members: from, to, bytes.
     pub delivered: VecDeque<(usize, usize, Vec<u8>)>,
     queue: BTreeMap<(u64, u64), Happening>,
     frozen: Option<Frozen>,
@@ -426,7 +426,7 @@ impl World {
         }
     }
 
-    /// Hands a datagram over as WireGuard would: only between nodes that have each other's keys.
+    /// Hands a datagram over as the mesh would: from a member, or, if its key is not known there, from a stranger.
     pub fn deliver(
         &mut self,
         from: usize,
@@ -436,11 +436,13 @@ impl World {
         let (now, sender) = (self.now(to), self.hosts[from].id);
         let host = &mut self.hosts[to];
         let cluster = host.cluster.as_mut()?;
-        if !cluster.peers().iter().any(|peer| peer.node == sender) {
-            return None;
-        }
-        let result = cluster.handle_peer(now, sender, bytes, &mut host.effects);
-        self.delivered.push_back((from, to, bytes.to_vec()));
+        let is_known = cluster.peers().iter().any(|peer| peer.node == sender);
+        let result = if is_known {
+            self.delivered.push_back((from, to, bytes.to_vec()));
+            cluster.handle_peer(now, sender, bytes, &mut host.effects)
+        } else {
+            cluster.handle_stranger(now, bytes, &mut host.effects)
+        };
         if self.delivered.len() > DELIVERED_MAX {
             self.delivered.pop_front();
         }

@@ -15,14 +15,13 @@ pub enum Count {
     Forged,
     Replayed,
     BadInner,
-    NotAllowed,
     ProvisionalFull,
     UnknownPeer,
     QueueFull,
 }
 
 impl Count {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 11] = [
         Self::NotSent,
         Self::Garbage,
         Self::Oversized,
@@ -31,7 +30,6 @@ impl Count {
         Self::Forged,
         Self::Replayed,
         Self::BadInner,
-        Self::NotAllowed,
         Self::ProvisionalFull,
         Self::UnknownPeer,
         Self::QueueFull,
@@ -48,7 +46,7 @@ impl Count {
             Self::Oversized => "mesh_oversized",
             // For a session we do not have (any more).
             Self::UnknownIndex => "mesh_unknown_index",
-            // Too many handshakes (answered with a cookie), or too many requests to join.
+            // Too many handshakes (answered with a cookie), or too much said by a stranger.
             Self::RateLimited => "mesh_rate_limited",
             // WireGuard's cryptography refused it.
             Self::Forged => "mesh_forged",
@@ -56,8 +54,6 @@ impl Count {
             Self::Replayed => "mesh_replayed",
             // Authentic, but not a packet as we send them.
             Self::BadInner => "mesh_bad_inner",
-            // A cluster datagram in a provisional tunnel.
-            Self::NotAllowed => "mesh_not_allowed",
             // Too many strangers at once.
             Self::ProvisionalFull => "mesh_provisional_full",
             // The core wanted to send to someone who is no peer.

@@ -24,8 +24,9 @@ pub(crate) const PROVISIONAL_MAX: usize = 16;
 pub(crate) const PROVISIONAL_LIFE: Duration = Duration::from_secs(10);
 /// Handshake messages per second from all addresses together before cookies are asked for.
 const HANDSHAKES_PER_SECOND: u64 = 100;
-/// Admission requests of one provisional tunnel in all its life; a joiner repeats its own every second.
-pub(crate) const REQUESTS_PER_TUNNEL: u8 = 16;
+/// Datagrams heeded of one provisional tunnel in all its life. A joiner repeats its request every second; a member that
+/// is not known here beats twice a second, calls as often, and shows its admission in between.
+pub(crate) const DATAGRAMS_PER_TUNNEL: u8 = 64;
 /// Admission requests whose answer may still come; the oldest goes first.
 const REQUESTS_MAX: usize = 64;
 /// Session indices are 24 bits of tunnel and 8 bits of session.
@@ -53,8 +54,8 @@ struct Entry {
     owner: Owner,
     index: u32,
     tunnel: Tunnel,
-    /// Admission requests that came, until there were too many.
-    requests: u8,
+    /// Datagrams that came while it was provisional, until there were too many.
+    said: u8,
 }
 
 /// The switch.
@@ -208,8 +209,8 @@ impl Switch {
     fn event(&mut self, owner: Owner, key: WgPublicKey, port: Port, bytes: Vec<u8>) -> Result<MeshEvent, Count> {
         match (port, owner) {
             (Port::Cluster, Owner::Member(from)) => Ok(MeshEvent::Datagram { from, bytes }),
-            (Port::Cluster, Owner::Provisional { .. }) => Err(Count::NotAllowed),
-            (Port::Admission, Owner::Provisional { .. }) if !self.may_ask(key) => Err(Count::RateLimited),
+            (_, Owner::Provisional { .. }) if !self.may_ask(key) => Err(Count::RateLimited),
+            (Port::Cluster, Owner::Provisional { .. }) => Ok(MeshEvent::Stranger { bytes }),
             (Port::Admission, _) => {
                 let request = RequestId(self.next_request);
                 self.next_request += 1;
@@ -222,11 +223,11 @@ impl Switch {
         }
     }
 
-    /// Whether a stranger may ask (once more): it costs the core a MAC, a stranger nothing.
+    /// Whether a stranger may say something (once more): it costs the core a MAC or a signature, a stranger nothing.
     fn may_ask(&mut self, key: WgPublicKey) -> bool {
         self.tunnels.get_mut(&key).is_some_and(|entry| {
-            entry.requests = entry.requests.saturating_add(1);
-            entry.requests <= REQUESTS_PER_TUNNEL
+            entry.said = entry.said.saturating_add(1);
+            entry.said <= DATAGRAMS_PER_TUNNEL
         })
     }
 
@@ -256,7 +257,7 @@ impl Switch {
         self.next_index = (index + 1) & INDEX_MASK;
         let limiter = Arc::clone(&self.open);
         let tunnel = Tunnel::new(TunnelKeys { secret: self.secret.clone(), peer, index, limiter }, now);
-        Entry { owner, index, tunnel, requests: 0 }
+        Entry { owner, index, tunnel, said: 0 }
     }
 
     fn rebuild_indices(&mut self) {

@@ -14,6 +14,9 @@ use super::world::World;
 
 /// A daemon of a newer version says something that others do not know with every so many datagrams.
 const NEWS_EVERY: u64 = 8;
+/// Life of a tunnel for a key that the daemon does not know, and how many there are at once, as in the shell.
+const PROVISIONAL_MS: u64 = 10_000;
+const PROVISIONAL_MAX: usize = 16;
 /// The version byte of what comes after this protocol.
 const NEXT_VERSION: u8 = 2;
 /// The kind of a datagram that asks for a newer beacon.
@@ -34,6 +37,8 @@ pub(super) struct Mesh {
     pub place: u32,
     /// One for each peer its daemon wishes to have, by the number of that machine.
     tunnels: Vec<Option<Box<Tunnel>>>,
+    /// Those of them that are for no peer, and until when they are kept.
+    provisional: BTreeMap<u32, u64>,
     /// Where those knocked from that are not peers yet.
     knocked: BTreeMap<u32, u32>,
     /// Everything from and to it is lost until then.
@@ -85,12 +90,36 @@ impl Mesh {
     /// The daemon has died: no session outlives it.
     pub(super) fn forget(&mut self) {
         self.tunnels.clear();
+        self.provisional.clear();
         self.knocked.clear();
     }
 
     /// Somebody who is not a peer (yet) is at `place`.
     pub(super) fn knock(&mut self, who: usize, place: u32) {
         self.knocked.insert(number(who), place);
+    }
+
+    /// Tunnels for those who are no peers end after a while.
+    fn expire(&mut self, now: u64) {
+        let Self { tunnels, provisional, .. } = self;
+        provisional.retain(|who, until| {
+            let stays = now < *until;
+            if !stays {
+                tunnels[*who as usize] = None;
+            }
+            stays
+        });
+    }
+
+    /// Whoever knocks and is no peer gets a tunnel, if there is room.
+    fn let_in(&mut self, now: u64, who: u32) {
+        let room = (who as usize + 1).max(self.tunnels.len());
+        self.tunnels.resize_with(room, || None);
+        let slot = &mut self.tunnels[who as usize];
+        if slot.is_none() && self.provisional.len() < PROVISIONAL_MAX {
+            *slot = Some(Box::new(Tunnel::answering(now)));
+            self.provisional.insert(who, now + PROVISIONAL_MS);
+        }
     }
 
     fn tunnel(&mut self, who: u32) -> Option<&mut Tunnel> {
@@ -120,8 +149,12 @@ impl World {
         let mut fresh = Vec::new();
         for (who, slot) in (0..).zip(&mut mesh.tunnels) {
             match (wanted.get(&who), &mut *slot) {
+                (None, _) if mesh.provisional.contains_key(&who) => {}
                 (None, _) => *slot = None,
-                (Some(peer), Some(tunnel)) => tunnel.set_contact(peer.contact.as_deref()),
+                (Some(peer), Some(tunnel)) => {
+                    mesh.provisional.remove(&who);
+                    tunnel.set_contact(peer.contact.as_deref());
+                }
                 (Some(peer), None) => {
                     let mut tunnel = Box::new(Tunnel::new(now, mesh.knocked.remove(&who)));
                     tunnel.set_contact(peer.contact.as_deref());
@@ -170,13 +203,21 @@ impl World {
     /// A packet from the network.
     pub(super) fn receive(&mut self, index: usize, place: u32, packet: Packet) {
         let Packet { who, body } = packet;
+        let (now, mesh) = (self.now, &mut self.nodes[index].mesh);
+        mesh.expire(now);
+        if let Body::Init { .. } = body {
+            mesh.let_in(now, who);
+        }
         let mut inner = None;
         self.with_tunnel(index, who, |tunnel, world, out| {
             inner = tunnel.receive(world.now, place, body, &mut world.handshakes, out);
         });
         if let Some(bytes) = inner {
             let from = self.nodes[who as usize].id;
-            self.step_input(index, Input::Peer { from, bytes: &bytes });
+            let is_stranger = self.nodes[index].mesh.provisional.contains_key(&who);
+            let input =
+                if is_stranger { Input::Stranger { bytes: &bytes } } else { Input::Peer { from, bytes: &bytes } };
+            self.step_input(index, input);
         }
     }
 

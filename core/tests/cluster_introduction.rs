@@ -1,0 +1,73 @@
+//! Members that never heard of each other meet: whoever calls shows why it is a member.
+
+mod mesh;
+
+use mesh::{World, seeds};
+use rustbalance_core::cluster::unknown_kind;
+
+#[test]
+fn who_was_away_while_another_joined_meets_it_though_the_only_one_that_knew_both_is_dead() {
+    for seed in seeds(20) {
+        let mut world = World::of(seed, 2);
+        world.kill(1);
+        let third = world.join(3, 100);
+        world.set_eligible(third, true);
+        world.run(3_000);
+        world.kill(0);
+        world.run(10_000);
+        world.start(1);
+        world.until(20_000, "the two know each other, with one holder", World::is_settled);
+    }
+}
+
+#[test]
+fn whoever_was_admitted_by_one_that_was_admitted_meanwhile_shows_that_too() {
+    for seed in seeds(10) {
+        let mut world = World::of(seed, 2);
+        world.kill(1);
+        let third = world.join(3, 100);
+        world.run(2_000);
+        let fourth = world.join_with(third, 4, mesh::TOKEN);
+        world.set_eligible(fourth, true);
+        world.run(3_000);
+        world.kill(0);
+        world.kill(third);
+        world.run(10_000);
+        world.start(1);
+        world.until(30_000, "the two know each other, with one holder", World::is_settled);
+    }
+}
+
+#[test]
+fn whoever_joined_through_a_parted_member_that_then_died_is_not_lost() {
+    for seed in seeds(10) {
+        let mut world = World::of(seed, 3);
+        world.partition(&[0], &[1, 2]);
+        let fourth = world.join(4, 100);
+        world.kill(0);
+        world.heal();
+        world.set_eligible(fourth, true);
+        world.until(30_000, "all three know each other", |world| world.is_settled() && world.holders() != [0]);
+    }
+}
+
+#[test]
+fn a_stranger_that_shows_no_admission_by_a_member_changes_nothing() {
+    for seed in seeds(3) {
+        let mut world = World::of(seed, 2);
+        let mut other = World::of(seed + 1_000, 3);
+        other.join(7, 100);
+        other.run(2_000);
+        let mut forged: Vec<_> = other.delivered.iter().map(|(_, _, bytes)| bytes.clone()).collect();
+        assert!(forged.len() > 50);
+        for bytes in &mut forged {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+        }
+        for bytes in forged.iter().chain([&unknown_kind(&[1; 9]), &Vec::new(), &vec![255; 1232]]) {
+            let refused = world.command(0, |cluster, now, out| cluster.handle_stranger(now, bytes, out));
+            assert!(refused.is_err());
+        }
+        assert_eq!(world.view(0).members.len(), 2);
+    }
+}
