@@ -108,6 +108,8 @@ impl World {
     fn renew(&mut self, index: usize) {
         let mut key_seed = [0; 32];
         self.fill(&mut key_seed);
+        // What its old name heard of removals is forgotten with it.
+        self.nodes.iter_mut().for_each(|node| node.removal_heard.retain(|by| *by != index));
         let node = &mut self.nodes[index];
         self.names.remove(&node.id);
         self.old_names.insert(node.id);

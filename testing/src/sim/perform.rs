@@ -108,7 +108,7 @@ impl World {
             Output::Token(token) => self.nodes[index].token = *token.expose_secret(),
             Output::Stopped(why) => {
                 self.see(index, &Sight::Stops(why));
-                self.nodes[index].is_member = !self.nodes[index].is_leaving;
+                self.nodes[index].is_member &= !self.nodes[index].is_leaving;
                 self.kill(index);
             }
             Output::Peers(peers) => self.set_peers(index, &peers),
