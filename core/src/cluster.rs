@@ -3,7 +3,7 @@
 //!
 //! - `roster`: members, by a chain of signed admissions from the first node, each an `entry`; `admission` adds to it.
 //! - `rotation`: the generations of the cluster `token`, and who is kept from it.
-//! - `record`: what each node says of itself, signed and versioned.
+//! - `record`: what each node says of itself, signed and versioned; `contacts`: where each is reached.
 //! - `gossip`, with `chunk`: spreads roster entries, records and the last proven `plan`, all as `item`s with comparable stamps.
 //! - `member`: heartbeats, silence, probes, verdicts.
 //! - `lease`, with `beacon`, `rank` and `handover`: who publishes.
@@ -18,6 +18,7 @@ mod beacon;
 mod beat;
 mod chunk;
 mod command;
+mod contacts;
 mod disk;
 mod entry;
 mod exercise;
@@ -41,6 +42,7 @@ mod stall;
 pub mod timing;
 mod token;
 mod view;
+mod walk;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -48,6 +50,7 @@ use std::collections::BTreeMap;
 use rand_core::Rng as _;
 
 use self::admission::Admissions;
+use self::contacts::Contacts;
 use self::disk::{Disk, LeaseFile, load};
 use self::goodbye::{Farewells, Goodbye};
 use self::gossip::Gossip;
@@ -56,7 +59,7 @@ use self::lease::{Context, Lease};
 use self::member::{Judgement, Members};
 use self::memo::Memo;
 use self::plan::Plans;
-use self::rank::{Order, Ranks, Standing};
+use self::rank::{Order, Ranks};
 use self::record::Records;
 use self::roster::{Roster, RosterFile};
 use self::rotation::Rotations;
@@ -133,10 +136,9 @@ pub struct Cluster {
     publication: Publication,
     /// The lease's file as it was last wanted.
     wanted_lease: Option<LeaseFile>,
-    /// [`Items::changes`] when files were last made.
-    saved_changes: Option<u64>,
-    /// Addresses from the roster file, until a record says better.
-    contacts: BTreeMap<NodeId, String>,
+    /// [`Items::durable_changes`] and [`Contacts::changes`] when files were last made.
+    saved_changes: Option<(u64, u64)>,
+    contacts: Contacts,
     beat: u64,
     beat_at: Mono,
     role: Role,
@@ -146,8 +148,8 @@ pub struct Cluster {
     goodbye: Option<Goodbye>,
     farewells: Farewells,
     order: Order,
-    /// The members as [`View`] shows them.
-    seen: Memo<Standing, Vec<Member>>,
+    /// The members as [`View`] shows them, by what roster, records and verdicts they follow from.
+    seen: Memo<([u8; 16], u64, u64), Vec<Member>>,
     /// What [`Cluster::peers`] says of members.
     mates: Memo<([u8; 16], u64), Vec<Peer>>,
 }
@@ -229,6 +231,8 @@ impl Cluster {
             record.state = if draining { NodeState::Draining } else { NodeState::Active };
             record.generation = rotations.generation();
         });
+        let mut contacts = Contacts::new(file.contacts);
+        contacts.learn(id, records.own().contact.as_ref());
         let role = if roster.len() == 1 && roster.contains(id) { Role::Alone } else { Role::Follower };
         Self {
             lease: Lease::new(now.mono, lease.epoch, &mut rng),
@@ -246,7 +250,7 @@ impl Cluster {
             publication: Publication::default(),
             wanted_lease: None,
             saved_changes: None,
-            contacts: file.contacts,
+            contacts,
             beat: 0,
             beat_at: now.mono,
             role,
@@ -354,6 +358,7 @@ impl Cluster {
     fn keep_records(&mut self, now: Now) {
         self.roster.prune(now.wall, &mut self.items);
         self.records.retain_members(&self.roster, &mut self.items);
+        self.contacts.retain_members(&self.roster);
     }
 
     fn keep_lease(&mut self, now: Mono, out: &mut Outbox) {

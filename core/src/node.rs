@@ -288,7 +288,7 @@ impl Node {
                 TargetHealth::Down => "down",
             }
             .to_owned(),
-            members: view.members.iter().map(|member| MemberStatus::new(now, member, &publication)).collect(),
+            members: self.cluster.members().iter().map(|member| MemberStatus::new(now, member, &publication)).collect(),
             publication,
             rejected: self.rejected.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
         }

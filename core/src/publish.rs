@@ -9,6 +9,7 @@ mod answer;
 mod build;
 mod counter;
 mod fetch;
+mod gathering;
 mod majority;
 mod mode;
 mod plan;
@@ -38,9 +39,10 @@ use core::fmt;
 use core::time::Duration;
 use counter::{CLOCK_OFFSET_MAX_MS, ClockWatch, CounterClock};
 use fetch::Fetching;
+use gathering::Gathering;
 use majority::Majority;
 use mode::{Duty, Mode};
-use plan::{Offers, STRANGER};
+use plan::STRANGER;
 use planner::Planner;
 use schedule::Schedule;
 use std::collections::{BTreeMap, BTreeSet};
@@ -132,6 +134,7 @@ pub struct Publisher {
     flights: BTreeMap<RelayFingerprint, Flight>,
     /// The one fetch under way.
     fetching: Option<Fetching>,
+    gathering: Gathering,
     planner: Planner,
     schedule: Schedule,
     majority: Majority,
@@ -156,6 +159,7 @@ impl Publisher {
             slots: BTreeMap::new(),
             flights: BTreeMap::new(),
             fetching: None,
+            gathering: Gathering::default(),
             planner: Planner::default(),
             schedule: Schedule::default(),
             majority: Majority::default(),
@@ -232,7 +236,7 @@ impl Publisher {
         if !self.schedule.records_are_here(now.mono, view, &mut self.wake) {
             return Err(Waiting::Records);
         }
-        let mut offers = Offers::gather(now.mono, view, &mut self.wake);
+        let mut offers = self.gathering.gather(now.mono, view, &mut self.wake);
         if offers.is_empty() {
             return Err(Waiting::NoPoints);
         }
@@ -256,6 +260,7 @@ impl Publisher {
     /// Not publishing (any more).
     fn stop(&mut self, why: Waiting) -> Waiting {
         self.schedule.stop();
+        self.gathering.stop();
         self.planner.stop();
         self.majority.in_sight();
         self.slots.values_mut().for_each(SlotUploads::stand_down);

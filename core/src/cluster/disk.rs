@@ -8,7 +8,7 @@ use super::roster::RosterFile;
 use super::rotation::Staged;
 use super::timing::PERSIST_RETRY;
 use super::{Cluster, Key, sign};
-use crate::id::{EffectId, NodeId};
+use crate::id::EffectId;
 use crate::input::EffectError;
 use crate::output::{DurableKind, Event, Outbox};
 use crate::time::Mono;
@@ -124,8 +124,9 @@ impl Cluster {
     /// Makes the files what they should be.
     pub(super) fn save(&mut self, out: &mut Outbox, now: Mono) {
         self.want_lease();
-        if self.saved_changes != Some(self.items.changes()) {
-            self.saved_changes = Some(self.items.changes());
+        let changes = (self.items.durable_changes(), self.contacts.changes());
+        if self.saved_changes != Some(changes) {
+            self.saved_changes = Some(changes);
             let mut file = self.roster_file();
             file.token = self.rotations.sealed().cloned();
             if let Some(Staged { entry, rotation, token }) = self.rotations.staged() {
@@ -149,7 +150,7 @@ impl Cluster {
     pub(super) fn roster_file(&self) -> RosterFile {
         RosterFile {
             entries: self.items.entries().cloned().collect(),
-            contacts: self.contacts_known(),
+            contacts: self.contacts.of_members(&self.roster),
             rotation: self.items.blob(Key::Rotation).map(|(_, blob)| blob.to_vec()),
             token: None,
         }
@@ -157,15 +158,6 @@ impl Cluster {
 
     pub(super) fn is_roster_durable(&self) -> bool {
         self.disk.is_settled(DurableKind::Roster)
-    }
-
-    /// Where members can be reached, as far as we know.
-    pub(super) fn contacts_known(&self) -> BTreeMap<NodeId, String> {
-        let known = self.roster.members().keys().filter_map(|node| {
-            let record = self.records.get(*node).and_then(|record| record.contact.clone());
-            Some((*node, record.or_else(|| self.contacts.get(node).cloned())?))
-        });
-        known.collect()
     }
 }
 

@@ -65,13 +65,13 @@ impl Key {
 pub(super) struct Items {
     map: BTreeMap<Key, (Stamp, Vec<u8>)>,
     digest: [u64; BUCKETS],
-    changes: u64,
+    durable_changes: u64,
 }
 
 impl Items {
-    /// Grows with every change.
-    pub(super) fn changes(&self) -> u64 {
-        self.changes
+    /// Grows with every change of what is kept on disk: of everything but records.
+    pub(super) fn durable_changes(&self) -> u64 {
+        self.durable_changes
     }
 
     /// Stores a verified blob, replacing any other version.
@@ -105,8 +105,12 @@ impl Items {
 
     /// What a bucket holds.
     pub(super) fn bucket(&self, bucket: u8) -> Vec<(Key, Stamp)> {
-        let all = self.map.iter().map(|(key, (stamp, _))| (*key, *stamp));
-        all.filter(|(key, _)| key.bucket() == bucket).collect()
+        let (mut first, mut last) = (NodeId([0; 32]), NodeId([0xFF; 32]));
+        (first.0[0], last.0[0]) = (bucket << 4, bucket << 4 | 0xF);
+        let of_nobody = (bucket == 0).then(|| self.map.range(Key::Plan..)).into_iter().flatten();
+        let entries = self.map.range(Key::Entry(first)..=Key::Entry(last));
+        let records = self.map.range(Key::Record(first)..=Key::Record(last));
+        entries.chain(records).chain(of_nobody).map(|(key, (stamp, _))| (*key, *stamp)).collect()
     }
 
     /// Blobs of all roster entries.
@@ -115,7 +119,7 @@ impl Items {
     }
 
     fn toggle(&mut self, key: Key, stamp: Stamp) {
-        self.changes += 1;
+        self.durable_changes += u64::from(!matches!(key, Key::Record(_)));
         if let Some(word) = self.digest.get_mut(usize::from(key.bucket())) {
             *word ^= stamp.word();
         }
@@ -140,6 +144,19 @@ mod tests {
         two.put(other, Stamp::new(0, 0, &old), old);
         assert_eq!(one.digest(), two.digest());
         assert_eq!(one.bucket(3), two.bucket(3));
+    }
+
+    #[test]
+    fn every_item_is_in_its_bucket_and_in_no_other() {
+        let mut items = Items::default();
+        let nodes = (0..=u8::MAX).map(|n| NodeId([n; 32]));
+        let keys = nodes.flat_map(|node| [Key::Entry(node), Key::Record(node)]).chain([Key::Plan, Key::Rotation]);
+        keys.for_each(|key| items.put(key, Stamp::new(0, 0, b"blob"), b"blob".to_vec()));
+        let buckets = (0..16).map(|bucket| (bucket, items.bucket(bucket)));
+        let held: Vec<_> =
+            buckets.flat_map(|(bucket, held)| held.into_iter().map(move |(key, _)| (bucket, key))).collect();
+        assert_eq!(held.len(), 2 * 256 + 2);
+        assert!(held.iter().all(|(bucket, key)| key.bucket() == *bucket), "{held:?}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::PeerError;
 use super::beacon::Beacon;
 use super::roster::Roster;
 use super::timing::{CALLS_MAX, HEALTH_FORGIVE, HEALTH_WORST, PROBE_HELPERS, PROBE_RETRY, PROBE_VERDICT, TTL};
+use super::walk::Walk;
 use super::wire::{Heartbeat, Message};
 use crate::id::NodeId;
 use crate::output::{Event, Outbox};
@@ -56,18 +57,6 @@ impl Peer {
 
     fn suspect_at(&self) -> Mono {
         self.heard_at.unwrap_or_default().max(self.silent_from).plus(TTL)
-    }
-
-    /// True if that is a change.
-    #[must_use]
-    fn become_(&mut self, node: NodeId, now: Mono, liveness: Liveness, out: &mut Outbox) -> bool {
-        let changed = self.liveness != liveness;
-        if changed {
-            self.liveness = liveness;
-            self.since = now;
-            out.event(Event::Member(node, liveness));
-        }
-        changed
     }
 
     /// Whether it proved to be alive within the TTL, or could not within a stall of ours.
@@ -120,6 +109,8 @@ pub(super) struct Members {
     roster_hash: [u8; 16],
     /// Grows with whatever [`Liveness`] or record order is known of anyone.
     changes: u64,
+    /// Grows whenever anyone becomes down, or is so no more.
+    downs: u64,
     /// Grows with every heartbeat.
     beats: u64,
     clocks: Clocks,
@@ -158,6 +149,17 @@ impl Members {
         self.changes
     }
 
+    /// Grows whenever anyone becomes down, or is so no more.
+    pub(super) fn downs(&self) -> u64 {
+        self.downs
+    }
+
+    /// Who is down and who is not.
+    pub(super) fn walk_down(&self) -> impl FnMut(NodeId) -> bool {
+        let mut walk = Walk::new(&self.peers);
+        move |node| walk.get(node).is_some_and(|peer| peer.liveness == Liveness::Down)
+    }
+
     /// Whether `node` proved to be alive within the TTL, or could not within a stall of ours.
     pub(super) fn is_heard(&self, now: Mono, node: NodeId) -> bool {
         self.peers.get(&node).is_some_and(|peer| peer.is_heard(now, self.grace_until))
@@ -190,10 +192,21 @@ impl Members {
         let Some(peer) = self.peers.get_mut(&node) else { return };
         let was_down = peer.liveness == Liveness::Down;
         peer.heard_at = Some(now);
-        self.changes += u64::from(peer.become_(node, now, Liveness::Live, out));
-        if peer.probe.take().is_some() && !was_down {
+        let was_probed = peer.probe.take().is_some();
+        self.turn(now, node, Liveness::Live, out);
+        if was_probed && !was_down {
             self.ail(now);
         }
+    }
+
+    /// Makes it our verdict, unless it is already.
+    fn turn(&mut self, now: Mono, node: NodeId, liveness: Liveness, out: &mut Outbox) {
+        let Some(peer) = self.peers.get_mut(&node).filter(|peer| peer.liveness != liveness) else { return };
+        let before = core::mem::replace(&mut peer.liveness, liveness);
+        peer.since = now;
+        self.changes += 1;
+        self.downs += u64::from([before, liveness].contains(&Liveness::Down));
+        out.event(Event::Member(node, liveness));
     }
 
     /// A heartbeat.
@@ -298,6 +311,7 @@ impl Members {
         }
         self.roster_hash = roster.hash();
         self.changes += 1;
+        self.downs += 1;
         self.peers.retain(|node, _| roster.contains(*node));
         for node in roster.members().keys().filter(|node| **node != me) {
             self.peers.entry(*node).or_insert_with(|| Peer::new(now));
@@ -309,12 +323,9 @@ impl Members {
     fn due(&self, now: Mono, roster: &Roster, told: Option<&Beacon>) -> (Vec<(NodeId, Option<bool>)>, Mono) {
         let mut next = Mono::from_ms(u64::MAX);
         let patience = u32::from(self.health) + 1;
-        let mut peers = self.peers.iter().peekable();
-        // Both in order of `NodeId`, and all peers are members.
-        let members = roster.members().keys().enumerate().filter_map(|(index, node)| {
-            let (_, peer) = peers.next_if(|(peer, _)| *peer == node)?;
-            Some((index, *node, peer))
-        });
+        let mut peers = Walk::new(&self.peers);
+        let members = roster.members().keys().enumerate();
+        let members = members.filter_map(|(index, node)| Some((index, *node, peers.get(*node)?)));
         let due = members.filter_map(|(index, node, peer)| {
             let told = told.map(|beacon| beacon.is_heard(index));
             let called = peer.probe.is_some() && peer.liveness != Liveness::Down;
@@ -362,7 +373,7 @@ impl Members {
             peer.probe = None;
         }
         let believed = peer.believed(now, self.grace_until, told);
-        self.changes += u64::from(peer.become_(node, now, believed, out));
+        self.turn(now, node, believed, out);
     }
 
     fn judge(&mut self, now: Mono, me: NodeId, node: NodeId, rng: &mut Rng, out: &mut Outbox) {
@@ -373,17 +384,16 @@ impl Members {
         if peer.liveness == Liveness::Down || now < peer.suspect_at().max(grace_until) {
             return;
         }
-        let mut changed = false;
         match &mut peer.probe {
             None => {
                 let nonce = rng.next_u64();
                 peer.probe = Some(Probe { nonce, started: now, retried: false });
-                changed = peer.become_(node, now, Liveness::Unknown, out);
+                self.turn(now, node, Liveness::Unknown, out);
                 Message::Ping { nonce, origin: me }.send(node, out);
             }
             Some(probe) if now >= probe.started.plus(PROBE_VERDICT * patience) => {
                 peer.probe = None;
-                changed = peer.become_(node, now, Liveness::Down, out);
+                self.turn(now, node, Liveness::Down, out);
             }
             Some(probe) if !probe.retried && now >= probe.started.plus(PROBE_RETRY * patience) => {
                 probe.retried = true;
@@ -395,7 +405,6 @@ impl Members {
             }
             Some(_) => {}
         }
-        self.changes += u64::from(changed);
     }
 
     /// Random live members to probe `node` for us; drawn only when they are about to be needed.

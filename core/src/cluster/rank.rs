@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::member::Members;
 use super::memo::Memo;
-use super::record::Records;
+use super::record::{Record, Records};
 use super::roster::Roster;
-use super::{Identity, Liveness, NodeState};
+use super::timing::RANK_MAX;
+use super::{Identity, Liveness};
 use crate::id::NodeId;
 
 /// The holder and the two standbys hear everyone's heartbeats.
@@ -16,12 +17,9 @@ pub(super) const HEARERS: usize = 3;
 /// A member without a record yet has the worst priority.
 type Rank = (u8, u8, NodeId);
 
-/// Names one state of roster, records and verdicts: each changes with them.
-pub(super) type Standing = ([u8; 16], u64, u64);
-
-/// All members by rank.
+/// All members by rank, by what roster, records and verdicts they follow from.
 #[derive(Debug, Default)]
-pub(super) struct Order(Memo<Standing, [Rank]>);
+pub(super) struct Order(Memo<([u8; 16], u64, u64), [Rank]>);
 
 /// What ranks are computed from.
 #[derive(Clone, Copy)]
@@ -34,44 +32,39 @@ pub(super) struct Ranks<'a> {
 }
 
 impl Ranks<'_> {
-    /// The state that ranks follow from.
-    pub(super) fn standing(&self) -> Standing {
-        (self.roster.hash(), self.records.changes(), self.members.changes())
-    }
-
     /// May publish as far as we know: says so, is active, and is not down.
     pub(super) fn is_eligible(&self, node: NodeId) -> bool {
         self.rank(node).0 == 0
     }
 
     fn rank(&self, node: NodeId) -> Rank {
-        let record = self.records.get(node);
         let down = node != self.me.id && self.members.liveness(node) == Liveness::Down;
-        let eligible = record.is_some_and(|record| record.eligible && record.state == NodeState::Active);
-        let class = match (down, eligible) {
-            (false, true) => 0,
-            (false, false) => 1,
-            (true, _) => 2,
-        };
-        (class, record.map_or(u8::MAX, |record| record.priority), node)
+        rank(node, self.records.get(node), down)
     }
 
     /// Members by rank, best first.
     fn order(&self) -> Arc<[Rank]> {
-        self.order.0.get(self.standing(), || {
-            let mut order: Vec<Rank> = self.roster.members().keys().map(|node| self.rank(*node)).collect();
-            order.sort_unstable();
+        let state = (self.roster.hash(), self.records.rank_changes(), self.members.downs());
+        self.order.0.get(state, || {
+            let (mut records, mut is_down) = (self.records.walk(), self.members.walk_down());
+            let ranks = self.roster.members().keys().map(|node| match *node == self.me.id {
+                true => self.rank(*node),
+                false => rank(*node, records.get(*node), is_down(*node)),
+            });
+            let mut order: Vec<Rank> = ranks.collect();
+            // They stand in order of `NodeId`, and stay so where all else is equal.
+            order.sort_by_key(|(class, priority, _)| (*class, *priority));
             order.into()
         })
     }
 
-    /// How many eligible members that `may` claim are better than we are.
+    /// How many eligible members that `may` claim are better than we are, counted up to [`RANK_MAX`].
     pub(super) fn better_than_me(&self, may: impl Fn(NodeId) -> bool) -> u32 {
         let me = self.rank(self.me.id);
         let order = self.order();
         let better = order.iter().take_while(|rank| rank.0 == 0 && **rank < me);
-        let better = better.filter(|(_, _, node)| *node != self.me.id && may(*node)).count();
-        u32::try_from(better).unwrap_or(u32::MAX)
+        let better = better.filter(|(_, _, node)| *node != self.me.id && may(*node));
+        (0..RANK_MAX).zip(better).map(|(count, _)| count + 1).last().unwrap_or_default()
     }
 
     /// Whether another member, live as far as we know, may publish.
@@ -88,4 +81,13 @@ impl Ranks<'_> {
         let rest = order.iter().map(|(_, _, node)| *node).filter(|node| Some(*node) != holder);
         holder.into_iter().filter(|node| self.roster.contains(*node)).chain(rest).take(HEARERS).collect()
     }
+}
+
+fn rank(node: NodeId, record: Option<&Arc<Record>>, down: bool) -> Rank {
+    let class = match (down, record.is_some_and(|record| record.is_eligible())) {
+        (false, true) => 0,
+        (false, false) => 1,
+        (true, _) => 2,
+    };
+    (class, record.map_or(u8::MAX, |record| record.priority), node)
 }

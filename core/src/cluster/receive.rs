@@ -205,12 +205,10 @@ impl Cluster {
     ) -> Result<(), PeerError> {
         match key {
             Key::Entry(_) => self.accept_entry(now, Some(from), blob, out)?,
-            Key::Record(_) => {
-                let theirs = self.records.accept(now.mono, &self.me, &self.roster, &mut self.items, blob)?;
-                if !theirs {
-                    self.push_own(now.mono);
-                }
-            }
+            Key::Record(_) => match self.records.accept(now.mono, &self.me, &self.roster, &mut self.items, blob)? {
+                Some(record) => self.contacts.learn(record.node, record.contact.as_ref()),
+                None => self.push_own(now.mono),
+            },
             Key::Plan => {
                 self.plans.accept(&self.me, &self.roster, self.lease.epoch_max(), &mut self.items, blob)?;
             }

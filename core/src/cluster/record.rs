@@ -9,6 +9,7 @@ use super::item::{Items, Key, Stamp};
 use super::roster::Roster;
 use super::sign::{self, Purpose, Unverified};
 use super::timing::{DUPLICATE_CONFLICTS, DUPLICATE_WINDOW, ITEM_MAX};
+use super::walk::Walk;
 use super::{Identity, PeerError, wire};
 use crate::hsdesc::{InnerHeader, IntroPoint, NUM_INTRO_POINT_MAX};
 use crate::id::NodeId;
@@ -82,6 +83,11 @@ impl Record {
     pub(crate) fn serves(&self) -> bool {
         self.state == NodeState::Active && self.tor_ready && self.target_up
     }
+
+    /// Whether its node may publish, by its own word.
+    pub(super) fn is_eligible(&self) -> bool {
+        self.eligible && self.state == NodeState::Active
+    }
 }
 
 /// Longest node name, bytes.
@@ -106,6 +112,7 @@ pub(super) struct Records {
     own: Arc<Record>,
     others: BTreeMap<NodeId, Arc<Record>>,
     changes: u64,
+    rank_changes: u64,
     /// Of the members that [`Self::retain_members`] last retained.
     roster_hash: [u8; 16],
     /// What [`Self::set_local`] was last told, and our state then.
@@ -145,6 +152,7 @@ impl Records {
             own,
             others: BTreeMap::new(),
             changes: 0,
+            rank_changes: 0,
             roster_hash: [0; 16],
             said: None,
             conflicts: Vec::new(),
@@ -165,6 +173,22 @@ impl Records {
     /// Grows with every change of any record.
     pub(super) fn changes(&self) -> u64 {
         self.changes
+    }
+
+    /// Grows with every change of a record that its node's rank follows from: eligibility and priority.
+    pub(super) fn rank_changes(&self) -> u64 {
+        self.rank_changes
+    }
+
+    /// Those of all nodes but ourselves.
+    pub(super) fn walk(&self) -> Walk<'_, Arc<Record>> {
+        Walk::new(&self.others)
+    }
+
+    fn count_change(&mut self, before: Option<&Record>, after: Option<&Record>) {
+        let rank = |record: &Record| (record.is_eligible(), record.priority);
+        self.changes += 1;
+        self.rank_changes += u64::from(before.map(rank) != after.map(rank));
     }
 
     /// A member's newest record.
@@ -188,8 +212,8 @@ impl Records {
         let next = Record { version: next.version + 1, ..next };
         let blob = sign::seal(&me.keypair, Purpose::Record, me.cluster, &next);
         items.put(Key::Record(me.id), Stamp::new(next.incarnation, next.version, &blob), blob);
-        self.own = Arc::new(next);
-        self.changes += 1;
+        let before = core::mem::replace(&mut self.own, Arc::new(next));
+        self.count_change(Some(&before), Some(&self.own.clone()));
     }
 
     /// Takes what the tors and the target say of this node.
@@ -216,7 +240,7 @@ impl Records {
         })
     }
 
-    /// Verifies a record from gossip and keeps it if it is newer. `Ok(false)`: it was about us, and ours is bumped.
+    /// Verifies a record from gossip and keeps it if it is newer. `Ok(None)`: it was about us, and ours is bumped.
     ///
     /// # Errors
     /// State unchanged: not a member's, malformed, out of bounds, badly signed or not newer.
@@ -227,7 +251,7 @@ impl Records {
         roster: &Roster,
         items: &mut Items,
         blob: &[u8],
-    ) -> Result<bool, PeerError> {
+    ) -> Result<Option<Arc<Record>>, PeerError> {
         let record = Unverified::<Record>::decode(blob).ok_or(PeerError::Malformed)?;
         let (node, order) = (record.claim().node, (record.claim().incarnation, record.claim().version));
         if !roster.contains(node) {
@@ -246,12 +270,13 @@ impl Records {
         let record = record.verify(node, Purpose::Record, me.cluster).ok_or(PeerError::BadSignature)?;
         if node == me.id {
             self.outbid(now, me, items, &record);
-            return Ok(false);
+            return Ok(None);
         }
         items.put(key, stamp, blob.to_vec());
-        self.others.insert(node, Arc::new(record));
-        self.changes += 1;
-        Ok(true)
+        let record = Arc::new(record);
+        let before = self.others.insert(node, record.clone());
+        self.count_change(before.as_deref(), Some(&record));
+        Ok(Some(record))
     }
 
     /// Somebody holds a record of ours that we did not write: from before a lost disk or a restored snapshot, or by a
@@ -276,8 +301,8 @@ impl Records {
         self.roster_hash = roster.hash();
         let gone: Vec<NodeId> = self.others.keys().copied().filter(|node| !roster.contains(*node)).collect();
         for node in gone {
-            self.others.remove(&node);
-            self.changes += 1;
+            let before = self.others.remove(&node);
+            self.count_change(before.as_deref(), None);
             items.remove(Key::Record(node));
         }
     }
@@ -334,7 +359,8 @@ mod tests {
 
         fn accept(&mut self, at: u64, blob: &[u8]) -> Result<bool, PeerError> {
             let now = Mono::from_ms(at);
-            self.records.accept(now, &self.me, &self.roster, &mut self.items, blob)
+            let accepted = self.records.accept(now, &self.me, &self.roster, &mut self.items, blob)?;
+            Ok(accepted.is_some())
         }
 
         fn record(&self, who: &Identity, incarnation: u64, version: u64, name: &str) -> Vec<u8> {

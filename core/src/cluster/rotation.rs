@@ -11,7 +11,7 @@ use super::entry::ShortId;
 use super::item::{Items, Key, Stamp};
 use super::roster::{Roster, RosterFile};
 use super::sign::{self, Purpose, Unverified};
-use super::timing::{FORWARD_PEERS, GENERATION_JUMP_MAX, PUSH_ALL, RANK_MAX, REROTATE, ROSTER_MAX, TOKEN_ASK};
+use super::timing::{FORWARD_PEERS, GENERATION_JUMP_MAX, PUSH_ALL, REROTATE, ROSTER_MAX, TOKEN_ASK};
 use super::token::{ClusterToken, SealedToken, TokenCheck};
 use super::wire::Message;
 use super::{Cluster, Identity, PeerError, Ranks, Role, pick, ranks};
@@ -205,7 +205,7 @@ impl Cluster {
         let closed_since = self.rotations.closed_since.filter(|_| self.rotations.staged.is_none())?;
         let turn = match self.role() {
             Role::Alone | Role::Holder { .. } => 1,
-            Role::Follower => 2 + ranks!(self).better_than_me(|_| true).min(RANK_MAX),
+            Role::Follower => 2 + ranks!(self).better_than_me(|_| true),
         };
         let may = self.goodbye.is_none() && self.roster.contains(self.me.id);
         may.then(|| closed_since.plus(REROTATE * turn))

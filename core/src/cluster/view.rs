@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cluster, ProvenPlan, Ranks, Record, ranks};
+use super::{Cluster, ProvenPlan, Record};
 use crate::id::NodeId;
 use crate::onion::period::Slot;
 use crate::output::Peer;
@@ -75,7 +75,8 @@ pub struct View {
     pub role_since: Mono,
     /// Current lease as we know it.
     pub holder: Option<(NodeId, u64)>,
-    /// All members of the roster, ourselves included, in order of `NodeId`.
+    /// All members of the roster, ourselves included, in order of `NodeId`; none while we follow, as only who publishes
+    /// looks at them, and in a large cluster they are many ([`Cluster::members`] has them all the same).
     pub members: Arc<Vec<Member>>,
     /// When the roster last became one; `None` while larger or always one.
     pub alone_since: Option<Mono>,
@@ -88,7 +89,7 @@ pub struct View {
     /// Increments when descriptors built before must be discarded (stall, epoch change).
     pub build_era: u64,
     /// We hear at least half of the roster ourselves, ourselves included: what a holder said of others before we lost it
-    /// is no evidence.
+    /// is no evidence. False while we follow.
     pub sees_majority: bool,
     /// A rival claim or beacon was seen in the last 30 s: at most one upload per slot per 30 s, winner again after 30 s.
     pub rival_until: Option<Mono>,
@@ -99,15 +100,15 @@ pub struct View {
 impl Cluster {
     /// The current view.
     pub fn view(&self, now: Now) -> View {
-        let all = || self.roster.members().keys().map(|node| self.member(*node)).collect();
-        let members = self.seen.get(ranks!(self).standing(), || Arc::new(all()));
+        let role = self.role();
+        let follows = role == Role::Follower;
         View {
             me: self.me.id,
-            role: self.role(),
+            role,
             role_since: self.role_since,
             holder: self.lease.holder(now.mono),
-            sees_majority: (1 + self.members.heard_count(now.mono)) * 2 >= members.len(),
-            members,
+            sees_majority: !follows && (1 + self.members.heard_count(now.mono)) * 2 >= self.roster.len(),
+            members: if follows { Arc::default() } else { self.members() },
             alone_since: self.alone_since,
             proven: self.plans.proven().cloned(),
             floors: self.lease.floors(),
@@ -116,6 +117,12 @@ impl Cluster {
             rival_until: self.lease.rival_until(now.mono),
             clock_offset: self.clock_offset(now),
         }
+    }
+
+    /// All members of the roster, ourselves included, in order of `NodeId`.
+    pub fn members(&self) -> Arc<Vec<Member>> {
+        let state = (self.roster.hash(), self.records.changes(), self.members.changes());
+        self.seen.get(state, || Arc::new(self.roster.members().keys().map(|node| self.member(*node)).collect()))
     }
 
     /// The members' clocks against ours.
@@ -159,15 +166,15 @@ impl Cluster {
     /// The mesh peers there should be: all other members, with the newest contact known, and for a moment those who are
     /// none any more, to be told so.
     pub fn peers(&self) -> Arc<Vec<Peer>> {
-        let mates = self.mates.get((self.roster.hash(), self.records.changes()), || Arc::new(self.mates()));
+        let mates = self.mates.get((self.roster.hash(), self.contacts.changes()), || Arc::new(self.mates()));
         let gone = self.farewells.peers().filter(|peer| !self.roster.contains(peer.node));
         let gone: Vec<Peer> = gone.cloned().collect();
         if gone.is_empty() { mates } else { Arc::new(mates.iter().cloned().chain(gone).collect()) }
     }
 
     fn mates(&self) -> Vec<Peer> {
-        let mut contacts = self.contacts_known();
+        let mut contacts = self.contacts.walk();
         let others = self.roster.members().iter().filter(|(node, _)| **node != self.me.id);
-        others.map(|(node, wg)| Peer { node: *node, wg: *wg, contact: contacts.remove(node) }).collect()
+        others.map(|(node, wg)| Peer { node: *node, wg: *wg, contact: contacts.get(*node).cloned() }).collect()
     }
 }

@@ -11,6 +11,7 @@ use crate::id::RelayFingerprint;
 use crate::onion::period::TimePeriod;
 use crate::time::{Mono, Now};
 use core::time::Duration;
+use std::sync::Arc;
 
 /// A fetch that never ended is forgotten after this.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(120);
@@ -29,7 +30,7 @@ impl Publisher {
         &mut self,
         now: Now,
         view: &View,
-        offers: &mut Offers,
+        offers: &mut Arc<Offers>,
         tor_is_free: &dyn Fn(RelayFingerprint) -> bool,
         wishes: &mut Vec<Wish>,
     ) -> Result<(), Waiting> {
@@ -56,14 +57,14 @@ impl Publisher {
                 // A network that answers nothing looks the same: what was proven last stands in.
                 let proven = view.proven.iter().flat_map(|plan| plan.nodes.values());
                 let points: Vec<_> = proven.flat_map(|part| part.points.iter().cloned()).collect();
-                offers.add_published(view, &points);
+                Arc::make_mut(offers).add_published(view, &points);
             }
             Some(Some(published)) => {
                 let clock = self.clock.counter_clock(now);
                 if published.serves(&clock, current.origin, offers.live_points(view)) {
                     return Err(Waiting::MajorityServes);
                 }
-                offers.add_published(view, &published.points);
+                Arc::make_mut(offers).add_published(view, &published.points);
             }
         }
         self.majority.justifies(now.mono, round);

@@ -7,6 +7,7 @@ use crate::hsdesc::IntroPoint;
 use crate::id::NodeId;
 use crate::time::Mono;
 use core::time::Duration;
+use std::sync::Arc;
 
 /// Changes closer together than this go into one plan.
 const DEBOUNCE: Duration = Duration::from_millis(200);
@@ -14,7 +15,7 @@ const DEBOUNCE: Duration = Duration::from_millis(200);
 /// The plan in force.
 #[derive(Debug, Default)]
 pub(super) struct Planner {
-    offers: Offers,
+    offers: Arc<Offers>,
     plan: Option<Plan>,
     digest: [u8; 16],
     /// Bumped with every plan that says something else.
@@ -52,7 +53,14 @@ impl Planner {
 
     /// Follows the offers (not empty) at once if `urgent` or if there is no plan yet, else [`DEBOUNCE`] after the first change.
     /// True if there is a new plan that says something else.
-    pub(super) fn follow(&mut self, now: Mono, offers: Offers, view: &View, urgent: bool, wake: &mut Wake) -> bool {
+    pub(super) fn follow(
+        &mut self,
+        now: Mono,
+        offers: Arc<Offers>,
+        view: &View,
+        urgent: bool,
+        wake: &mut Wake,
+    ) -> bool {
         if self.plan.is_some() && offers == self.offers {
             self.changed_since = None;
             return false;

@@ -314,8 +314,10 @@ impl World {
         result
     }
 
+    /// What `node` sees, with the members even if it does not publish.
     pub fn view(&self, node: usize) -> View {
-        self.hosts[node].cluster.as_ref().expect("running").view(self.now(node))
+        let cluster = self.hosts[node].cluster.as_ref().expect("running");
+        View { members: cluster.members(), ..cluster.view(self.now(node)) }
     }
 
     pub fn live(&self) -> Vec<usize> {

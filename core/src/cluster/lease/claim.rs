@@ -1,7 +1,7 @@
 //! Taking the lease: when it is vacant, when its holder is deaf, and when it is offered.
 
 use super::super::PeerError;
-use super::super::timing::{QUESTION, QUESTION_PEERS, QUESTION_REPEAT, RANK_MAX, RANK_STEP, TTL};
+use super::super::timing::{QUESTION, QUESTION_PEERS, QUESTION_REPEAT, RANK_STEP, TTL};
 use super::super::wire::Message;
 use super::{Context, Lease, State};
 use crate::id::NodeId;
@@ -92,7 +92,7 @@ impl Lease {
     }
 
     fn after_rank(&self, at: Mono, rank: u32) -> Mono {
-        at.plus(RANK_STEP * rank.min(RANK_MAX)).plus(self.jitter)
+        at.plus(RANK_STEP * rank).plus(self.jitter)
     }
 
     /// Whether we ask the holder for the lease: strictly better priority, eligible for our preemption delay.

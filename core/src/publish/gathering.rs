@@ -1,0 +1,89 @@
+//! Offers are asked for with every input, and gathered anew only when they may differ: those of a large cluster are work.
+
+use super::plan::Offers;
+use super::wake::Wake;
+use crate::cluster::{Member, ProvenPlan, View};
+use crate::time::Mono;
+use std::sync::Arc;
+
+/// What was gathered last.
+#[derive(Debug, Default)]
+pub(super) struct Gathering(Option<Gathered>);
+
+/// Offers, and all that they follow from.
+#[derive(Debug)]
+struct Gathered {
+    members: Arc<Vec<Member>>,
+    proven: Option<Arc<ProvenPlan>>,
+    /// When the first of the silent will have been so for too long.
+    until: Option<Mono>,
+    offers: Arc<Offers>,
+}
+
+impl Gathering {
+    /// [`Offers::gather`].
+    pub(super) fn gather(&mut self, now: Mono, view: &View, wake: &mut Wake) -> Arc<Offers> {
+        let known = self.0.take().filter(|gathered| gathered.holds(now, view));
+        let gathered = known.unwrap_or_else(|| Gathered::new(now, view));
+        if let Some(until) = gathered.until {
+            wake.at(until);
+        }
+        self.0.insert(gathered).offers.clone()
+    }
+
+    /// Not publishing.
+    pub(super) fn stop(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Gathered {
+    fn new(now: Mono, view: &View) -> Self {
+        let mut wake = Wake::default();
+        let offers = Arc::new(Offers::gather(now, view, &mut wake));
+        Self { members: view.members.clone(), proven: view.proven.clone(), until: wake.get(), offers }
+    }
+
+    fn holds(&self, now: Mono, view: &View) -> bool {
+        let same_proven = match (&self.proven, &view.proven) {
+            (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs),
+            (ours, theirs) => ours.is_none() && theirs.is_none(),
+        };
+        let holds = same_proven && Arc::ptr_eq(&self.members, &view.members) && self.until.is_none_or(|at| now < at);
+        debug_assert!(!holds || Self::new(now, view).offers == self.offers, "offers changed unnoticed");
+        holds
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Liveness;
+    use crate::publish::testing::{members, view};
+
+    const NOW: Mono = Mono::from_ms(100_000);
+
+    #[test]
+    fn what_changed_nothing_is_not_gathered_anew_and_a_change_is_seen() {
+        let (mut gathering, mut wake, mut view) = (Gathering::default(), Wake::default(), view());
+        let first = gathering.gather(NOW, &view, &mut wake);
+        assert!(Arc::ptr_eq(&first, &gathering.gather(NOW, &view.clone(), &mut wake)));
+        members(&mut view)[1].liveness = Liveness::Down;
+        assert_ne!(first, gathering.gather(NOW, &view, &mut wake));
+    }
+
+    #[test]
+    fn silence_ends_by_time_alone() {
+        let (mut gathering, mut view) = (Gathering::default(), view());
+        (members(&mut view)[1].liveness, members(&mut view)[1].since) = (Liveness::Unknown, NOW);
+        let mut wake = Wake::default();
+        let silent = gathering.gather(NOW, &view, &mut wake);
+        let until = wake.get().expect("somebody is silent");
+        for _ in 0..2 {
+            let mut wake = Wake::default();
+            assert_eq!(silent, gathering.gather(NOW, &view, &mut wake));
+            assert_eq!(wake.get(), Some(until), "asked for each time");
+        }
+        assert_ne!(silent, gathering.gather(until, &view, &mut Wake::default()));
+    }
+}
