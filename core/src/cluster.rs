@@ -4,7 +4,8 @@
 //! - `roster`: members, by a chain of signed admissions from the first node, each an `entry`; `admission` adds to it.
 //! - `rotation`: the generations of the cluster `token`, and who is kept from it.
 //! - `record`: what each node says of itself, signed and versioned; `contacts`: where each is reached.
-//! - `gossip`, with `chunk`: spreads roster entries, records and the last proven `plan`, all as `item`s with comparable stamps.
+//! - `gossip`, with `chunk` and `partners`: spreads roster entries, records and the last proven `plan`, all as `item`s
+//!   with comparable stamps.
 //! - `member`: heartbeats, silence, probes, verdicts.
 //! - `lease`, with `beacon`, `rank` and `handover`: who publishes.
 //! - `command`: what operators ask for while the node runs.
@@ -31,6 +32,7 @@ mod item;
 mod lease;
 mod member;
 mod memo;
+mod partners;
 mod plan;
 mod rank;
 mod receive;
@@ -58,6 +60,7 @@ use self::item::{Items, Key};
 use self::lease::{Context, Lease};
 use self::member::{Judgement, Members};
 use self::memo::Memo;
+use self::partners::Partners;
 use self::plan::Plans;
 use self::rank::{Order, Ranks};
 use self::record::Records;
@@ -128,6 +131,7 @@ pub struct Cluster {
     plans: Plans,
     items: Items,
     gossip: Gossip,
+    partners: Partners,
     members: Members,
     lease: Lease,
     admissions: Admissions,
@@ -243,6 +247,7 @@ impl Cluster {
             plans,
             items,
             gossip: Gossip::default(),
+            partners: Partners::default(),
             members: Members::default(),
             admissions: Admissions::default(),
             disk,
@@ -303,10 +308,12 @@ impl Cluster {
         if now.mono >= self.beat_at {
             self.heartbeat(now, out);
         }
-        let (me, roster, members) = (self.me.id, &self.roster, &self.members);
-        let live = |node: &NodeId| *node != me && members.liveness(*node) != Liveness::Down;
-        let live = || roster.members().keys().copied().filter(live).collect();
-        self.gossip.tick(now.mono, &self.items, roster, live, &mut self.rng, out);
+        self.gossip.tick(now.mono, &self.items, &self.roster, out);
+        if self.gossip.is_digest_due(now.mono) {
+            let mut live = self.partners(now.mono);
+            live.retain(|node| self.members.liveness(*node) != Liveness::Down);
+            pick(live, 1, &mut self.rng).into_iter().for_each(|to| gossip::compare(&self.items, to, out));
+        }
         self.save(out, now.mono);
         self.admissions.expire(now.mono);
         self.answer_admissions(now.mono, out);
@@ -332,6 +339,17 @@ impl Cluster {
 
     fn others(&self) -> impl Iterator<Item = NodeId> {
         self.roster.members().keys().copied().filter(|node| *node != self.me.id)
+    }
+
+    /// Whom to tell what others should know, too: every other member, or in a large cluster our partners.
+    fn partners(&mut self, now: Mono) -> Vec<NodeId> {
+        let Self { me, roster, members, partners, rng, .. } = self;
+        let others = roster.members().keys().copied().filter(|node| *node != me.id);
+        let may_live = |node: NodeId| roster.contains(node) && members.liveness(node) != Liveness::Down;
+        match Partners::are_few(roster.len()) {
+            true => partners.choose(now, others, may_live, rng).to_vec(),
+            false => others.collect(),
+        }
     }
 
     fn notice_stall(&mut self, now: Mono) {

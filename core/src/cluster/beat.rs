@@ -47,7 +47,8 @@ impl Cluster {
 
     pub(super) fn push_targets(&mut self, now: Mono) -> Vec<NodeId> {
         let mut targets = ranks!(self).hearers(self.lease.holder(now).map(|(node, _)| node));
-        let rest = self.others().filter(|node| !targets.contains(node)).collect();
+        let mut rest = self.partners(now);
+        rest.retain(|node| !targets.contains(node));
         targets.extend(pick(rest, PUSH_PEERS, &mut self.rng));
         targets.retain(|node| *node != self.me.id);
         targets

@@ -71,16 +71,8 @@ impl Gossip {
         self.assemblies.add(now, items, from, chunk)
     }
 
-    /// Sends, repeats, asks, compares.
-    pub(super) fn tick(
-        &mut self,
-        now: Mono,
-        items: &Items,
-        roster: &Roster,
-        live: impl Fn() -> Vec<NodeId>,
-        rng: &mut Rng,
-        out: &mut Outbox,
-    ) {
+    /// Sends, repeats, asks.
+    pub(super) fn tick(&mut self, now: Mono, items: &Items, roster: &Roster, out: &mut Outbox) {
         self.pushes.retain(|(to, key), push| {
             let is_current = items.stamp(*key) == Some(push.stamp);
             is_current && roster.contains(*to) && (push.tries < PUSH_TRIES || now < push.at)
@@ -91,12 +83,15 @@ impl Gossip {
             push.tries += 1;
         }
         self.assemblies.tick(now, items, roster, out);
-        if now >= self.digest_at {
+    }
+
+    /// Whether it is time to compare digests with somebody; from now on it is not, for [`DIGEST`].
+    pub(super) fn is_digest_due(&mut self, now: Mono) -> bool {
+        let due = now >= self.digest_at;
+        if due {
             self.digest_at = now.plus(DIGEST);
-            for to in super::pick(live(), 1, rng) {
-                compare(items, to, out);
-            }
         }
+        due
     }
 
     /// When there is something to send.
@@ -191,7 +186,7 @@ pub(super) mod tests {
     #[test]
     fn a_push_is_repeated_until_acknowledged_or_often_enough() {
         let (roster, to) = roster_of_two();
-        let (mut items, mut out, mut rng) = (Items::default(), Outbox::default(), Rng::seed_from_u64(1));
+        let (mut items, mut out) = (Items::default(), Outbox::default());
         let stamp = Stamp::new(1, 1, b"blob");
         items.put(KEY, stamp, b"blob".to_vec());
         let mut count = |ack_at: Option<u64>| {
@@ -199,7 +194,7 @@ pub(super) mod tests {
             gossip.push(at(0), &items, KEY, [to]);
             let mut sends = 0;
             for ms in 0..30_000 {
-                gossip.tick(at(ms), &items, &roster, Vec::new, &mut rng, &mut out);
+                gossip.tick(at(ms), &items, &roster, &mut out);
                 sends += u32::try_from(sent(&mut out).len()).unwrap();
                 if ack_at == Some(ms) {
                     gossip.acked(to, KEY, stamp).unwrap();

@@ -161,7 +161,8 @@ impl Cluster {
             Heard::Newest(beacon) => {
                 if age_ms == 0 {
                     self.members.heard(now.mono, beacon.holder, out);
-                    let others = self.others().filter(|node| *node != from && *node != beacon.holder).collect();
+                    let mut others = self.partners(now.mono);
+                    others.retain(|node| *node != from && *node != beacon.holder);
                     for to in pick(others, FORWARD_PEERS, &mut self.rng) {
                         Message::Beacon(blob.to_vec()).send(to, out);
                     }

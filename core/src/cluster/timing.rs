@@ -95,6 +95,13 @@ pub const PUSHES_MAX: usize = 8192;
 pub const PUSH_PEERS: usize = 2;
 /// Roster changes are pushed to this many members at once; gossip reaches the rest.
 pub const PUSH_ALL: usize = 32;
+/// In a cluster of more members than this, everyone gossips with a few partners only: tunnels between all would cost each
+/// node a handshake with every other one every two minutes.
+pub const PARTNERS_ABOVE: usize = 32;
+/// Partners of a node in such a cluster. As many more have it for a partner.
+pub const PARTNERS: usize = 8;
+/// One of them is replaced this often, so each stays for two minutes, about as long as a handshake lasts.
+pub const PARTNER_CHANGE: Duration = Duration::from_secs(15);
 /// Digest to one random peer.
 pub const DIGEST: Duration = Duration::from_millis(1000);
 /// Datagrams of summaries sent per digest.
@@ -152,5 +159,7 @@ const _: () = {
     assert!(ITEM_MAX / CHUNK_SIZE < 32, "missing chunks are named in 32 bits");
     assert!(CHUNK_SIZE + 100 <= crate::output::DATAGRAM_MAX);
     assert!(12 * ROSTER_MAX + 2048 <= ITEM_MAX, "a rotation and a tombstone may name the whole roster in short");
+    assert!(FORWARD_PEERS + 2 < PARTNERS, "there is a choice, even if two of them have the beacon");
+    assert!(PARTNERS < PARTNERS_ABOVE);
     assert!(RELEASE_HOLDOFF.as_millis() > TTL.as_millis());
 };

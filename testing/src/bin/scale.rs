@@ -14,8 +14,8 @@ struct Arguments {
     /// Cluster sizes.
     #[arg(long, value_delimiter = ',', default_values_t = [5, 50, 100, 500])]
     nodes: Vec<usize>,
-    /// How long the calm cluster is measured, simulated seconds.
-    #[arg(long, default_value_t = 30)]
+    /// How long the calm cluster is measured, simulated seconds: sessions last for two minutes.
+    #[arg(long, default_value_t = 120)]
     seconds: u64,
     /// Decides everything.
     #[arg(long, default_value_t = 1)]

@@ -12,6 +12,8 @@ use super::world::World;
 
 /// A cold start that is not over by then has failed, milliseconds.
 const COLD_START_MS_MAX: u64 = 120_000;
+/// How long a WireGuard session is good for, milliseconds.
+const SESSION_MS: u64 = 180_000;
 /// How often a starting cluster is looked at, milliseconds.
 const LOOK_MS: u64 = 250;
 
@@ -97,9 +99,10 @@ pub fn cold_start(world: &mut World) -> Option<u64> {
     None
 }
 
-/// Waits until the plan is published and proven, and known to all.
+/// Waits until the plan is published, proven and known to all, and the sessions that the start made are over, so that
+/// only those that are in use are made anew.
 pub fn settle(world: &mut World) {
-    world.run_for(3 * CONVERGE_MS);
+    world.run_for(3 * CONVERGE_MS + SESSION_MS);
 }
 
 /// What is sent in the next `ms`.
