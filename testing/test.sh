@@ -67,6 +67,12 @@ if [ -n "$full" ]; then
         cargo test --quiet --release --package rustbalance-testing --features arti --test arti_oracle
     step "campaign of the simulator, on fresh seeds" \
         cargo run --release --quiet --package rustbalance-testing --bin simulate -- --ci
+    for suffers in "--loss 1" "--loss 10" "--loss 1 --burst 300"; do
+        # shellcheck disable=SC2086 # several words
+        step "a simulated week in which nobody loses the lease falsely, $suffers" \
+            cargo run --release --quiet --package rustbalance-testing --bin simulate -- \
+            --scenario week --minutes 10080 --seeds 1 --from "$(date +%s)" $suffers
+    done
     PROPTEST_CASES=5000
     export PROPTEST_CASES
     step "longer campaigns of the property tests" cargo test --quiet --workspace

@@ -48,7 +48,12 @@ pub(super) const WEEK: Scenario = Scenario {
         story.calm(5_000);
         let mut publisher = publishers(&story.world).next();
         let mut burst_at = next_burst(story);
+        let mut midnight = next_midnight(story);
         while story.has_time(10) {
+            if story.world.wall().as_ms() + LOOK_MS >= midnight {
+                pass_midnight(story);
+                midnight = next_midnight(story);
+            }
             story.world.run_for(LOOK_MS);
             let now = publishers(&story.world).next();
             if now.is_some() && now != publisher {
@@ -68,6 +73,18 @@ pub(super) const WEEK: Scenario = Scenario {
         }
     },
 };
+
+/// In milliseconds of unix time.
+fn next_midnight(story: &Story) -> u64 {
+    (story.world.wall().as_secs() / 86_400 + 1) * 86_400_000
+}
+
+/// A new shared random value: every tor replaces its points, and other HSDirs are responsible.
+fn pass_midnight(story: &mut Story) {
+    // What they should hold is nobody's to know until the last tor has its points.
+    story.in_turmoil(2 * LOOK_MS);
+    (0..story.count).for_each(|node| story.world.strike(&Fault::Points { node }));
+}
 
 fn next_burst(story: &mut Story) -> Option<u64> {
     story.run.burst_ms?;
