@@ -1,19 +1,16 @@
 //! v3 onion service descriptors: outer, middle and inner layer, in C tor's own layout
 //! (rend-spec `[HS-DESC]`). Encode and parse stand side by side in each layer's file.
 //!
-//! What a tor client refuses is refused here, what it accepts is accepted. The exceptions are all about text that no
-//! tor writes:
-//! - refused here, accepted by tor: text that is not UTF-8; the obsolete prefix `opt`; an `-----END` in the middle of
-//!   a line; a signature whose scalar is not reduced modulo the group order; a point (it alone is left out) with more
-//!   than 255 bytes of link specifiers;
-//! - accepted here, refused by tor: a broken `legacy-key` of a point and a malformed expiration in `pow-params v1`
-//!   (both are dropped unread), header lines after the first point (not looked at).
+//! What a tor client refuses is refused here, what it accepts is accepted; the exceptions and their reasons are in
+//! `docs/DECISIONS.md` (A descriptor is judged as a tor client judges it).
 //!
 //! Whether an HSDir already stores a newer revision is beyond a parser.
 
 mod client;
+mod client_key;
 mod crypt;
 mod error;
+mod examine;
 mod inner;
 mod intro;
 mod middle;
@@ -30,9 +27,14 @@ use crate::onion::period::TimePeriod;
 use crate::onion::revision::RevisionCounter;
 use crate::time::Wall;
 use client::{Authorisation, cookie_for, random};
+pub use client_key::{ClientKey, ClientKeyError};
 use crypt::{Cookie, CryptError, LayerCipher};
-pub use error::{BuildError, DescriptorError, Layer};
-use inner::Inner;
+pub use error::{BuildError, DescriptorError, DescriptorFault, Layer, PointError, PointFault};
+pub use examine::{
+    CertShown, Examination, FaultShown, InnerShown, LayerShown, LineShown, MiddleShown, ObjectShown, OuterShown,
+    PointShown, examine,
+};
+use inner::{Inner, Listed};
 pub use intro::{IntroPoint, LINK_SPECIFIERS_LENGTH_MAX};
 use middle::Middle;
 pub use netdoc::SyntaxFault;
@@ -84,6 +86,7 @@ pub fn build(keys: &mut SigningKeys, content: &Content<'_>, rng: &mut impl Crypt
         ephemeral_key: authorisation.ephemeral_key,
         clients: authorisation.lines,
         encrypted: layers.inner(authorisation.cookie.as_ref()).encrypt(random(rng), inner.as_bytes()),
+        encrypted_line: 0,
     };
     let superencrypted = layers.middle().encrypt(random(rng), &middle.encode());
     let text = outer::encode(keys.cert(), content.revision, &superencrypted, |signed| keys.sign(signed));
@@ -102,10 +105,10 @@ pub struct Descriptor {
     pub period: TimePeriod,
     /// Lines before the points, without `pow-params`.
     pub header: InnerHeader,
-    /// The points, in order; those with broken or expired certificates are left out as tor does.
+    /// The points, in order, without the refused ones.
     pub points: Vec<IntroPoint>,
-    /// Points left out.
-    pub points_refused: usize,
+    /// Points left out, as tor does with those whose lines are broken or whose certificates are bad or expired.
+    pub refused: Vec<PointError>,
 }
 
 /// Reads only the plaintext revision counter: the cheap change detector (DESIGN 2.5).
@@ -121,7 +124,7 @@ pub fn peek_revision(text: &[u8]) -> Option<RevisionCounter> {
 /// `client` is an x25519 secret when client authorisation is on.
 ///
 /// # Errors
-/// See [`DescriptorError`]. A client that is not authorised gets [`DescriptorError::Mac`] of the inner layer.
+/// See [`DescriptorFault`]. A client that is not authorised gets [`DescriptorFault::Mac`] in the middle layer.
 pub fn open(
     text: &[u8],
     id: HsId,
@@ -129,25 +132,83 @@ pub fn open(
     client: Option<&[u8; 32]>,
     now: Wall,
 ) -> Result<Descriptor, DescriptorError> {
+    read(text, &Key { id, periods, client }, now, &mut Client)
+}
+
+/// What is needed to read a descriptor.
+struct Key<'a> {
+    id: HsId,
+    periods: &'a [TimePeriod],
+    client: Option<&'a [u8; 32]>,
+}
+
+/// Who reads a descriptor: is shown its parts one after the other, and judges what is wrong.
+trait Reader {
+    /// The next part.
+    fn sees(&mut self, _part: Part<'_>) {}
+
+    /// Whether a fault that does not keep one from reading on is a reason to stop.
+    fn objects(&mut self, error: DescriptorError) -> Result<(), DescriptorError>;
+}
+
+/// What a [`Reader`] is shown, in this order.
+enum Part<'a> {
+    /// The text of a layer.
+    Text(Layer, &'a str),
+    Outer(&'a UnverifiedOuter<'a>),
+    Period(TimePeriod),
+    /// And whether it lists the client.
+    Middle(&'a Middle, bool),
+    Inner(&'a Inner<'a>),
+}
+
+/// A tor client objects to everything.
+struct Client;
+
+impl Reader for Client {
+    fn objects(&mut self, error: DescriptorError) -> Result<(), DescriptorError> {
+        Err(error)
+    }
+}
+
+/// Reads layer by layer, as far as `reader` wants to and the descriptor can be read.
+fn read(text: &[u8], key: &Key<'_>, now: Wall, reader: &mut impl Reader) -> Result<Descriptor, DescriptorError> {
     let text = until_nul(text);
     if text.len() > DESCRIPTOR_SIZE_MAX {
-        return Err(DescriptorError::TooLarge(text.len()));
+        let line = netdoc::line_at(text, DESCRIPTOR_SIZE_MAX);
+        let fault = DescriptorFault::TooLarge(text.len());
+        reader.objects(DescriptorError { layer: Layer::Outer, line, fault })?;
     }
-    let text = core::str::from_utf8(text).map_err(|_| DescriptorError::NotUtf8(Layer::Outer))?;
+    let text = utf8(text, Layer::Outer)?;
+    reader.sees(Part::Text(Layer::Outer, text));
     let outer = UnverifiedOuter::parse(text)?;
+    reader.sees(Part::Outer(&outer));
     let blind = outer.blind()?;
-    let period =
-        *periods.iter().find(|period| id.blind(**period) == Some(blind)).ok_or(DescriptorError::OtherIdentity)?;
-    let outer = outer.verify(blind, now)?;
+    let Key { id, periods, client } = *key;
+    let period = *periods.iter().find(|period| id.blind(**period) == Some(blind)).ok_or(outer.other_identity())?;
+    reader.sees(Part::Period(period));
+    let outer = outer.verify(blind, now, reader)?;
 
     let subcredential = id.subcredential(blind);
     let layers = Layers { blind, subcredential, revision: outer.revision };
-    let middle = decrypt(&layers.middle(), &outer.superencrypted, Layer::Middle)?;
-    let middle = Middle::parse(&middle)?;
+    let middle = decrypt(&layers.middle(), &outer.superencrypted, (Layer::Outer, outer.superencrypted_line))?;
+    let middle = utf8(until_nul(&middle), Layer::Middle)?;
+    reader.sees(Part::Text(Layer::Middle, middle));
+    let middle = Middle::parse(middle)?;
     let cookie = client.and_then(|secret| cookie_for(&middle, secret, subcredential));
-    let inner = decrypt(&layers.inner(cookie.as_ref()), &middle.encrypted, Layer::Inner)?;
-    let Inner { header, points, points_refused } = Inner::parse(&inner, &outer.signing_key, now)?;
-    Ok(Descriptor { revision: outer.revision, period, header, points, points_refused })
+    reader.sees(Part::Middle(&middle, cookie.is_some()));
+    let inner = decrypt(&layers.inner(cookie.as_ref()), &middle.encrypted, (Layer::Middle, middle.encrypted_line))?;
+    let inner = utf8(until_nul(&inner), Layer::Inner)?;
+    reader.sees(Part::Text(Layer::Inner, inner));
+    let items = Inner::parse(inner)?;
+    let inner = Inner::read(&items, &outer.signing_key, now, reader)?;
+    reader.sees(Part::Inner(&inner));
+
+    let Inner { header, points } = inner;
+    let refused = points.iter().filter_map(|listed| listed.refused).collect();
+    let good = points.into_iter().filter(|listed| listed.refused.is_none());
+    let points = good.filter_map(|Listed { point, .. }| point).map(intro::UnverifiedPoint::into_point).collect();
+    Ok(Descriptor { revision: outer.revision, period, header, points, refused })
 }
 
 /// What the encryption of both layers depends on.
@@ -172,14 +233,23 @@ impl Layers {
     }
 }
 
-/// The text of an encrypted layer without its padding.
-fn decrypt(cipher: &LayerCipher<'_>, blob: &[u8], layer: Layer) -> Result<String, DescriptorError> {
-    let mut plaintext = cipher.decrypt(blob).map_err(|error| match error {
-        CryptError::TooShort => DescriptorError::TooShort(layer),
-        CryptError::Mac => DescriptorError::Mac(layer),
-    })?;
-    plaintext.truncate(until_nul(&plaintext).len());
-    String::from_utf8(plaintext).map_err(|_| DescriptorError::NotUtf8(layer))
+/// The text of an encrypted layer with its padding; `place` says where the blob stands.
+fn decrypt(cipher: &LayerCipher<'_>, blob: &[u8], place: (Layer, usize)) -> Result<Vec<u8>, DescriptorError> {
+    let (layer, line) = place;
+    cipher.decrypt(blob).map_err(|error| {
+        let fault = match error {
+            CryptError::TooShort => DescriptorFault::TooShort,
+            CryptError::Mac => DescriptorFault::Mac,
+        };
+        DescriptorError { layer, line, fault }
+    })
+}
+
+fn utf8(text: &[u8], layer: Layer) -> Result<&str, DescriptorError> {
+    core::str::from_utf8(text).map_err(|error| {
+        let line = netdoc::line_at(text, error.valid_up_to());
+        DescriptorError { layer, line, fault: DescriptorFault::NotUtf8 }
+    })
 }
 
 /// Like tor we read up to the first NUL, in every layer.
@@ -216,7 +286,9 @@ pub fn exercise_parsers(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let _ = UnverifiedOuter::parse(&text).map(|outer| outer.blind());
     let _ = Middle::parse(&text);
-    let _ = Inner::parse(&text, &ed25519_dalek::VerifyingKey::default(), now);
+    let inner = Inner::parse(&text);
+    let _ = inner.map(|items| Inner::read(&items, &ed25519_dalek::VerifyingKey::default(), now, &mut Client).is_ok());
+    let _ = examine(bytes, HsId([0; 32]), &[], None, now);
     let _ = crate::onion::cert::UnverifiedCert::parse(bytes);
     let point = IntroPoint { link_specifiers: bytes.to_vec(), onion_key: [0; 32], auth_key: [0; 32], enc_key: [0; 32] };
     let _ = point.relay();

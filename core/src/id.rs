@@ -3,6 +3,11 @@
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
+/// `bytes` in lower-case hexadecimal, in full.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Writes `bytes` in hexadecimal.
 fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::cluster::{Cluster, ClusterConfig, CommandError, Local, Role};
 use crate::hsdesc::NUM_INTRO_POINT_MAX;
+use crate::id::hex;
 use crate::input::{Command, Input, Rejected, TargetHealth};
 use crate::onion::address::OnionAddress;
 use crate::onion::key::HsIdKeypair;
@@ -271,7 +272,7 @@ impl Node {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             address: self.address.to_string(),
-            node: full_hex(self.id),
+            node: hex(&self.id.0),
             name: self.name.clone(),
             role: match view.role {
                 Role::Alone => "alone",
@@ -280,7 +281,7 @@ impl Node {
             }
             .to_owned(),
             epoch: view.holder.map_or(0, |(_, epoch)| epoch),
-            holder: view.holder.map(|(node, _)| full_hex(node)),
+            holder: view.holder.map(|(node, _)| hex(&node.0)),
             mode: if self.publisher.wants_native(&view) { "native" } else { "merged" }.to_owned(),
             tors: self.tors.iter().map(|tor| tor.state().to_string()).collect(),
             target: match self.target {
@@ -293,9 +294,4 @@ impl Node {
             rejected: self.rejected.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
         }
     }
-}
-
-/// 64 hex digits, for machines; people see the short form.
-pub(crate) fn full_hex(node: NodeId) -> String {
-    node.0.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,8 +1,10 @@
 //! Keys, addresses, periods and counters of a v3 onion service (rend-spec).
 
 pub mod address;
+pub(crate) mod base32;
 pub mod cert;
 pub mod key;
+pub(crate) mod low_order;
 pub mod period;
 pub mod revision;
 pub mod signature;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::{Liveness, Member, NodeState};
-use crate::node::full_hex;
+use crate::id::hex;
 use crate::time::Now;
 
 /// The whole node.
@@ -77,6 +77,15 @@ pub struct PublicationStatus {
     pub waiting: Option<String>,
 }
 
+/// A time period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeriodStatus {
+    /// Its number.
+    pub number: u64,
+    /// Its length.
+    pub length_minutes: u32,
+}
+
 /// A point in the plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlannedPoint {
@@ -118,7 +127,7 @@ pub struct HsDirStatus {
 
 impl MemberStatus {
     pub(crate) fn new(now: Now, member: &Member, publication: &PublicationStatus) -> Self {
-        let node = full_hex(member.node);
+        let node = hex(&member.node.0);
         let record = member.record.as_ref();
         Self {
             name: record.map(|record| record.name.clone()).unwrap_or_default(),

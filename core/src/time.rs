@@ -1,5 +1,6 @@
 //! The three clocks. All are plain integers: the core never reads a clock.
 
+use core::fmt;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +57,21 @@ impl Wall {
     }
 }
 
+/// `YYYY-MM-DD HH:MM:SS` in UTC (proleptic Gregorian; Howard Hinnant's `civil_from_days`).
+impl fmt::Display for Wall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (days, rest) = (self.as_secs() / 86_400 + 719_468, self.as_secs() % 86_400);
+        let (era, day_of_era) = (days / 146_097, days % 146_097);
+        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let month_index = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * month_index + 2) / 5 + 1;
+        let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+        let year = year_of_era + era * 400 + u64::from(month <= 2);
+        write!(f, "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60)
+    }
+}
+
 /// A consensus' `valid-after`, in unix seconds. Time periods and the HSDir ring follow this
 /// and not the wall clock (rend-spec `[TIME-PERIODS]`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -80,4 +96,19 @@ pub struct Now {
     pub mono: Mono,
     /// Wall time.
     pub wall: Wall,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_gregorian() {
+        let date = |secs| Wall::from_secs(secs).to_string();
+        assert_eq!(date(0), "1970-01-01 00:00:00");
+        assert_eq!(date(1_795_446_800), "2026-11-23 15:13:20");
+        assert_eq!(date(1_709_164_799), "2024-02-28 23:59:59");
+        assert_eq!(date(1_709_164_800), "2024-02-29 00:00:00");
+        assert!(!date(u64::MAX).is_empty());
+    }
 }

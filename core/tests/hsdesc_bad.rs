@@ -4,9 +4,9 @@
 mod ctor;
 
 use ctor::{bytes, folders, hex32, json, number, text};
-use rustbalance_core::hsdesc::DescriptorError::{self, Mac, SigningCert, Syntax, TooShort};
+use rustbalance_core::hsdesc::DescriptorFault::{self, Mac, SigningCert, Syntax, TooShort};
 use rustbalance_core::hsdesc::Layer::{Inner, Middle, Outer};
-use rustbalance_core::hsdesc::{Descriptor, Layer, SyntaxFault, open};
+use rustbalance_core::hsdesc::{Descriptor, DescriptorError, Layer, SyntaxFault, open};
 use rustbalance_core::onion::cert::CertError;
 use rustbalance_core::onion::key::HsId;
 use rustbalance_core::onion::period::TimePeriod;
@@ -15,46 +15,46 @@ use rustbalance_core::time::Wall;
 /// Refused by an HSDir only because of what it has stored, which [`open`] knows nothing of.
 const STALE: [&str; 2] = ["revision-equal", "revision-lower"];
 
-const REFUSED: [(&str, DescriptorError); 39] = [
-    ("auth-client-none", syntax(Middle, 3, SyntaxFault::Missing("auth-client"))),
-    ("auth-client-short", DescriptorError::AuthClient { line: 3 }),
-    ("auth-type-unknown", DescriptorError::AuthType { line: 1 }),
-    ("base64-garbage-cert", syntax(Outer, 4, SyntaxFault::Base64)),
-    ("base64-garbage-signature", DescriptorError::Signature),
-    ("base64-garbage-superencrypted", syntax(Outer, 11, SyntaxFault::Base64)),
-    ("body-flipped", DescriptorError::Signature),
-    ("create2-not-ntor", DescriptorError::NoNtor { line: 1 }),
-    ("flow-control-bad", DescriptorError::FlowControl { line: 2 }),
-    ("inner-mac-flipped", Mac(Inner)),
-    ("intro-21", DescriptorError::TooManyPoints(21)),
-    ("intro-auth-unknown", DescriptorError::IntroAuth { line: 2 }),
-    ("leading-line", syntax(Outer, 2, SyntaxFault::NotFirst("hs-descriptor"))),
-    ("lifetime--1", DescriptorError::Lifetime { line: 2 }),
-    ("lifetime-4294967296", DescriptorError::Lifetime { line: 2 }),
-    ("lifetime-721", DescriptorError::Lifetime { line: 2 }),
-    ("no-create2", syntax(Inner, 1, SyntaxFault::Missing("create2-formats"))),
-    ("other-identity", DescriptorError::OtherIdentity),
-    ("outer-mac-flipped", Mac(Middle)),
-    ("padding-nonzero", syntax(Middle, 67, SyntaxFault::ObjectLabel)),
-    ("pow-v1-short", DescriptorError::PowParams { line: 2 }),
-    ("revision-negative", DescriptorError::Revision { line: 9 }),
-    ("revision-too-big", DescriptorError::Revision { line: 9 }),
-    ("signature-flipped", DescriptorError::Signature),
-    ("signature-padded", DescriptorError::SignatureLength(88)),
-    ("signing-cert-bad-signature", SigningCert(CertError::Signature)),
-    ("signing-cert-expired", SigningCert(CertError::Expired(1_795_442_400))),
-    ("signing-cert-no-extension", SigningCert(CertError::NoSigningKey)),
-    ("signing-cert-wrong-type", SigningCert(CertError::Type(9))),
-    ("size-50000", DescriptorError::TooLarge(50_000)),
-    ("superencrypted-48-bytes", TooShort(Middle)),
-    ("superencrypted-49-bytes", Mac(Middle)),
-    ("superencrypted-wrong-label", syntax(Outer, 10, SyntaxFault::NoObject("MESSAGE"))),
-    ("trailing-known-line", syntax(Outer, 224, SyntaxFault::Repeated("revision-counter"))),
-    ("trailing-line", syntax(Outer, 223, SyntaxFault::NotLast("signature"))),
-    ("truncated-half", syntax(Outer, 114, SyntaxFault::UnterminatedObject)),
-    ("truncated-no-signature", syntax(Outer, 10, SyntaxFault::Missing("signature"))),
-    ("truncated-signature", DescriptorError::SignatureLength(40)),
-    ("version-4", DescriptorError::Version { line: 1 }),
+const REFUSED: [(&str, Layer, usize, DescriptorFault); 39] = [
+    ("auth-client-none", Middle, 3, Syntax(SyntaxFault::Missing("auth-client"))),
+    ("auth-client-short", Middle, 3, DescriptorFault::AuthClient),
+    ("auth-type-unknown", Middle, 1, DescriptorFault::AuthType),
+    ("base64-garbage-cert", Outer, 5, Syntax(SyntaxFault::Base64)),
+    ("base64-garbage-signature", Outer, 223, DescriptorFault::Signature),
+    ("base64-garbage-superencrypted", Outer, 12, Syntax(SyntaxFault::Base64)),
+    ("body-flipped", Outer, 223, DescriptorFault::Signature),
+    ("create2-not-ntor", Inner, 1, DescriptorFault::NoNtor),
+    ("flow-control-bad", Inner, 2, DescriptorFault::FlowControl),
+    ("inner-mac-flipped", Middle, 19, Mac),
+    ("intro-21", Inner, 303, DescriptorFault::TooManyPoints(21)),
+    ("intro-auth-unknown", Inner, 2, DescriptorFault::IntroAuth),
+    ("leading-line", Outer, 2, Syntax(SyntaxFault::NotFirst("hs-descriptor"))),
+    ("lifetime--1", Outer, 2, DescriptorFault::Lifetime),
+    ("lifetime-4294967296", Outer, 2, DescriptorFault::Lifetime),
+    ("lifetime-721", Outer, 2, DescriptorFault::Lifetime),
+    ("no-create2", Inner, 1, Syntax(SyntaxFault::Missing("create2-formats"))),
+    ("other-identity", Outer, 3, DescriptorFault::OtherIdentity),
+    ("outer-mac-flipped", Outer, 10, Mac),
+    ("padding-nonzero", Middle, 67, Syntax(SyntaxFault::ObjectLabel)),
+    ("pow-v1-short", Inner, 2, DescriptorFault::PowParams),
+    ("revision-negative", Outer, 9, DescriptorFault::Revision),
+    ("revision-too-big", Outer, 9, DescriptorFault::Revision),
+    ("signature-flipped", Outer, 223, DescriptorFault::Signature),
+    ("signature-padded", Outer, 223, DescriptorFault::SignatureLength(88)),
+    ("signing-cert-bad-signature", Outer, 3, SigningCert(CertError::Signature)),
+    ("signing-cert-expired", Outer, 3, SigningCert(CertError::Expired(1_795_442_400))),
+    ("signing-cert-no-extension", Outer, 3, SigningCert(CertError::NoSigningKey)),
+    ("signing-cert-wrong-type", Outer, 3, SigningCert(CertError::Type(9))),
+    ("size-50000", Outer, 224, DescriptorFault::TooLarge(50_000)),
+    ("superencrypted-48-bytes", Outer, 10, TooShort),
+    ("superencrypted-49-bytes", Outer, 10, Mac),
+    ("superencrypted-wrong-label", Outer, 10, Syntax(SyntaxFault::NoObject("MESSAGE"))),
+    ("trailing-known-line", Outer, 224, Syntax(SyntaxFault::Repeated("revision-counter"))),
+    ("trailing-line", Outer, 223, Syntax(SyntaxFault::NotLast("signature"))),
+    ("truncated-half", Outer, 114, Syntax(SyntaxFault::UnterminatedObject)),
+    ("truncated-no-signature", Outer, 10, Syntax(SyntaxFault::Missing("signature"))),
+    ("truncated-signature", Outer, 223, DescriptorFault::SignatureLength(40)),
+    ("version-4", Outer, 1, DescriptorFault::Version),
 ];
 
 #[test]
@@ -70,9 +70,10 @@ fn every_vector_has_tors_verdict() {
 #[test]
 fn every_refusal_names_its_fault() {
     let mut names = Vec::new();
-    for (name, error) in REFUSED {
+    for (name, layer, line, fault) in REFUSED {
+        let error = DescriptorError { layer, line, fault };
         assert_eq!(open_vector(name), Err(error), "{name}");
-        assert!(!error.to_string().is_empty());
+        assert!(error.to_string().starts_with(&format!("{layer}, line {line}: ")), "{error}");
         names.push(name);
     }
     let refused: Vec<String> = folders("bad").into_iter().filter(|name| open_vector(name).is_err()).collect();
@@ -83,7 +84,7 @@ fn every_refusal_names_its_fault() {
 fn broken_points_are_left_out_one_by_one() {
     let counts = |name| {
         let descriptor = open_vector(name).expect("accepted");
-        (descriptor.points.len(), descriptor.points_refused)
+        (descriptor.points.len(), descriptor.refused.len())
     };
     assert_eq!(counts("control-good"), (3, 0));
     assert_eq!(counts("intro-one-bad-of-3"), (2, 1));
@@ -98,10 +99,6 @@ fn unknown_header_lines_are_kept_and_proof_of_work_is_not() {
     assert_eq!(header("inner-unknown-lines"), ["create2-formats 2", "x-future 1 2 3", "flow-control 1-2 31"]);
     assert_eq!(header("pow-unknown-type"), ["create2-formats 2"]);
     assert_eq!(header("pow-v1-expired"), ["create2-formats 2"]);
-}
-
-const fn syntax(layer: Layer, line: usize, fault: SyntaxFault) -> DescriptorError {
-    Syntax { layer, line, fault }
 }
 
 fn open_vector(name: &str) -> Result<Descriptor, DescriptorError> {

@@ -5,8 +5,8 @@ mod ctor;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use rustbalance_core::hsdesc::{
-    BuildError, Content, DESCRIPTOR_SIZE_MAX, DescriptorError, InnerHeader, IntroPoint, Layer, SigningKeys, build,
-    exercise_parsers, open, peek_revision,
+    BuildError, Content, DESCRIPTOR_SIZE_MAX, DescriptorError, DescriptorFault, InnerHeader, IntroPoint, Layer,
+    SigningKeys, build, exercise_parsers, open, peek_revision,
 };
 use rustbalance_core::onion::key::{HsBlindIdKeypair, HsIdKeypair};
 use rustbalance_core::onion::period::TimePeriod;
@@ -80,11 +80,15 @@ fn any_number_of_points_reads_back_in_order() {
         let text = service.build(&points(count), &[]).expect("builds");
         let descriptor = open(text.as_bytes(), service.key.public(), &[PERIOD], None, NOW).expect("opens");
         assert_eq!(descriptor.points, points(count));
-        assert_eq!(descriptor.points_refused, 0);
+        assert_eq!(descriptor.refused, []);
         assert_eq!(descriptor.header, service.header);
         assert_eq!(descriptor.period, PERIOD);
         assert_eq!(Some(descriptor.revision), peek_revision(text.as_bytes()));
     }
+}
+
+fn place(error: DescriptorError) -> (Layer, DescriptorFault) {
+    (error.layer, error.fault)
 }
 
 #[test]
@@ -97,8 +101,8 @@ fn each_of_many_clients_can_open_and_nobody_else() {
         for secret in &secrets {
             assert_eq!(open_with(Some(secret)).expect("authorised").points, points(20));
         }
-        assert_eq!(open_with(None), Err(DescriptorError::Mac(Layer::Inner)));
-        assert_eq!(open_with(Some(&[0xEE; 32])), Err(DescriptorError::Mac(Layer::Inner)));
+        assert_eq!(open_with(None).map_err(place), Err((Layer::Middle, DescriptorFault::Mac)));
+        assert_eq!(open_with(Some(&[0xEE; 32])).map_err(place), Err((Layer::Middle, DescriptorFault::Mac)));
     }
 }
 

@@ -4,7 +4,7 @@
 mod ctor;
 
 use ctor::{bytes, folders, hex, hex32, json, list, number, text};
-use rustbalance_core::hsdesc::{Descriptor, DescriptorError, IntroPoint, Layer, open, peek_revision};
+use rustbalance_core::hsdesc::{Descriptor, DescriptorError, DescriptorFault, IntroPoint, Layer, open, peek_revision};
 use rustbalance_core::onion::key::HsId;
 use rustbalance_core::onion::period::TimePeriod;
 use rustbalance_core::onion::revision::RevisionCounter;
@@ -61,7 +61,7 @@ fn every_case_opens_to_what_tor_put_in() {
         assert_eq!(descriptor.revision.0, number(&case.expected["revision_counter"]), "{}", case.name);
         assert_eq!(descriptor.period.number, number(&case.expected["time_period"]["number"]), "{}", case.name);
         assert_eq!(descriptor.points, case.points(), "{}", case.name);
-        assert_eq!(descriptor.points_refused, 0, "{}", case.name);
+        assert_eq!(descriptor.refused, [], "{}", case.name);
         let lines = list(&case.expected["inner"]["header"]["lines"]).iter().map(text);
         let header: Vec<&str> = lines.filter(|line| !line.starts_with("pow-params")).collect();
         assert_eq!(descriptor.header.0, header, "{}", case.name);
@@ -90,7 +90,8 @@ fn every_authorised_client_can_open_and_nobody_else() {
             authorised += 1;
         }
         for refused in [None, Some(&stranger)] {
-            assert_eq!(case.open_with(refused), Err(DescriptorError::Mac(Layer::Inner)), "{}", case.name);
+            let refusal = case.open_with(refused).map_err(|error| (error.layer, error.fault));
+            assert_eq!(refusal, Err((Layer::Middle, DescriptorFault::Mac)), "{}", case.name);
         }
     }
     assert!(authorised >= 4, "the vectors have cases with two clients");
@@ -118,7 +119,8 @@ fn only_the_offered_periods_are_opened() {
     let case = Case::named("plain-3ip");
     let id = HsId(hex32(&case.expected["identity_public"]));
     let now = Wall::from_secs(number(&case.expected["captured_at"]));
-    assert_eq!(open(&case.descriptor, id, &[], None, now), Err(DescriptorError::OtherIdentity));
+    let other = Err(DescriptorError { layer: Layer::Outer, line: 3, fault: DescriptorFault::OtherIdentity });
+    assert_eq!(open(&case.descriptor, id, &[], None, now), other);
     let same_number = TimePeriod { number: number(&case.expected["time_period"]["number"]), length_minutes: 1440 };
-    assert_eq!(open(&case.descriptor, id, &[same_number], None, now), Err(DescriptorError::OtherIdentity));
+    assert_eq!(open(&case.descriptor, id, &[same_number], None, now), other);
 }

@@ -6,7 +6,8 @@
 
 use rand_core::Rng as _;
 use rustbalance_core::hsdesc::{
-    Content, Descriptor, DescriptorError, InnerHeader, IntroPoint, Layer, NUM_INTRO_POINT_MAX, SigningKeys, build, open,
+    Content, Descriptor, DescriptorError, DescriptorFault, InnerHeader, IntroPoint, Layer, NUM_INTRO_POINT_MAX,
+    SigningKeys, build, open,
 };
 use rustbalance_core::onion::key::HsIdKeypair;
 use rustbalance_core::onion::period::TimePeriod;
@@ -153,7 +154,7 @@ impl Case {
             let theirs = self.opened_by_arti(text, client).expect("Arti opens it");
             assert_eq!(ours.revision, RevisionCounter(self.revision));
             assert_eq!(theirs.revision(), self.revision.into());
-            assert_eq!((ours.period, ours.points_refused), (self.period, 0));
+            assert_eq!((ours.period, &ours.refused[..]), (self.period, &[][..]));
             assert_eq!(ours.header, self.header());
             assert_eq!(theirs.is_single_onion_service(), self.single_onion);
             let increment = theirs.flow_control().map(|(_, increment)| increment.get());
@@ -166,7 +167,8 @@ impl Case {
         }
         if !self.clients.is_empty() {
             for stranger in [None, Some(&[0xEE; 32])] {
-                assert_eq!(self.opened_by_us(text, stranger), Err(DescriptorError::Mac(Layer::Inner)));
+                let refusal = self.opened_by_us(text, stranger).map_err(|error| (error.layer, error.fault));
+                assert_eq!(refusal, Err((Layer::Middle, DescriptorFault::Mac)));
                 self.opened_by_arti(text, stranger).expect_err("a stranger");
             }
         }
@@ -244,6 +246,7 @@ fn whatever_is_damaged_in_transit_is_refused_by_both() {
 fn of_more_than_twenty_points_arti_takes_the_first_twenty_and_we_like_c_tor_none() {
     let mut case = Case::with(21, NUM_INTRO_POINT_MAX + 1, 0);
     let text = case.built_by_arti();
-    assert_eq!(case.opened_by_us(&text, None), Err(DescriptorError::TooManyPoints(NUM_INTRO_POINT_MAX + 1)));
+    let refusal = case.opened_by_us(&text, None).map_err(|error| error.fault);
+    assert_eq!(refusal, Err(DescriptorFault::TooManyPoints(NUM_INTRO_POINT_MAX + 1)));
     assert_eq!(case.opened_by_arti(&text, None).unwrap().intro_points().len(), NUM_INTRO_POINT_MAX);
 }

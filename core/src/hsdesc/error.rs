@@ -2,12 +2,15 @@
 
 use core::fmt;
 
+use serde::Serialize;
+
 use super::netdoc::{SyntaxError, SyntaxFault};
 use super::{DESCRIPTOR_SIZE_MAX, NUM_INTRO_POINT_MAX};
 use crate::onion::cert::CertError;
 
 /// One of the three layers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Layer {
     /// What HSDirs read.
     Outer,
@@ -27,37 +30,33 @@ impl fmt::Display for Layer {
     }
 }
 
-/// Why a descriptor was refused. Lines are 1-based and count in their own layer.
+/// Why a descriptor was refused, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DescriptorError {
+pub struct DescriptorError {
+    /// In which layer.
+    pub layer: Layer,
+    /// On which line of that layer's text, 1-based.
+    pub line: usize,
+    /// What is wrong there.
+    pub fault: DescriptorFault,
+}
+
+/// What is wrong with a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DescriptorFault {
     /// More bytes than [`DESCRIPTOR_SIZE_MAX`].
     TooLarge(usize),
     /// Not UTF-8.
-    NotUtf8(Layer),
+    NotUtf8,
     /// A line is missing, misplaced or broken.
-    Syntax {
-        /// In which layer.
-        layer: Layer,
-        /// On which line.
-        line: usize,
-        /// What is wrong with it.
-        fault: SyntaxFault,
-    },
+    Syntax(SyntaxFault),
     /// `hs-descriptor` of another version than 3.
-    Version {
-        /// On which line.
-        line: usize,
-    },
+    Version,
     /// `descriptor-lifetime` is no number or above 720 minutes.
-    Lifetime {
-        /// On which line.
-        line: usize,
-    },
+    Lifetime,
     /// `revision-counter` is no number below 2^64.
-    Revision {
-        /// On which line.
-        line: usize,
-    },
+    Revision,
     /// The signing key's certificate is broken, expired or not signed as it must be.
     SigningCert(CertError),
     /// The blinded key is none of this identity in these periods.
@@ -66,84 +65,74 @@ pub enum DescriptorError {
     SignatureLength(usize),
     /// The signature does not match the text.
     Signature,
-    /// The ciphertext of this layer is not longer than its salt and MAC.
-    TooShort(Layer),
-    /// The ciphertext of this layer is damaged, or (inner layer) needs a client's key that we do not have.
-    Mac(Layer),
+    /// The ciphertext of the layer inside this one is not longer than its salt and MAC.
+    TooShort,
+    /// The ciphertext of the layer inside this one is damaged, or (in the middle layer) needs a client's key that we do
+    /// not have.
+    Mac,
     /// `desc-auth-type` is not `x25519`.
-    AuthType {
-        /// On which line.
-        line: usize,
-    },
+    AuthType,
     /// `desc-auth-ephemeral-key` is no key.
-    EphemeralKey {
-        /// On which line.
-        line: usize,
-    },
+    EphemeralKey,
     /// An `auth-client` line has a field of the wrong length.
-    AuthClient {
-        /// On which line.
-        line: usize,
-    },
+    AuthClient,
     /// `create2-formats` does not list ntor.
-    NoNtor {
-        /// On which line.
-        line: usize,
-    },
+    NoNtor,
     /// `intro-auth-required` lists nothing known.
-    IntroAuth {
-        /// On which line.
-        line: usize,
-    },
+    IntroAuth,
     /// `flow-control` has an increment outside 1..=255.
-    FlowControl {
-        /// On which line.
-        line: usize,
-    },
+    FlowControl,
     /// `pow-params v1` is incomplete.
-    PowParams {
-        /// On which line.
-        line: usize,
-    },
+    PowParams,
     /// More usable points than [`NUM_INTRO_POINT_MAX`].
     TooManyPoints(usize),
 }
 
 impl DescriptorError {
+    /// A fault of `layer`'s syntax.
     pub(super) fn syntax(layer: Layer, SyntaxError { line, fault }: SyntaxError) -> Self {
-        Self::Syntax { layer, line, fault }
+        Self { layer, line, fault: DescriptorFault::Syntax(fault) }
     }
 }
 
 impl fmt::Display for DescriptorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { layer, line, fault } = self;
+        write!(f, "{layer}, line {line}: ")?;
+        if (*layer, *fault) == (Layer::Middle, DescriptorFault::Mac) {
+            f.write_str(
+                "what it encrypts is damaged, or for authorised clients only: give the key of one that it lists",
+            )
+        } else {
+            write!(f, "{fault}")
+        }
+    }
+}
+
+impl fmt::Display for DescriptorFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLarge(bytes) => {
                 write!(f, "the descriptor has {bytes} bytes, at most {DESCRIPTOR_SIZE_MAX} are allowed")
             }
-            Self::NotUtf8(layer) => write!(f, "the {layer} is not UTF-8"),
-            Self::Syntax { layer, line, fault } => write!(f, "{layer}, line {line}: {fault}"),
-            Self::Version { line } => write!(f, "outer layer, line {line}: not version 3"),
-            Self::Lifetime { line } => write!(f, "outer layer, line {line}: a lifetime outside 0 to 720 minutes"),
-            Self::Revision { line } => write!(f, "outer layer, line {line}: the revision counter is no 64-bit number"),
-            Self::SigningCert(error) => write!(f, "descriptor-signing-key-cert: {error}"),
+            Self::NotUtf8 => f.write_str("not UTF-8"),
+            Self::Syntax(fault) => write!(f, "{fault}"),
+            Self::Version => f.write_str("not version 3"),
+            Self::Lifetime => f.write_str("a lifetime outside 0 to 720 minutes"),
+            Self::Revision => f.write_str("the revision counter is no 64-bit number"),
+            Self::SigningCert(error) => write!(f, "{error}"),
             Self::OtherIdentity => f.write_str("the descriptor is of another service or time period"),
             Self::SignatureLength(length) => write!(f, "the signature has {length} characters instead of 86"),
             Self::Signature => f.write_str("the descriptor's signature does not match"),
-            Self::TooShort(layer) => write!(f, "the encrypted {layer} is too short"),
-            Self::Mac(Layer::Inner) => {
-                f.write_str("the inner layer is damaged, or for authorised clients only: give a client key it lists")
-            }
-            Self::Mac(layer @ (Layer::Outer | Layer::Middle)) => write!(f, "the encrypted {layer} is damaged"),
-            Self::AuthType { line } => write!(f, "middle layer, line {line}: an unknown desc-auth-type"),
-            Self::EphemeralKey { line } => write!(f, "middle layer, line {line}: not an x25519 key"),
-            Self::AuthClient { line } => write!(f, "middle layer, line {line}: an auth-client field of wrong length"),
-            Self::NoNtor { line } => write!(f, "inner layer, line {line}: ntor is not among the create2-formats"),
-            Self::IntroAuth { line } => write!(f, "inner layer, line {line}: no known kind of intro-auth-required"),
-            Self::FlowControl { line } => write!(f, "inner layer, line {line}: a sendme increment outside 1 to 255"),
-            Self::PowParams { line } => {
-                write!(f, "inner layer, line {line}: pow-params v1 needs seed, effort and expiration")
-            }
+            Self::TooShort => f.write_str("what it encrypts is too short"),
+            Self::Mac => f.write_str("what it encrypts is damaged"),
+            Self::AuthType => f.write_str("an unknown desc-auth-type"),
+            Self::EphemeralKey => f.write_str("not an x25519 key"),
+            Self::AuthClient => f.write_str("an auth-client field of wrong length"),
+            Self::NoNtor => f.write_str("ntor is not among the create2-formats"),
+            Self::IntroAuth => f.write_str("no known kind of intro-auth-required"),
+            Self::FlowControl => f.write_str("a sendme increment outside 1 to 255"),
+            Self::PowParams => f.write_str("pow-params v1 needs seed, effort and expiration"),
             Self::TooManyPoints(points) => {
                 write!(f, "the descriptor has {points} introduction points, clients accept {NUM_INTRO_POINT_MAX}")
             }
@@ -152,6 +141,70 @@ impl fmt::Display for DescriptorError {
 }
 
 impl std::error::Error for DescriptorError {}
+
+/// Why an introduction point is left out, and on which line of the inner layer that shows (1-based).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PointError {
+    /// 1-based.
+    pub line: usize,
+    /// What is wrong there.
+    pub fault: PointFault,
+}
+
+/// What is wrong with an introduction point. Names are keywords of its lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PointFault {
+    /// A line is missing, misplaced or broken.
+    Syntax(SyntaxFault),
+    /// The link specifiers do not parse.
+    LinkSpecifiers,
+    /// The link specifiers do not name one relay by its legacy identity. Tor fails only when it extends.
+    NoRelay,
+    /// No key of 32 bytes.
+    Key(&'static str),
+    /// No ntor key.
+    NoNtor(&'static str),
+    /// A key that is zero or of low order, which proves nothing. Tor fails only in the handshake.
+    LowOrderKey(&'static str),
+    /// A certificate is broken, expired or not signed as it must be.
+    Cert(&'static str, CertError),
+}
+
+impl PointFault {
+    /// Tor would keep such a point.
+    pub(super) fn is_ours_alone(self) -> bool {
+        matches!(self, Self::NoRelay | Self::LowOrderKey(_))
+    }
+}
+
+impl From<SyntaxError> for PointError {
+    fn from(SyntaxError { line, fault }: SyntaxError) -> Self {
+        Self { line, fault: PointFault::Syntax(fault) }
+    }
+}
+
+impl fmt::Display for PointError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, line {}: {}", Layer::Inner, self.line, self.fault)
+    }
+}
+
+impl fmt::Display for PointFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Syntax(fault) => write!(f, "{fault}"),
+            Self::LinkSpecifiers => f.write_str("the link specifiers are malformed"),
+            Self::NoRelay => f.write_str("the link specifiers do not name one relay by its legacy identity"),
+            Self::Key(keyword) => write!(f, "{keyword} is no key of 32 bytes"),
+            Self::NoNtor(keyword) => write!(f, "{keyword} has no key for ntor"),
+            Self::LowOrderKey(keyword) => write!(f, "{keyword} is zero or of low order"),
+            Self::Cert(keyword, error) => write!(f, "{keyword}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for PointError {}
 
 /// Why a descriptor cannot be built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,19 +2,28 @@
 
 use ed25519_dalek::VerifyingKey;
 
-use super::intro::UnverifiedPoint;
+use super::error::PointError;
+use super::intro::{UnverifiedPoint, verify_all};
 use super::netdoc::{self, Item, Section, decode_base64};
-use super::{DescriptorError, InnerHeader, IntroPoint, Layer, NUM_INTRO_POINT_MAX};
+use super::{DescriptorError, DescriptorFault, InnerHeader, Layer, NUM_INTRO_POINT_MAX, Reader};
 use crate::time::Wall;
 
 const INTRODUCTION_POINT: &str = "introduction-point";
 const POW_PARAMS: &str = "pow-params";
 
 /// The inner layer.
-pub(super) struct Inner {
+pub(super) struct Inner<'a> {
     pub header: InnerHeader,
-    pub points: Vec<IntroPoint>,
-    pub points_refused: usize,
+    pub points: Vec<Listed<'a>>,
+}
+
+/// One point that is listed.
+pub(super) struct Listed<'a> {
+    /// Where it begins.
+    pub line: usize,
+    /// What it says, as far as that can be read; with `refused` `None` it is a good point.
+    pub point: Option<UnverifiedPoint<'a>>,
+    pub refused: Option<PointError>,
 }
 
 /// The text: header lines, then the points' lines.
@@ -32,23 +41,45 @@ pub(super) fn header_is_sound(header: &InnerHeader) -> bool {
         && parse_header(&items).is_ok_and(|read_back| read_back == *header)
 }
 
-impl Inner {
-    /// Reads the text; `signer` certified the points' keys.
-    pub fn parse(text: &str, signer: &VerifyingKey, now: Wall) -> Result<Self, DescriptorError> {
-        let items = netdoc::parse(text).map_err(in_inner)?;
+impl<'a> Inner<'a> {
+    /// Takes the lines apart; see [`Self::read`].
+    pub fn parse(text: &'a str) -> Result<Vec<Item<'a>>, DescriptorError> {
+        netdoc::parse(text).map_err(in_inner)
+    }
+
+    /// Reads `items`; `signer` certified the points' keys. What is wrong with header or number of points is for
+    /// `reader` to judge, and broken points stand among the others.
+    pub fn read(
+        items: &'a [Item<'_>],
+        signer: &VerifyingKey,
+        now: Wall,
+        reader: &mut impl Reader,
+    ) -> Result<Self, DescriptorError> {
         let header_length = items.iter().position(|item| item.keyword == INTRODUCTION_POINT).unwrap_or(items.len());
         let (header, rest) = items.split_at(header_length);
-        let header = parse_header(header)?;
-        let sections = rest.chunk_by(|_, next| next.keyword != INTRODUCTION_POINT).map(Section);
-        let listed = sections.clone().count();
-        let points = UnverifiedPoint::verify_all(sections.filter_map(UnverifiedPoint::parse).collect(), signer, now);
-        let points: Vec<_> = points.into_iter().flatten().collect();
-        if points.len() > NUM_INTRO_POINT_MAX {
-            return Err(DescriptorError::TooManyPoints(points.len()));
+        let header = parse_header(header).or_else(|error| reader.objects(error).map(|()| InnerHeader::default()))?;
+        let mut points: Vec<_> = rest.chunk_by(|_, next| next.keyword != INTRODUCTION_POINT).map(list).collect();
+        verify_all(&mut points, signer, now);
+        // Tor counts the points that it keeps.
+        let mut kept = points.iter().filter(|listed| listed.refused.is_none_or(|error| error.fault.is_ours_alone()));
+        let count = kept.clone().count();
+        if let Some(first_too_many) = kept.nth(NUM_INTRO_POINT_MAX) {
+            reader.objects(fault(first_too_many.line, DescriptorFault::TooManyPoints(count)))?;
         }
-        let points_refused = listed - points.len();
-        Ok(Self { header, points, points_refused })
+        Ok(Self { header, points })
     }
+}
+
+fn list<'a>(section: &'a [Item<'_>]) -> Listed<'a> {
+    let line = section.first().map_or(0, |item| item.line);
+    match UnverifiedPoint::parse(Section(section)) {
+        Ok(point) => Listed { line, point: Some(point), refused: None },
+        Err(error) => Listed { line, point: None, refused: Some(error) },
+    }
+}
+
+fn fault(line: usize, fault: DescriptorFault) -> DescriptorError {
+    DescriptorError { layer: Layer::Inner, line, fault }
 }
 
 fn header_text(header: &InnerHeader) -> String {
@@ -61,12 +92,12 @@ fn parse_header(items: &[Item<'_>]) -> Result<InnerHeader, DescriptorError> {
     let create2 = section.first("create2-formats").map_err(in_inner)?;
     create2.first_args::<1>().map_err(in_inner)?;
     if !create2.all_args().any(|format| format == "2") {
-        return Err(DescriptorError::NoNtor { line: create2.line });
+        return Err(fault(create2.line, DescriptorFault::NoNtor));
     }
     if let Some(auth) = section.at_most_one("intro-auth-required").map_err(in_inner)? {
         auth.first_args::<1>().map_err(in_inner)?;
         if !auth.all_args().any(|kind| kind == "ed25519") {
-            return Err(DescriptorError::IntroAuth { line: auth.line });
+            return Err(fault(auth.line, DescriptorFault::IntroAuth));
         }
     }
     if let Some(single) = section.at_most_one("single-onion-service").map_err(in_inner)? {
@@ -75,7 +106,7 @@ fn parse_header(items: &[Item<'_>]) -> Result<InnerHeader, DescriptorError> {
     if let Some(flow) = section.at_most_one("flow-control").map_err(in_inner)? {
         let [_versions, increment] = flow.first_args().map_err(in_inner)?;
         if !increment.parse::<u8>().is_ok_and(|cells| cells > 0) {
-            return Err(DescriptorError::FlowControl { line: flow.line });
+            return Err(fault(flow.line, DescriptorFault::FlowControl));
         }
     }
     section.all(POW_PARAMS).try_for_each(check_pow_params)?;
@@ -92,7 +123,7 @@ fn check_pow_params(item: &Item<'_>) -> Result<(), DescriptorError> {
     let well_formed = item.first_args().is_ok_and(|[_, seed, effort, _expiration]| {
         decode_base64::<32>(seed).is_some() && effort.parse::<u32>().is_ok()
     });
-    if well_formed { Ok(()) } else { Err(DescriptorError::PowParams { line: item.line }) }
+    if well_formed { Ok(()) } else { Err(fault(item.line, DescriptorFault::PowParams)) }
 }
 
 fn in_inner(error: netdoc::SyntaxError) -> DescriptorError {

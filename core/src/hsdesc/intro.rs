@@ -4,11 +4,13 @@ use base64::Engine as _;
 use curve25519_dalek::{EdwardsPoint, MontgomeryPoint, edwards::CompressedEdwardsY};
 use ed25519_dalek::VerifyingKey;
 
-use super::netdoc::{self, BASE64_PADDED, Section, decode_base64, decode_base64_vec};
+use super::error::{PointError, PointFault};
+use super::inner::Listed;
+use super::netdoc::{self, BASE64_PADDED, Item, Section, decode_base64, decode_base64_vec};
 use super::outer::CERT_LABEL;
 use crate::id::RelayFingerprint;
 use crate::onion::cert::{CertType, UnverifiedCert};
-use crate::onion::signature;
+use crate::onion::{low_order, signature};
 use crate::shared;
 use crate::time::Wall;
 
@@ -35,11 +37,7 @@ impl IntroPoint {
     ///
     /// There must be exactly one such specifier, it must not be zero, and all specifiers must parse.
     pub fn relay(&self) -> Option<RelayFingerprint> {
-        let specifiers = parse_link_specifiers(&self.link_specifiers)?;
-        let mut identities = specifiers.iter().filter(|(kind, _)| *kind == LEGACY_IDENTITY);
-        let (Some((_, identity)), None) = (identities.next(), identities.next()) else { return None };
-        let identity = <[u8; 20]>::try_from(*identity).ok()?;
-        (identity != [0; 20]).then_some(RelayFingerprint(identity))
+        relay(&self.link_specifiers)
     }
 
     /// Whether all three keys are curve points and none is of low order (zero among them).
@@ -70,54 +68,121 @@ impl IntroPoint {
 
 /// A well-formed point whose certificates have not been looked at yet.
 pub(super) struct UnverifiedPoint<'a> {
-    link_specifiers: Vec<u8>,
-    onion_key: [u8; 32],
-    enc_key: [u8; 32],
-    auth_cert: UnverifiedCert<'a>,
-    enc_cert: UnverifiedCert<'a>,
+    pub link_specifiers: Vec<u8>,
+    pub onion_key: [u8; 32],
+    pub enc_key: [u8; 32],
+    /// `auth-key`.
+    pub auth_cert: UnverifiedCert<'a>,
+    /// `enc-key-cert`.
+    pub enc_cert: UnverifiedCert<'a>,
+    lines: PointLines,
+}
+
+/// Where it says what.
+struct PointLines {
+    link_specifiers: usize,
+    onion_key: usize,
+    auth_key: usize,
+    enc_key: usize,
+    enc_cert: usize,
 }
 
 impl<'a> UnverifiedPoint<'a> {
-    /// Reads one point's lines; `None` if anything about it is broken.
-    pub fn parse(section: Section<'a, '_>) -> Option<Self> {
-        let [link_specifiers] = section.one("introduction-point").ok()?.args().ok()?;
-        let link_specifiers = decode_base64_vec(link_specifiers)?;
-        parse_link_specifiers(&link_specifiers)?;
-        let auth_cert = section.one("auth-key").ok()?.lone_object(CERT_LABEL).ok()?;
-        let enc_cert = section.one("enc-key-cert").ok()?.object(CERT_LABEL).ok()?;
+    /// Reads one point's lines.
+    pub fn parse(section: Section<'a, '_>) -> Result<Self, PointError> {
+        let specifiers = section.one("introduction-point")?;
+        let [base64] = specifiers.args()?;
+        let link_specifiers = decode_base64_vec(base64).filter(|bytes| parse_link_specifiers(bytes).is_some());
+        let link_specifiers = link_specifiers.ok_or(error(specifiers, PointFault::LinkSpecifiers))?;
+        let auth_key = section.one("auth-key")?;
+        let auth_cert = parse_cert(auth_key, "auth-key", auth_key.lone_object(CERT_LABEL)?)?;
+        let enc_cert_item = section.one("enc-key-cert")?;
+        let enc_cert = parse_cert(enc_cert_item, "enc-key-cert", enc_cert_item.object(CERT_LABEL)?)?;
         let mut onion_key = None;
         for item in section.all("onion-key") {
-            let [kind, base64] = item.leading_args().ok()?;
+            let [kind, base64] = item.leading_args()?;
             if kind == "ntor" {
-                onion_key = Some(decode_base64(base64)?);
+                let key = decode_base64(base64).ok_or(error(item, PointFault::Key("onion-key")))?;
+                onion_key = Some((key, item.line));
             }
         }
-        let ["ntor", base64] = section.one("enc-key").ok()?.leading_args().ok()? else { return None };
-        Some(Self {
-            link_specifiers,
-            onion_key: onion_key?,
-            enc_key: decode_base64(base64)?,
-            auth_cert: UnverifiedCert::parse(auth_cert).ok()?,
-            enc_cert: UnverifiedCert::parse(enc_cert).ok()?,
-        })
+        let (onion_key, onion_key_line) = onion_key.ok_or(error(specifiers, PointFault::NoNtor("onion-key")))?;
+        let enc_key_item = section.one("enc-key")?;
+        let ["ntor", base64] = enc_key_item.leading_args()? else {
+            return Err(error(enc_key_item, PointFault::NoNtor("enc-key")));
+        };
+        let enc_key = decode_base64(base64).ok_or(error(enc_key_item, PointFault::Key("enc-key")))?;
+        let lines = PointLines {
+            link_specifiers: specifiers.line,
+            onion_key: onion_key_line,
+            auth_key: auth_key.line,
+            enc_key: enc_key_item.line,
+            enc_cert: enc_cert_item.line,
+        };
+        Ok(Self { link_specifiers, onion_key, enc_key, auth_cert, enc_cert, lines })
     }
 
-    /// Checks all certificates of `points` together; `None` for each point with a bad or expired one.
-    pub fn verify_all(points: Vec<Self>, signer: &VerifyingKey, now: Wall) -> Vec<Option<IntroPoint>> {
-        let signed: Vec<_> =
-            points.iter().flat_map(|point| [point.auth_cert.signed(), point.enc_cert.signed()]).collect();
-        let good = signature::verify_all(signer, &signed);
-        let (good, _) = good.as_chunks();
-        points.into_iter().zip(good).map(|(point, good)| point.verified(&signer.to_bytes(), now, *good)).collect()
+    /// As [`IntroPoint::relay`].
+    pub fn relay(&self) -> Option<RelayFingerprint> {
+        relay(&self.link_specifiers)
     }
 
-    fn verified(self, signer: &[u8; 32], now: Wall, [auth_is_signed, enc_is_signed]: [bool; 2]) -> Option<IntroPoint> {
-        let Self { link_specifiers, onion_key, enc_key, auth_cert, enc_cert } = self;
-        let auth = auth_cert.verify_with(CertType::IntroAuth, signer, now, || auth_is_signed).ok()?;
+    /// What it says, whether that is certified or not.
+    pub fn into_point(self) -> IntroPoint {
+        let Self { link_specifiers, onion_key, enc_key, auth_cert, .. } = self;
+        IntroPoint { link_specifiers, onion_key, auth_key: auth_cert.key(), enc_key }
+    }
+
+    /// What keeps it from being used: first what tor looks at, then what tor notices only when it uses it.
+    fn check(
+        &self,
+        signer: &[u8; 32],
+        now: Wall,
+        [auth_is_signed, enc_is_signed]: [bool; 2],
+    ) -> Result<(), PointError> {
+        let Self { link_specifiers, onion_key, enc_key, auth_cert, enc_cert, lines } = self;
+        let fault = |line, fault| PointError { line, fault };
+        let auth = auth_cert.verify_with(CertType::IntroAuth, signer, now, || auth_is_signed);
+        let auth = auth.map_err(|error| fault(lines.auth_key, PointFault::Cert("auth-key", error)))?;
         // Like tor we do not compare this certificate's key with `enc-key`.
-        enc_cert.verify_with(CertType::IntroEnc, signer, now, || enc_is_signed).ok()?;
-        Some(IntroPoint { link_specifiers, onion_key, auth_key: auth.key, enc_key })
+        let enc = enc_cert.verify_with(CertType::IntroEnc, signer, now, || enc_is_signed);
+        enc.map_err(|error| fault(lines.enc_cert, PointFault::Cert("enc-key-cert", error)))?;
+        if relay(link_specifiers).is_none() {
+            return Err(fault(lines.link_specifiers, PointFault::NoRelay));
+        }
+        for (line, keyword, is_low_order) in [
+            (lines.onion_key, "onion-key", low_order::x25519(onion_key)),
+            (lines.auth_key, "auth-key", low_order::ed25519(&auth.key)),
+            (lines.enc_key, "enc-key", low_order::x25519(enc_key)),
+        ] {
+            if is_low_order {
+                return Err(fault(line, PointFault::LowOrderKey(keyword)));
+            }
+        }
+        Ok(())
     }
+}
+
+/// Checks all points that could be read, their certificates together.
+pub(super) fn verify_all(listed: &mut [Listed<'_>], signer: &VerifyingKey, now: Wall) {
+    let readable = listed.iter().filter_map(|listed| listed.point.as_ref());
+    let signed: Vec<_> = readable.flat_map(|point| [point.auth_cert.signed(), point.enc_cert.signed()]).collect();
+    let good = signature::verify_all(signer, &signed);
+    let mut good = good.as_chunks().0.iter();
+    for Listed { point, refused, .. } in listed {
+        if let Some(point) = point {
+            let are_signed = good.next().copied().unwrap_or_default();
+            *refused = point.check(&signer.to_bytes(), now, are_signed).err();
+        }
+    }
+}
+
+fn parse_cert<'a>(item: &Item<'_>, keyword: &'static str, bytes: &'a [u8]) -> Result<UnverifiedCert<'a>, PointError> {
+    UnverifiedCert::parse(bytes).map_err(|why| error(item, PointFault::Cert(keyword, why)))
+}
+
+fn error(item: &Item<'_>, fault: PointFault) -> PointError {
+    PointError { line: item.line, fault }
 }
 
 pub(super) fn is_sound_x25519(key: [u8; 32]) -> bool {
@@ -129,8 +194,16 @@ fn sound_x25519(key: [u8; 32]) -> Option<EdwardsPoint> {
     MontgomeryPoint(key).to_edwards(0).filter(|point| !point.is_small_order())
 }
 
+fn relay(link_specifiers: &[u8]) -> Option<RelayFingerprint> {
+    let specifiers = parse_link_specifiers(link_specifiers)?;
+    let mut identities = specifiers.iter().filter(|(kind, _)| *kind == LEGACY_IDENTITY);
+    let (Some((_, identity)), None) = (identities.next(), identities.next()) else { return None };
+    let identity = <[u8; 20]>::try_from(*identity).ok()?;
+    (identity != [0; 20]).then_some(RelayFingerprint(identity))
+}
+
 /// Type and body of each specifier; `None` if one of a known type has the wrong length or bytes are left over.
-fn parse_link_specifiers(bytes: &[u8]) -> Option<Vec<(u8, &[u8])>> {
+pub(super) fn parse_link_specifiers(bytes: &[u8]) -> Option<Vec<(u8, &[u8])>> {
     if bytes.len() > LINK_SPECIFIERS_LENGTH_MAX {
         return None;
     }

@@ -4,7 +4,7 @@ use base64::Engine as _;
 
 use super::netdoc::{self, BASE64_PADDED, BASE64_UNPADDED, Item, Section, decode_base64};
 use super::outer::MESSAGE_LABEL;
-use super::{DescriptorError, Layer};
+use super::{DescriptorError, DescriptorFault, Layer};
 
 /// Tor pads this layer's plaintext with NUL bytes to a multiple of this.
 const PADDING_MULTIPLE: usize = 10_000;
@@ -17,6 +17,8 @@ pub(super) struct Middle {
     pub clients: Vec<AuthClient>,
     /// The inner layer, encrypted.
     pub encrypted: Vec<u8>,
+    /// The line it stands on; 0 in one that is being built.
+    pub encrypted_line: usize,
 }
 
 /// One `auth-client` line.
@@ -54,22 +56,27 @@ impl Middle {
 
         let auth_type = section.first("desc-auth-type").map_err(in_middle)?;
         if auth_type.first_args().map_err(in_middle)? != ["x25519"] {
-            return Err(DescriptorError::AuthType { line: auth_type.line });
+            return Err(fault(auth_type.line, DescriptorFault::AuthType));
         }
         let ephemeral = section.one("desc-auth-ephemeral-key").map_err(in_middle)?;
         let [base64] = ephemeral.first_args().map_err(in_middle)?;
-        let ephemeral_key = decode_base64(base64).ok_or(DescriptorError::EphemeralKey { line: ephemeral.line })?;
+        let ephemeral_key = decode_base64(base64).ok_or(fault(ephemeral.line, DescriptorFault::EphemeralKey))?;
         let clients =
             section.some("auth-client").map_err(in_middle)?.map(parse_auth_client).collect::<Result<_, _>>()?;
         let encrypted = section.one("encrypted").map_err(in_middle)?;
+        let encrypted_line = encrypted.line;
         let encrypted = encrypted.lone_object(MESSAGE_LABEL).map_err(in_middle)?.to_vec();
-        Ok(Self { ephemeral_key, clients, encrypted })
+        Ok(Self { ephemeral_key, clients, encrypted, encrypted_line })
     }
+}
+
+fn fault(line: usize, fault: DescriptorFault) -> DescriptorError {
+    DescriptorError { layer: Layer::Middle, line, fault }
 }
 
 fn parse_auth_client(item: &Item<'_>) -> Result<AuthClient, DescriptorError> {
     let [id, iv, cookie] = item.first_args().map_err(|error| DescriptorError::syntax(Layer::Middle, error))?;
     let decoded =
         || Some(AuthClient { id: decode_base64(id)?, iv: decode_base64(iv)?, cookie: decode_base64(cookie)? });
-    decoded().ok_or(DescriptorError::AuthClient { line: item.line })
+    decoded().ok_or(fault(item.line, DescriptorFault::AuthClient))
 }

@@ -22,7 +22,8 @@ const BASE64_TOLERANT: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// What is wrong with a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SyntaxFault {
     /// This line is missing; reported for the document's last line.
     Missing(&'static str),
@@ -136,6 +137,11 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// Label and length (bytes) of its object, if it has one.
+    pub fn object_shape(&self) -> Option<(&'a str, usize)> {
+        self.object.as_ref().map(|object| (object.label, object.bytes.len()))
+    }
+
     fn error(&self, fault: SyntaxFault) -> SyntaxError {
         SyntaxError { line: self.line, fault }
     }
@@ -143,8 +149,14 @@ impl<'a> Item<'a> {
 
 /// Takes a document apart. Blank lines are skipped, the last line needs no newline.
 pub fn parse(text: &str) -> Result<Vec<Item<'_>>, SyntaxError> {
-    let mut lines = Lines { text, at: 0, number: 0 };
     let mut items = Vec::new();
+    parse_into(&mut items, text)?;
+    Ok(items)
+}
+
+/// [`parse`] that leaves in `items` what stands before an error.
+pub fn parse_into<'a>(items: &mut Vec<Item<'a>>, text: &'a str) -> Result<(), SyntaxError> {
+    let mut lines = Lines { text, at: 0, number: 0 };
     while let Some((start, whole_line)) = lines.next() {
         let (line, number) = (whole_line.trim_ascii(), lines.number);
         if line.is_empty() {
@@ -155,7 +167,12 @@ pub fn parse(text: &str) -> Result<Vec<Item<'_>>, SyntaxError> {
         let text = text.get(start..lines.at).unwrap_or_default().trim_ascii_end();
         items.push(Item { keyword, line: number, start, text, arguments, object });
     }
-    Ok(items)
+    Ok(())
+}
+
+/// The number (1-based) of the line that the byte at `offset` is on.
+pub fn line_at(text: &[u8], offset: usize) -> usize {
+    text.iter().take(offset).filter(|byte| **byte == b'\n').count() + 1
 }
 
 /// Some consecutive items of a document.
@@ -234,6 +251,7 @@ pub(super) fn push_object(out: &mut String, label: &str, bytes: &[u8]) {
 }
 
 /// Walks a text line by line.
+#[derive(Clone, Copy)]
 struct Lines<'a> {
     text: &'a str,
     /// Start of the next line, bytes.
@@ -265,7 +283,7 @@ fn read_object<'a>(lines: &mut Lines<'a>) -> Result<Option<Object<'a>>, SyntaxEr
     }
     let Some(begin) = lines.peek().and_then(|line| line.strip_prefix("-----BEGIN ")) else { return Ok(None) };
     lines.next();
-    let first = lines.number;
+    let (first, body) = (lines.number, *lines);
     let label = begin.strip_suffix("-----").ok_or(SyntaxError { line: first, fault: SyntaxFault::ObjectLabel })?;
     let mut base64 = String::new();
     while let Some((_, line)) = lines.next() {
@@ -273,12 +291,27 @@ fn read_object<'a>(lines: &mut Lines<'a>) -> Result<Option<Object<'a>>, SyntaxEr
             if end.strip_suffix("-----") != Some(label) {
                 return Err(SyntaxError { line: lines.number, fault: SyntaxFault::ObjectLabel });
             }
-            let bytes = decode_base64_vec(&base64).ok_or(SyntaxError { line: first, fault: SyntaxFault::Base64 })?;
+            let bytes = decode_base64_vec(&base64);
+            let bytes = bytes.ok_or_else(|| SyntaxError {
+                line: no_base64(body, lines.number).unwrap_or(first),
+                fault: SyntaxFault::Base64,
+            })?;
             return Ok(Some(Object { label, bytes }));
         }
         base64.extend(line.split_ascii_whitespace());
     }
     Err(SyntaxError { line: lines.number, fault: SyntaxFault::UnterminatedObject })
+}
+
+/// The first line of an object's `body`, which ends before line `end`, with a character outside base64.
+fn no_base64(mut body: Lines<'_>, end: usize) -> Option<usize> {
+    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/= \t\r".contains(&byte);
+    while let Some((_, line)) = body.next().filter(|_| body.number < end) {
+        if !line.bytes().all(is_base64) {
+            return Some(body.number);
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -309,7 +342,8 @@ mod tests {
         assert_eq!(fault("a\n-----BEGIN X----\n"), (2, SyntaxFault::ObjectLabel));
         assert_eq!(fault("a\n-----BEGIN X-----\nAAAA\n-----END Y-----"), (4, SyntaxFault::ObjectLabel));
         assert_eq!(fault("a\n-----BEGIN X-----\nAAAA\n"), (3, SyntaxFault::UnterminatedObject));
-        assert_eq!(fault("a\n-----BEGIN X-----\nA!AA\n-----END X-----"), (2, SyntaxFault::Base64));
+        assert_eq!(fault("a\n-----BEGIN X-----\nAAAA\nA!AA\n-----END X-----"), (4, SyntaxFault::Base64));
+        assert_eq!(fault("a\n-----BEGIN X-----\nAAAAA\n-----END X-----"), (2, SyntaxFault::Base64));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use ed25519_dalek::VerifyingKey;
 
 use super::netdoc::{self, BASE64_UNPADDED, Section, decode_base64};
-use super::{DescriptorError, Layer};
+use super::{DescriptorError, DescriptorFault, Layer, Reader};
 use crate::onion::cert::{CertError, CertType, UnverifiedCert};
 use crate::onion::key::HsBlindId;
 use crate::onion::revision::RevisionCounter;
@@ -40,19 +40,25 @@ pub(super) fn encode(
 
 /// A well-formed outer layer whose certificate and signature have not been looked at yet.
 pub(super) struct UnverifiedOuter<'a> {
-    revision: RevisionCounter,
-    signing_cert: Vec<u8>,
+    /// `descriptor-lifetime`, minutes.
+    pub lifetime: u32,
+    pub revision: RevisionCounter,
+    pub signing_cert: Vec<u8>,
+    cert_line: usize,
     superencrypted: Vec<u8>,
+    superencrypted_line: usize,
     signed: &'a str,
     signature: [u8; 64],
+    signature_line: usize,
 }
 
-/// A verified outer layer.
+/// An outer layer that its reader has agreed to.
 pub(super) struct Outer {
     pub revision: RevisionCounter,
     /// `KP_hs_desc_sign`.
     pub signing_key: VerifyingKey,
     pub superencrypted: Vec<u8>,
+    pub superencrypted_line: usize,
 }
 
 impl<'a> UnverifiedOuter<'a> {
@@ -64,51 +70,75 @@ impl<'a> UnverifiedOuter<'a> {
 
         let version = section.first("hs-descriptor").map_err(in_outer)?;
         if version.args().map_err(in_outer)? != ["3"] {
-            return Err(DescriptorError::Version { line: version.line });
+            return Err(fault(version.line, DescriptorFault::Version));
         }
         let lifetime = section.one("descriptor-lifetime").map_err(in_outer)?;
         let [minutes] = lifetime.args().map_err(in_outer)?;
-        if !minutes.parse().is_ok_and(lifetime_is_accepted) {
-            return Err(DescriptorError::Lifetime { line: lifetime.line });
-        }
+        let minutes = minutes.parse().ok().filter(|minutes| lifetime_is_accepted(*minutes));
+        let minutes = minutes.ok_or(fault(lifetime.line, DescriptorFault::Lifetime))?;
         let cert = section.one("descriptor-signing-key-cert").map_err(in_outer)?;
         let counter = section.one("revision-counter").map_err(in_outer)?;
         let [digits] = counter.args().map_err(in_outer)?;
-        let revision = digits.parse().map_err(|_| DescriptorError::Revision { line: counter.line })?;
+        let revision = digits.parse().map_err(|_| fault(counter.line, DescriptorFault::Revision))?;
         let superencrypted = section.one("superencrypted").map_err(in_outer)?;
         let signature = section.last("signature").map_err(in_outer)?;
         let [base64] = signature.args().map_err(in_outer)?;
         if base64.len() != SIGNATURE_LENGTH {
-            return Err(DescriptorError::SignatureLength(base64.len()));
+            return Err(fault(signature.line, DescriptorFault::SignatureLength(base64.len())));
         }
 
         Ok(Self {
+            lifetime: minutes,
             revision: RevisionCounter(revision),
             signing_cert: cert.lone_object(CERT_LABEL).map_err(in_outer)?.to_vec(),
+            cert_line: cert.line,
             superencrypted: superencrypted.lone_object(MESSAGE_LABEL).map_err(in_outer)?.to_vec(),
+            superencrypted_line: superencrypted.line,
             signed: text.get(..signature.start).unwrap_or_default(),
-            signature: decode_base64(base64).ok_or(DescriptorError::Signature)?,
+            signature: decode_base64(base64).ok_or(fault(signature.line, DescriptorFault::Signature))?,
+            signature_line: signature.line,
         })
     }
 
     /// The blinded key that the certificate says it was signed with.
     pub fn blind(&self) -> Result<HsBlindId, DescriptorError> {
-        let cert = UnverifiedCert::parse(&self.signing_cert).map_err(DescriptorError::SigningCert)?;
-        cert.signer().map(HsBlindId).ok_or(DescriptorError::SigningCert(CertError::NoSigningKey))
+        let cert = self.cert()?;
+        cert.signer().map(HsBlindId).ok_or(self.cert_error(DescriptorFault::SigningCert(CertError::NoSigningKey)))
     }
 
-    /// Checks certificate and signature.
-    pub fn verify(self, blind: HsBlindId, now: Wall) -> Result<Outer, DescriptorError> {
-        let blind = VerifyingKey::from_bytes(&blind.0).map_err(|_| DescriptorError::OtherIdentity)?;
-        let cert = UnverifiedCert::parse(&self.signing_cert)
-            .and_then(|cert| cert.verify(CertType::DescSigning, &blind, now))
-            .map_err(DescriptorError::SigningCert)?;
-        let signing_key = VerifyingKey::from_bytes(&cert.key).map_err(|_| DescriptorError::Signature)?;
-        if !signature::verify(&signing_key, &signed_bytes(self.signed), &self.signature) {
-            return Err(DescriptorError::Signature);
-        }
-        Ok(Outer { revision: self.revision, signing_key, superencrypted: self.superencrypted })
+    /// That it is of another service or period.
+    pub fn other_identity(&self) -> DescriptorError {
+        self.cert_error(DescriptorFault::OtherIdentity)
     }
+
+    /// Checks certificate and signature; what is wrong with them is for `reader` to judge.
+    pub fn verify(self, blind: HsBlindId, now: Wall, reader: &mut impl Reader) -> Result<Outer, DescriptorError> {
+        let blind = VerifyingKey::from_bytes(&blind.0).map_err(|_| self.other_identity())?;
+        let cert = self.cert()?;
+        if let Err(error) = cert.verify(CertType::DescSigning, &blind, now) {
+            reader.objects(self.cert_error(DescriptorFault::SigningCert(error)))?;
+        }
+        let bad_signature = fault(self.signature_line, DescriptorFault::Signature);
+        let signing_key = VerifyingKey::from_bytes(&cert.key()).map_err(|_| bad_signature)?;
+        if !signature::verify(&signing_key, &signed_bytes(self.signed), &self.signature) {
+            reader.objects(bad_signature)?;
+        }
+        let Self { revision, superencrypted, superencrypted_line, .. } = self;
+        Ok(Outer { revision, signing_key, superencrypted, superencrypted_line })
+    }
+
+    fn cert(&self) -> Result<UnverifiedCert<'_>, DescriptorError> {
+        let parsed = UnverifiedCert::parse(&self.signing_cert);
+        parsed.map_err(|error| self.cert_error(DescriptorFault::SigningCert(error)))
+    }
+
+    fn cert_error(&self, what: DescriptorFault) -> DescriptorError {
+        fault(self.cert_line, what)
+    }
+}
+
+fn fault(line: usize, fault: DescriptorFault) -> DescriptorError {
+    DescriptorError { layer: Layer::Outer, line, fault }
 }
 
 /// Tor multiplies in 32 bits: 71582789 minutes pass as 44 seconds.

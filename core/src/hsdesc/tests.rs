@@ -1,5 +1,7 @@
 //! What we build has C tor's layout, token by token.
 
+mod points;
+
 use super::*;
 use crate::onion::key::HsIdKeypair;
 use crate::rng::Seed;
@@ -21,13 +23,17 @@ fn vector(relative: &str) -> Vec<u8> {
 fn open_layers(outer: String, key: &HsIdKeypair, period: TimePeriod, client: Option<&[u8; 32]>, now: Wall) -> Text {
     let blind = key.blind(period).public();
     let subcredential = key.public().subcredential(blind);
-    let verified = UnverifiedOuter::parse(&outer).expect("outer").verify(blind, now).expect("verified");
+    let verified = UnverifiedOuter::parse(&outer).expect("outer").verify(blind, now, &mut Client).expect("verified");
     let layers = Layers { blind, subcredential, revision: verified.revision };
     let middle_padded_length = layers.middle().decrypt(&verified.superencrypted).expect("decrypts").len();
-    let middle = decrypt(&layers.middle(), &verified.superencrypted, Layer::Middle).expect("text");
+    let text = |cipher: &LayerCipher<'_>, blob: &[u8]| {
+        let plaintext = cipher.decrypt(blob).expect("decrypts");
+        String::from_utf8(until_nul(&plaintext).to_vec()).expect("text")
+    };
+    let middle = text(&layers.middle(), &verified.superencrypted);
     let parsed = Middle::parse(&middle).expect("middle");
     let cookie = client.and_then(|secret| cookie_for(&parsed, secret, subcredential));
-    let inner = decrypt(&layers.inner(cookie.as_ref()), &parsed.encrypted, Layer::Inner).expect("inner");
+    let inner = text(&layers.inner(cookie.as_ref()), &parsed.encrypted);
     Text { outer, middle, middle_padded_length, inner }
 }
 

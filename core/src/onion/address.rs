@@ -5,12 +5,10 @@ use core::str::FromStr;
 
 use sha3::{Digest as _, Sha3_256};
 
+use super::base32::{self, Base32Error};
 use super::key::HsId;
 
 const VERSION: u8 = 3;
-const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-/// Characters of 35 bytes in base32: key, checksum, version.
-const HOST_LENGTH: usize = 56;
 
 /// 56 base32 characters and `.onion`. Derived from [`HsId`]; `Display` writes it in full, so keep it out of logs below `info`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +43,15 @@ impl fmt::Display for AddressError {
 
 impl std::error::Error for AddressError {}
 
+impl From<Base32Error> for AddressError {
+    fn from(error: Base32Error) -> Self {
+        match error {
+            Base32Error::Length => Self::Length,
+            Base32Error::Character => Self::Base32,
+        }
+    }
+}
+
 impl OnionAddress {
     /// The address of `id`.
     pub fn new(id: HsId) -> Self {
@@ -59,19 +66,7 @@ impl OnionAddress {
     /// The 56 characters without `.onion`, as control-spec's HSADDRESS takes them:
     /// `base32(KP_hs_id | CHECKSUM | VERSION)`.
     pub fn host(&self) -> String {
-        let bytes = self.0.0.into_iter().chain(checksum(self.0)).chain([VERSION]);
-        let mut text = String::with_capacity(HOST_LENGTH);
-        let (mut pending, mut bits) = (0_u32, 0);
-        for byte in bytes {
-            pending = (pending << 8) | u32::from(byte);
-            bits += 8;
-            while bits >= 5 {
-                bits -= 5;
-                text.extend(BASE32.get((pending >> bits) as usize & 31).map(|&letter| char::from(letter)));
-            }
-            pending &= (1 << bits) - 1;
-        }
-        text
+        base32::encode(self.0.0.into_iter().chain(checksum(self.0)).chain([VERSION]))
     }
 }
 
@@ -84,7 +79,8 @@ impl FromStr for OnionAddress {
             Some((host, suffix)) if suffix.eq_ignore_ascii_case(".onion") => host,
             Some(_) | None => text,
         };
-        let bytes = decode(host)?;
+        let mut bytes = [0; 35];
+        base32::decode(host, &mut bytes)?;
         let (key, rest) = bytes.split_first_chunk::<32>().ok_or(AddressError::Length)?;
         let id = HsId(*key);
         let &[check_0, check_1, version] = rest else { return Err(AddressError::Length) };
@@ -119,32 +115,6 @@ fn checksum(id: HsId) -> [u8; 2] {
     let hash = Sha3_256::new().chain_update(b".onion checksum").chain_update(id.0).chain_update([VERSION]);
     let [first, second, ..]: [u8; 32] = hash.finalize().into();
     [first, second]
-}
-
-fn decode(host: &str) -> Result<[u8; 35], AddressError> {
-    if host.len() != HOST_LENGTH {
-        return Err(AddressError::Length);
-    }
-    let mut bytes = [0; 35];
-    let mut to = bytes.iter_mut();
-    let (mut pending, mut bits) = (0_u32, 0);
-    for letter in host.bytes() {
-        let value = match letter.to_ascii_lowercase() {
-            letter @ b'a'..=b'z' => letter - b'a',
-            digit @ b'2'..=b'7' => digit - b'2' + 26,
-            _ => return Err(AddressError::Base32),
-        };
-        pending = (pending << 5) | u32::from(value);
-        bits += 5;
-        if bits >= 8 {
-            bits -= 8;
-            if let Some(byte) = to.next() {
-                *byte = (pending >> bits) as u8;
-            }
-            pending &= (1 << bits) - 1;
-        }
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -48,7 +48,8 @@ impl CertType {
 }
 
 /// Why a certificate was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CertError {
     /// Too short, too long, or not of version 1.
     Malformed,
@@ -170,6 +171,21 @@ impl<'a> UnverifiedCert<'a> {
         let signer = parse_extensions(extensions, rest)?;
         let expires = ExpirationHours(u32::from_be_bytes(*expires));
         Ok(Self { kind, expires, key: *key, signer, signed, signature: *signature })
+    }
+
+    /// Its type, [`CertType::code`] if we know it.
+    pub fn kind(&self) -> u8 {
+        self.kind
+    }
+
+    /// The key it certifies, if it is good.
+    pub fn key(&self) -> [u8; 32] {
+        self.key
+    }
+
+    /// Until when, if it is good.
+    pub fn expires(&self) -> ExpirationHours {
+        self.expires
     }
 
     /// The key it says it was signed with.

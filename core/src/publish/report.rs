@@ -5,7 +5,7 @@ use super::upload::SlotUploads;
 use super::waiting::Waiting;
 use crate::cluster::{ProvenPlan, Publication};
 use crate::hsdesc::IntroPoint;
-use crate::id::{NodeId, RelayFingerprint};
+use crate::id::{NodeId, RelayFingerprint, hex};
 use crate::onion::period::Slot;
 use crate::status::{HsDirStatus, PlannedPoint, PublicationStatus, SlotStatus};
 use crate::time::Now;
@@ -97,8 +97,4 @@ fn planned_point(node: NodeId, point: &IntroPoint) -> PlannedPoint {
         auth_key: hex(&point.auth_key),
         relay: point.relay().map_or_else(String::new, |relay| relay.to_string()),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -10,6 +10,7 @@ use rustbalance_core::hsdir::consensus::Consensus;
 use rustbalance_core::hsdir::microdesc;
 use rustbalance_core::hsdir::ring::Ring;
 use rustbalance_core::id::RelayFingerprint;
+use rustbalance_core::time::Wall;
 use sha2::{Digest, Sha256};
 
 /// Seconds between two consensuses, as on the public network.
@@ -122,7 +123,7 @@ impl TorNetwork {
         let run = valid_after / (24 * VOTING_INTERVAL_SECS);
         let mut text = String::from("network-status-version 3 microdesc\nvote-status consensus\nconsensus-method 35\n");
         for (word, at) in [("valid-after", 0), ("fresh-until", 1), ("valid-until", 3)] {
-            let _ = writeln!(text, "{word} {}", date(valid_after + at * VOTING_INTERVAL_SECS));
+            let _ = writeln!(text, "{word} {}", Wall::from_secs(valid_after + at * VOTING_INTERVAL_SECS));
         }
         for (word, run) in [("previous", run - 1), ("current", run)] {
             let value = base64::engine::general_purpose::STANDARD.encode(hash("srv", run));
@@ -180,30 +181,4 @@ impl TorNetwork {
 /// The whole reply to GETINFO of one long value.
 fn block(key: &str, value: &str) -> Arc<[u8]> {
     format!("250+{key}=\r\n{}.\r\n250 OK\r\n", value.replace('\n', "\r\n")).as_bytes().into()
-}
-
-/// `YYYY-MM-DD HH:MM:SS` (proleptic Gregorian; Howard Hinnant's `civil_from_days`).
-pub(crate) fn date(secs: u64) -> String {
-    let (days, rest) = (secs / 86_400 + 719_468, secs % 86_400);
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_index = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
-    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates_are_gregorian() {
-        assert_eq!(date(0), "1970-01-01 00:00:00");
-        assert_eq!(date(1_795_446_800), "2026-11-23 15:13:20");
-        assert_eq!(date(1_709_164_799), "2024-02-28 23:59:59");
-        assert_eq!(date(1_709_164_800), "2024-02-29 00:00:00");
-    }
 }

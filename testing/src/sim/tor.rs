@@ -228,7 +228,7 @@ impl TorModel {
             "status/bootstrap-phase" => line("NOTICE BOOTSTRAP PROGRESS=5 TAG=conn SUMMARY=\"Connecting\""),
             "process/pid" => line(&self.process.to_string()),
             _ if !self.bootstrapped => format!("551 Not yet: {key}\r\n"),
-            "consensus/valid-after" => line(&super::network::date(TorNetwork::valid_after(secs))),
+            "consensus/valid-after" => line(&Wall::from_secs(TorNetwork::valid_after(secs)).to_string()),
             "circuit-status" if self.circuits.is_empty() => line(""),
             "circuit-status" => {
                 let circuits = self.circuits.iter().map(|circuit| self.circuit(*circuit, "BUILT") + "\r\n");

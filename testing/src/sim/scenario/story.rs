@@ -3,6 +3,7 @@
 use rand_chacha::ChaCha20Rng;
 use rand_core::Rng as _;
 use rustbalance_core::cluster::Role;
+use rustbalance_core::time::Wall;
 
 use super::Run;
 use crate::sim::check::{CONVERGE_MS, plan_complete};
@@ -49,7 +50,7 @@ impl Story {
             options.duplicate_permille as f64 / 10.0,
             options.delay_ms_max,
             options.skew_ms_max,
-            crate::sim::network::date(options.start_secs),
+            Wall::from_secs(options.start_secs),
             self.drew,
         )
     }
