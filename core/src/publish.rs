@@ -3,17 +3,21 @@
 //! Time-driven: every [`Publisher::tick`] works out what every responsible HSDir of both slots should hold and takes
 //! the next steps towards it. A *round* is one upload to each of them; it starts for a new plan, a new epoch, a rival
 //! come or gone, a new period, or old age. Each HSDir then is *wanted*, *sent*, *confirmed* or *refused* on its own,
-//! and one upload is in flight per HSDir, since tor's answers name neither slot nor descriptor (DESIGN 2.8).
+//! and one upload is in flight per HSDir, since tor's answers name neither slot nor descriptor (DESIGN 2.8). Those of the
+//! current slot are read back, after every upload and then every few minutes: *verified*, or *gone*, *stale* or
+//! *foreign* and served again.
 
 mod answer;
 mod build;
 mod counter;
 mod fetch;
+mod foreign;
 mod gathering;
 mod majority;
 mod mode;
 mod plan;
 mod planner;
+mod proof;
 mod report;
 mod schedule;
 mod target;
@@ -30,7 +34,7 @@ use crate::hsdir::ring::Ring;
 use crate::id::RelayFingerprint;
 use crate::onion::key::HsIdKeypair;
 use crate::onion::period::{Slot, TimePeriod};
-use crate::output::{Event, Outbox, TimerName};
+use crate::output::{Outbox, TimerName};
 use crate::rng::Rng;
 use crate::time::{Mono, Now};
 use crate::tor::UploadFailure;
@@ -39,10 +43,10 @@ use core::fmt;
 use core::time::Duration;
 use counter::{CLOCK_OFFSET_MAX_MS, ClockWatch, CounterClock};
 use fetch::Fetching;
+use foreign::Suspect;
 use gathering::Gathering;
 use majority::Majority;
 use mode::{Duty, Mode};
-use plan::STRANGER;
 use planner::Planner;
 use schedule::Schedule;
 use std::collections::{BTreeMap, BTreeSet};
@@ -135,6 +139,10 @@ pub struct Publisher {
     /// The one fetch under way.
     fetching: Option<Fetching>,
     gathering: Gathering,
+    /// What the last one brought, if it was not ours.
+    suspect: Option<Suspect>,
+    /// When such a thing was last warned of.
+    warned_at: Option<Mono>,
     planner: Planner,
     schedule: Schedule,
     majority: Majority,
@@ -160,6 +168,8 @@ impl Publisher {
             flights: BTreeMap::new(),
             fetching: None,
             gathering: Gathering::default(),
+            suspect: None,
+            warned_at: None,
             planner: Planner::default(),
             schedule: Schedule::default(),
             majority: Majority::default(),
@@ -205,6 +215,7 @@ impl Publisher {
         self.follow_ring(ring);
         self.clock.look(now, view.clock_offset, self.ring.as_ref().map(|ring| ring.valid_after()));
         self.heed_floors(now, view);
+        self.judge_suspect(now.mono, view, out);
         let Self { mode, slots, wake, .. } = self;
         mode.tick(now.mono, view, || native_overtakes(slots, now), || all_hsdirs(slots), wake);
         let mut wishes = Vec::new();
@@ -347,43 +358,6 @@ impl Publisher {
             }
         }
         outcome
-    }
-
-    /// A plan is proven when every HSDir has confirmed it and those of the current period have given it back.
-    fn prove(&mut self, now: Now, view: &View, out: &mut Outbox) {
-        let serial = self.planner.serial();
-        let (Some(plan), Some(epoch)) = (self.planner.plan(), self.schedule.tenure()) else { return };
-        if !self.is_confirmed() {
-            return;
-        }
-        if self.reported != serial {
-            self.reported = serial;
-            let hsdirs = self.slots.values().map(|uploads| uploads.targets.len()).sum();
-            let took = now.mono.since(self.planner.planned_at()).as_millis();
-            let took_ms = u64::try_from(took).unwrap_or(u64::MAX);
-            out.event(Event::Publication(PublicationEvent::Confirmed { hsdirs, took_ms }));
-        }
-        let verified = self.slots.values().filter(|uploads| uploads.current).all(SlotUploads::is_verified);
-        let is_news = self.proven.as_ref().is_none_or(|proven| (proven.epoch, proven.serial) != (epoch, serial));
-        if verified && is_news && view.sees_majority {
-            let nodes = plan.nodes.iter().filter(|(node, _)| **node != STRANGER);
-            let nodes = nodes.map(|(node, part)| (*node, part.clone())).collect();
-            self.proven = Some(Arc::new(ProvenPlan { epoch, serial, nodes }));
-        }
-    }
-
-    /// Every HSDir of both slots has confirmed the plan in force.
-    fn is_confirmed(&self) -> bool {
-        let serial = self.planner.serial();
-        let mut targets = self.slots.values().flat_map(|uploads| uploads.targets.values()).peekable();
-        self.planner.plan().is_some() && targets.peek().is_some() && targets.all(|target| target.has_plan(serial))
-    }
-
-    fn report_plan(&self, out: &mut Outbox) {
-        if let Some(plan) = self.planner.plan() {
-            let (points, nodes) = (plan.points.len(), plan.nodes.len());
-            out.event(Event::Publication(PublicationEvent::Planned { points, nodes }));
-        }
     }
 }
 

@@ -32,6 +32,8 @@ pub enum Rule {
     PeriodByConsensus,
     /// One refusal is no reason to go ahead of the clock.
     PatienceAfterRefusal,
+    /// What an HSDir confirmed and gave back is read again every few minutes.
+    ReadAgain,
     /// Who hears everyone believes nobody's word that a member is down.
     OwnEvidenceOfDeath,
     /// Leases lost make a better priority wait longer before it preempts.

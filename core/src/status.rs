@@ -65,6 +65,8 @@ pub struct MemberStatus {
 /// Publication: on the holder its own work, on others empty but for the plan they know.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
 pub struct PublicationStatus {
+    /// The time period that clients use, by tor's newest consensus.
+    pub period: Option<PeriodStatus>,
     /// Introduction points in the plan, hex of the auth keys, with their node.
     pub points: Vec<PlannedPoint>,
     /// Points left out and why.
@@ -73,6 +75,8 @@ pub struct PublicationStatus {
     pub slots: Vec<SlotStatus>,
     /// Every HSDir of both slots has confirmed the current plan.
     pub confirmed: bool,
+    /// So it has, and those of the current slot have given it back; the other slot's cannot be asked.
+    pub proven: bool,
     /// Why nothing is being uploaded, if so.
     pub waiting: Option<String>,
 }
@@ -117,12 +121,15 @@ pub struct SlotStatus {
 pub struct HsDirStatus {
     /// Relay fingerprint.
     pub relay: String,
-    /// `wanted`, `sent`, `confirmed`, `refused`.
+    /// `wanted`, `sent`, `confirmed` (it says that it has the plan), `verified` (it has also given it back), `refused`;
+    /// or what it gave back instead, and is served again for: `gone`, `stale`, `foreign` (another publisher's).
     pub state: String,
     /// Last failure, if any.
     pub failure: Option<String>,
     /// Since the last confirmation.
     pub confirmed_ms: Option<u64>,
+    /// Since it last gave back what it confirmed.
+    pub verified_ms: Option<u64>,
 }
 
 impl MemberStatus {

@@ -15,6 +15,7 @@ Exit codes:
   3  state directory or key problem
   4  network or peer problem: a join refused or unreachable
   5  tor missing or older than 0.4.8
+  6  no: what was asked for is not so (`verify`: not proven)
 
 A node keeps everything in one directory. `init` founds a cluster on its first machine and prints the
 command that `join`s the next one; `run` serves until SIGTERM or SIGINT, then hands over and stops.";
@@ -75,6 +76,8 @@ pub enum Command {
     Run,
     /// Show what the running node knows: role, members, plan and what each HSDir has confirmed.
     Status(Status),
+    /// Say whether every HSDir has what it should have; exit code 6 if not. Run it on the node that publishes.
+    Verify(Verify),
     /// Look at the configuration file.
     #[command(subcommand)]
     Config(Config),
@@ -152,6 +155,26 @@ pub struct Status {
     /// Print again every second until interrupted, or until nobody reads it.
     #[arg(long)]
     pub watch: bool,
+}
+
+/// `rustbalance verify`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Per slot and HSDir: wanted, sent, confirmed (it says that it has the plan), verified (it has also \
+    given it back; the slot of the current time period alone can be asked), refused; or what it gave back instead, and is \
+    served again for: gone, stale, foreign (somebody else publishes with the key). Proven: all of the current slot are \
+    verified, all of the other confirmed. HSDirs are read after every upload and then every 5 to 10 minutes."
+)]
+pub struct Verify {
+    /// Wait until it is so.
+    #[arg(long)]
+    pub wait: bool,
+    /// Give up waiting after so many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    pub timeout: u64,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `rustbalance config`.

@@ -8,6 +8,7 @@ mod report;
 mod run;
 mod setup;
 mod status;
+mod verify;
 
 use crate::args::{Cli, Command, Common};
 use crate::config_file;
@@ -27,6 +28,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Join(args) => join::join(&common, &args),
         Command::Run => run::run(&common),
         Command::Status(args) => status::status(&common, &args),
+        Command::Verify(args) => verify::verify(&common, &args),
         Command::Config(args) => config::config(&common, &args),
         Command::Leave => leave::leave(&common),
     }

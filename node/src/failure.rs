@@ -24,6 +24,8 @@ pub enum Exit {
     Network = 4,
     /// Tor missing or too old.
     Tor = 5,
+    /// The answer is no.
+    No = 6,
 }
 
 impl From<Exit> for ExitCode {

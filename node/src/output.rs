@@ -1,6 +1,6 @@
 //! Standard output: what was asked for and nothing else.
 
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
 
 use serde::Serialize;
 
@@ -13,6 +13,11 @@ pub enum Reader {
     There,
     /// Nobody any more: whatever comes next is in vain.
     Gone,
+}
+
+/// Whether standard output takes colours: a terminal, unless `NO_COLOR` is set.
+pub fn is_coloured() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Writes `text` and a line end.

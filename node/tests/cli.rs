@@ -8,18 +8,38 @@ use common::rustbalance;
 fn help_names_every_command_and_exit_code() {
     let run = rustbalance(["--help"]);
     assert_eq!((run.code, run.stderr.as_str()), (0, ""));
-    for word in ["init", "join", "run", "status", "config", "leave", "--dir", "--config", "--log-level", "--log-format"]
-    {
+    for word in [
+        "init",
+        "join",
+        "run",
+        "status",
+        "verify",
+        "config",
+        "leave",
+        "--dir",
+        "--config",
+        "--log-level",
+        "--log-format",
+    ] {
         assert!(run.stdout.contains(word), "{word} in\n{}", run.stdout);
     }
-    for code in 0..=5 {
+    for code in 0..=6 {
         assert!(run.stdout.contains(&format!("\n  {code}  ")), "{code} in\n{}", run.stdout);
     }
 }
 
 #[test]
 fn every_command_has_help() {
-    for command in [&["init"][..], &["join"], &["run"], &["status"], &["config"], &["config", "check"], &["leave"]] {
+    for command in [
+        &["init"][..],
+        &["join"],
+        &["run"],
+        &["status"],
+        &["verify"],
+        &["config"],
+        &["config", "check"],
+        &["leave"],
+    ] {
         let run = rustbalance(command.iter().copied().chain(["--help"]));
         assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{command:?}");
         assert!(run.stdout.contains("Usage: rustbalance"), "{command:?}\n{}", run.stdout);
@@ -69,7 +89,7 @@ fn run_needs_a_configuration() {
 #[test]
 fn asking_a_node_that_does_not_run_is_a_runtime_failure() {
     let dir = tempfile::tempdir().unwrap();
-    for command in ["status", "leave"] {
+    for command in ["status", "verify", "leave"] {
         let run = rustbalance([command, "--dir", dir.path().to_str().unwrap()]);
         assert_eq!((run.code, run.stdout.as_str()), (1, ""), "{command}");
         assert!(run.stderr.contains("no node is running here; start it"), "{}", run.stderr);

@@ -132,6 +132,18 @@ fn a_poisoned_counter_that_is_not_passed_is_seen() {
 }
 
 #[test]
+fn a_lost_copy_that_is_not_repaired_is_seen() {
+    let said = verdict(|world| {
+        let (blind, relay) = (world.layout().current().blind, world.layout().current().store[0]);
+        world.hsdirs.spoiled.insert((relay, blind), world.now);
+        assert_eq!(world.check(), Ok(()));
+        world.calm_since = 0;
+        world.now += 900_000;
+    });
+    assert!(said.contains("is not repaired within"), "{said}");
+}
+
+#[test]
 fn points_of_a_node_whose_application_is_dead_are_seen() {
     let said = verdict(|world| world.nodes[1].target = TargetHealth::Down);
     assert!(said.ends_with("still lists a dead node's point in the First slot"), "{said}");

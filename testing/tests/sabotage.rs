@@ -17,7 +17,7 @@ use rustbalance_testing::sim::world::World;
 type Story = fn(u64) -> World;
 
 /// All of [`Rule`], each with where it is missed.
-const TABLE: [(Rule, Story, Range<u64>); 17] = [
+const TABLE: [(Rule, Story, Range<u64>); 18] = [
     (Rule::AskBeforeClaim, publisher_out_of_reach, 0..4),
     (Rule::RenewByNewerOnly, dead_publisher_is_repeated, 0..2),
     (Rule::HeedHeard, deaf_publisher, 0..2),
@@ -31,6 +31,7 @@ const TABLE: [(Rule, Story, Range<u64>); 17] = [
     (Rule::UnknownIsNotDown, silence_of_a_moment, 0..5),
     (Rule::PeriodByConsensus, consensus_comes_late, 0..2),
     (Rule::PatienceAfterRefusal, refused_once, 0..2),
+    (Rule::ReadAgain, copy_is_lost, 0..1),
     (Rule::OwnEvidenceOfDeath, dead_follower, 0..2),
     (Rule::DampedPreemption, better_priority_returns, 0..1),
     (Rule::NewTokenOnly, stranger_with_the_old_token, 0..1),
@@ -117,6 +118,14 @@ fn deaf_publisher(seed: u64) -> World {
     let node = publisher(&world);
     world.strike(&Fault::Deaf { node });
     calm(world)
+}
+
+/// Every HSDir loses what it holds, and nothing else happens.
+fn copy_is_lost(seed: u64) -> World {
+    let mut world = formed(seed, 2, &[]);
+    (0..16).for_each(|relay| world.strike(&Fault::Forget { relay }));
+    world.run_for(CONVERGE_MS + 670_000);
+    world
 }
 
 /// The publisher dies, and the others' disks are slow.

@@ -1,6 +1,7 @@
 //! Tor's answers: what became of uploads and fetches.
 
 use super::fetch::Fetching;
+use super::foreign::Suspect;
 use super::majority::Published;
 use super::target::Confirmed;
 use super::upload::SlotUploads;
@@ -48,10 +49,16 @@ impl Publisher {
         let stored = text.and_then(hsdesc::peek_revision);
         let stored = stored.map(|revision| (revision, self.builder.n_at_most(period, revision)));
         let clock = self.clock.counter_clock(now);
+        let asked = self.majority.asks(hsdir, &uploads.fetch);
+        let not_ours = text.filter(|_| stored.is_some_and(|(revision, _)| !uploads.is_ours(hsdir, revision)));
         uploads.read(now.mono, hsdir, stored, &clock, &mut self.rng);
-        if self.majority.asks(hsdir, &uploads.fetch) {
-            let id = self.builder.id();
-            let opened = text.and_then(|text| hsdesc::open(text, id, &[period], None, now.wall).ok());
+        let id = self.builder.id();
+        let opened = not_ours.or(text.filter(|_| asked));
+        let opened = opened.and_then(|text| hsdesc::open(text, id, &[period], None, now.wall).ok());
+        if let Some(descriptor) = &opened {
+            self.suspect = Some(Suspect::new(hsdir, descriptor));
+        }
+        if asked {
             let published = opened.zip(stored);
             let published = published.map(|(descriptor, (_, n))| Published { n, points: descriptor.points });
             self.majority.answered(now.mono, published, uploads.fetch.len());

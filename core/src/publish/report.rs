@@ -1,14 +1,15 @@
 //! What publication tells the others and the operator.
 
 use super::Publisher;
+use super::target::Lapse;
 use super::upload::SlotUploads;
 use super::waiting::Waiting;
 use crate::cluster::{ProvenPlan, Publication};
 use crate::hsdesc::IntroPoint;
 use crate::id::{NodeId, RelayFingerprint, hex};
-use crate::onion::period::Slot;
-use crate::status::{HsDirStatus, PlannedPoint, PublicationStatus, SlotStatus};
-use crate::time::Now;
+use crate::onion::period::{Slot, TimePeriod};
+use crate::status::{HsDirStatus, PeriodStatus, PlannedPoint, PublicationStatus, SlotStatus};
+use crate::time::{Mono, Now};
 use crate::tor::UploadFailure;
 
 impl Publisher {
@@ -30,19 +31,24 @@ impl Publisher {
 
     /// For `rustbalance status`.
     pub fn status(&self, now: Now) -> PublicationStatus {
+        let period = self.ring.as_ref().map(|ring| ring.params().client_period(ring.valid_after()));
+        let period = period.map(|TimePeriod { number, length_minutes }| PeriodStatus { number, length_minutes });
         let Some(plan) = self.planner.plan() else {
             let points = self.known.iter().flat_map(|plan| known_points(plan)).collect();
-            return PublicationStatus { points, waiting: self.waiting_in_words(), ..PublicationStatus::default() };
+            let waiting = self.waiting_in_words();
+            return PublicationStatus { period, points, waiting, ..PublicationStatus::default() };
         };
         let left_out = plan.left_out.iter().map(|(node, point, reason)| {
             let relay = point.relay().map_or_else(|| "an unknown relay".to_owned(), |relay| relay.to_string());
             format!("node {node}, point on {relay}: {reason}")
         });
         PublicationStatus {
+            period,
             points: plan.points.iter().map(|(node, point)| planned_point(*node, point)).collect(),
             left_out: left_out.collect(),
             slots: self.slots.iter().map(|(slot, uploads)| self.slot_status(now, *slot, uploads)).collect(),
             confirmed: self.is_confirmed(),
+            proven: self.is_confirmed() && self.is_verified(),
             waiting: self.waiting_in_words(),
         }
     }
@@ -71,18 +77,23 @@ impl Publisher {
         let state = if in_flight {
             "sent"
         } else if target.has_plan(self.planner.serial()) {
-            "confirmed"
-        } else if target.failure == Some(UploadFailure::Rejected) {
-            "refused"
+            if uploads.current && target.verified_at().is_some() { "verified" } else { "confirmed" }
         } else {
-            "wanted"
+            match (target.lapse, &target.failure) {
+                (_, Some(UploadFailure::Rejected)) => "refused",
+                (Some(Lapse::Gone), _) => "gone",
+                (Some(Lapse::Stale), _) => "stale",
+                (Some(Lapse::Foreign), _) => "foreign",
+                (None, _) => "wanted",
+            }
         };
-        let age = target.confirmed.map(|confirmed| now.mono.since(confirmed.at).as_millis());
+        let age = |at: Mono| u64::try_from(now.mono.since(at).as_millis()).unwrap_or(u64::MAX);
         Some(HsDirStatus {
             relay: hsdir.to_string(),
             state: state.to_owned(),
             failure: target.failure.as_ref().map(UploadFailure::to_string),
-            confirmed_ms: age.map(|age| u64::try_from(age).unwrap_or(u64::MAX)),
+            confirmed_ms: target.confirmed.map(|confirmed| age(confirmed.at)),
+            verified_ms: target.verified_at().map(age),
         })
     }
 }

@@ -24,8 +24,10 @@ const RETRY_DISCONNECTED: Duration = Duration::from_millis(250);
 const FAILING_ATTEMPTS: u32 = 3;
 /// An HSDir that twice does not give back what it confirmed gets it again.
 const MISSES_MAX: u8 = 2;
-/// Between two readings of one HSDir.
+/// Between two readings of one HSDir that gave nothing.
 const READ_AGAIN: Duration = Duration::from_secs(2);
+/// Between two readings of one that gave what it should: 5 to 10 min.
+const VERIFY_AGAIN_MIN_MS: u64 = 5 * 60 * 1000;
 
 /// An upload the HSDir confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,13 +41,35 @@ pub(super) struct Confirmed {
     pub(super) at: Mono,
 }
 
-/// Whether the HSDir gives back what it confirmed.
+/// When the HSDir is to be read back, and what that has shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ReadBack {
-    /// To be read.
-    Due { at: Mono, misses: u8 },
-    /// It does.
-    Verified,
+struct ReadBack {
+    at: Mono,
+    /// In a row.
+    misses: u8,
+    /// When it last gave back what it confirmed.
+    verified: Option<Mono>,
+}
+
+/// What an HSDir gave back instead of what it had confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lapse {
+    /// Nothing, or it could not be asked.
+    Gone,
+    /// An older descriptor.
+    Stale,
+    /// One with a higher counter: another publisher's.
+    Foreign,
+}
+
+impl Lapse {
+    fn in_words(self) -> &'static str {
+        match self {
+            Self::Gone => "it did not give back what it had confirmed",
+            Self::Stale => "it gave back an older descriptor than it had confirmed",
+            Self::Foreign => "it gave back another publisher's descriptor",
+        }
+    }
 }
 
 /// Which counter the next upload needs.
@@ -79,6 +103,8 @@ pub(super) struct Target {
     /// Refused: its stored counter should be read.
     pub(super) probe: bool,
     read_back: Option<ReadBack>,
+    /// Why it is to be served again, until it confirms.
+    pub(super) lapse: Option<Lapse>,
 }
 
 impl Target {
@@ -100,7 +126,7 @@ impl Target {
     /// It failed three times in a row. A refusal is an answer, which another publisher would get as well: who hands the
     /// lease on for it never gets as far as to know a poisoned counter.
     pub(super) fn is_failing(&self) -> bool {
-        self.attempts >= FAILING_ATTEMPTS && self.failure != Some(UploadFailure::Rejected)
+        self.attempts >= FAILING_ATTEMPTS && !matches!(self.failure, None | Some(UploadFailure::Rejected))
     }
 
     /// It refuses, and first did so long before `until` that a rival's race is over.
@@ -129,12 +155,13 @@ impl Target {
         self.read_back = None;
     }
 
-    /// It confirmed an upload.
+    /// It confirmed an upload. What it does not keep counts as an attempt until it gives it back.
     pub(super) fn confirm(&mut self, confirmed: Confirmed) {
         *self = Self {
             sent: self.sent,
             holds: Some(confirmed.revision),
-            read_back: Some(ReadBack::Due { at: confirmed.at, misses: 0 }),
+            attempts: self.lapse.map_or(0, |_| self.attempts),
+            read_back: Some(ReadBack { at: confirmed.at, misses: 0, verified: None }),
             confirmed: Some(confirmed),
             ..Self::default()
         };
@@ -162,6 +189,7 @@ impl Target {
         self.refused = None;
         self.failure = None;
         self.probe = false;
+        self.lapse = None;
         self.next_try = Mono::default();
         (self.steps, self.attempts) = (0, 0);
     }
@@ -189,32 +217,44 @@ impl Target {
         self.poisoned = Some(stored);
     }
 
-    /// When it should be read back, if it still should.
+    /// When it should be read back, if it holds something that it confirmed.
     pub(super) fn read_back_at(&self) -> Option<Mono> {
-        match self.read_back {
-            Some(ReadBack::Due { at, .. }) => Some(at),
-            Some(ReadBack::Verified) | None => None,
-        }
+        let is_due = |read_back: &ReadBack| read_back.verified.is_none() || !is_broken(Rule::ReadAgain);
+        self.read_back.filter(is_due).map(|read_back| read_back.at)
     }
 
-    /// It gave back what it confirmed.
-    pub(super) fn is_verified(&self) -> bool {
-        self.read_back == Some(ReadBack::Verified)
+    /// When it last gave back what it confirmed, if it ever did.
+    pub(super) fn verified_at(&self) -> Option<Mono> {
+        self.read_back?.verified
     }
 
     /// It was read back: `stored` is what it gave. A stale, foreign or missing copy is wanted again.
-    pub(super) fn read(&mut self, now: Mono, stored: Option<RevisionCounter>, rng: &mut Rng) {
-        let (Some(confirmed), Some(ReadBack::Due { misses, .. })) = (self.confirmed, self.read_back) else { return };
-        if stored == Some(confirmed.revision) {
-            self.read_back = Some(ReadBack::Verified);
-        } else if stored.is_none() && misses + 1 < MISSES_MAX {
-            self.read_back = Some(ReadBack::Due { at: now.plus(READ_AGAIN), misses: misses + 1 });
-        } else {
-            self.confirmed = None;
-            self.read_back = None;
-            self.failure = Some(UploadFailure::Failed("not what it confirmed when read back".to_owned()));
-            self.back_off(now, rng);
-        }
+    pub(super) fn read(&mut self, now: Mono, stored: Option<RevisionCounter>, rng: &mut Rng) -> Option<Lapse> {
+        let (Some(confirmed), Some(read_back)) = (self.confirmed, &mut self.read_back) else { return None };
+        let lapse = match stored {
+            Some(stored) if stored == confirmed.revision => {
+                let wait = VERIFY_AGAIN_MIN_MS + rng.next_u64() % VERIFY_AGAIN_MIN_MS;
+                *read_back = ReadBack { at: now.plus(Duration::from_millis(wait)), misses: 0, verified: Some(now) };
+                self.attempts = 0;
+                return None;
+            }
+            None if read_back.misses + 1 < MISSES_MAX => {
+                *read_back = ReadBack { at: now.plus(READ_AGAIN), misses: read_back.misses + 1, ..*read_back };
+                return None;
+            }
+            None => Lapse::Gone,
+            Some(stored) if stored < confirmed.revision => Lapse::Stale,
+            Some(stored) => {
+                self.holds = Some(stored);
+                Lapse::Foreign
+            }
+        };
+        self.confirmed = None;
+        self.read_back = None;
+        self.lapse = Some(lapse);
+        self.failure = Some(UploadFailure::Failed(lapse.in_words().to_owned()));
+        self.back_off(now, rng);
+        self.lapse
     }
 }
 
@@ -303,20 +343,54 @@ mod tests {
         assert_eq!(target.need(at(31), true), Need::Above(RevisionCounter(77)));
     }
 
+    fn confirmed_at(secs: u64) -> Confirmed {
+        Confirmed { round: 1, serial: 1, revision: RevisionCounter(9), n: 1, at: at(secs) }
+    }
+
     #[test]
     fn copy_is_missed_twice_before_it_is_uploaded_again() {
         let mut target = Target::default();
-        let confirmed = Confirmed { round: 1, serial: 1, revision: RevisionCounter(9), n: 1, at: at(1) };
-        target.confirm(confirmed);
+        target.confirm(confirmed_at(1));
         target.read(at(1), None, &mut rng());
-        assert_eq!((target.confirmed, target.read_back_at()), (Some(confirmed), Some(at(3))));
-        target.read(at(3), None, &mut rng());
+        assert_eq!((target.confirmed, target.read_back_at()), (Some(confirmed_at(1)), Some(at(3))));
+        assert_eq!(target.read(at(3), None, &mut rng()), Some(Lapse::Gone));
         assert_eq!((target.confirmed, target.read_back_at()), (None, None));
-        target.confirm(confirmed);
-        target.read(at(5), Some(RevisionCounter(8)), &mut rng());
-        assert!(target.is_wanted(1));
-        target.confirm(confirmed);
-        target.read(at(6), Some(RevisionCounter(9)), &mut rng());
-        assert!(target.is_verified() && !target.is_wanted(1));
+    }
+
+    #[test]
+    fn older_and_newer_copies_than_confirmed_are_told_apart_and_wanted_again() {
+        for (stored, lapse) in [(8, Lapse::Stale), (10, Lapse::Foreign)] {
+            let mut target = Target::default();
+            target.confirm(confirmed_at(1));
+            assert_eq!(target.read(at(5), Some(RevisionCounter(stored)), &mut rng()), Some(lapse));
+            assert!(target.is_wanted(1));
+            assert_eq!(target.need(at(5), true), Need::Clock { above: Some(RevisionCounter(stored.max(9))) });
+        }
+    }
+
+    #[test]
+    fn verified_copy_is_read_again_after_five_to_ten_minutes_and_stays_verified_meanwhile() {
+        let (mut target, mut rng) = (Target::default(), rng());
+        target.confirm(confirmed_at(1));
+        for turn in 1..100 {
+            let now = at(turn * 1000);
+            assert_eq!(target.read(now, Some(RevisionCounter(9)), &mut rng), None);
+            let wait = target.read_back_at().unwrap().since(now).as_secs();
+            assert!((300..600).contains(&wait), "{wait}");
+            assert_eq!(target.read(now, None, &mut rng), None, "one miss is none");
+            assert_eq!((target.verified_at(), target.is_wanted(1)), (Some(now), false));
+        }
+    }
+
+    #[test]
+    fn hsdir_that_keeps_nothing_is_served_less_and_less_often() {
+        let (mut target, mut rng) = (Target::default(), rng());
+        for wait_ms in [1000, 2000, 4000, 8000] {
+            target.confirm(confirmed_at(10));
+            target.read(at(10), None, &mut rng);
+            target.read(at(10), None, &mut rng);
+            let waited = target.next_try().since(at(10)).as_millis();
+            assert!((wait_ms * 3 / 4..wait_ms * 5 / 4).contains(&waited), "{wait_ms} {waited}");
+        }
     }
 }

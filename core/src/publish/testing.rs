@@ -127,6 +127,7 @@ pub(super) struct Site {
     answers: Vec<(Mono, TorEvent)>,
     busy: BTreeSet<RelayFingerprint>,
     pub(super) events: Vec<PublicationEvent>,
+    pub(super) warnings: Vec<String>,
     pub(super) fetches: usize,
 }
 
@@ -192,6 +193,7 @@ impl World {
             answers: Vec::new(),
             busy: BTreeSet::new(),
             events: Vec::new(),
+            warnings: Vec::new(),
             fetches: 0,
         });
     }
@@ -336,6 +338,16 @@ impl World {
         self.sites.iter_mut().for_each(|site| site.events.clear());
     }
 
+    /// What somebody else with the key, all of whose points are strange, has put on every HSDir of `slot` in a network
+    /// of its own, `after` from now.
+    pub(super) fn foreign(&self, slot: Slot, after: Duration) -> (RevisionCounter, Vec<u8>) {
+        let mut other = Self::new(self.now.wall.as_secs() + after.as_secs() - RUN_START);
+        *members(other.view()) = vec![member(1, &[21, 22, 23])];
+        other.run(secs(2));
+        let hsdir = self.responsible(slot)[0];
+        other.hsdirs.stored[&(hsdir, self.period(slot))].clone()
+    }
+
     /// A descriptor that node `by` with its own `view` uploads everywhere now.
     pub(super) fn elsewhere(&mut self, by: u8, view: View) {
         self.add_site(by, view);
@@ -363,6 +375,8 @@ impl Site {
         while let Some(output) = out.pop() {
             if let Output::Event(Event::Publication(event)) = output {
                 self.events.push(event);
+            } else if let Output::Event(Event::Warning(text)) = output {
+                self.warnings.push(text);
             }
         }
     }

@@ -4,6 +4,7 @@ mod chaos;
 mod counters;
 mod modes;
 mod partition;
+mod read_back;
 mod rotation;
 mod rounds;
 mod uploads;

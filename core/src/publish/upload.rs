@@ -3,7 +3,7 @@
 use super::build::{Builder, Built};
 use super::counter::{AHEAD_MAX_SECS, CounterClock, Counters, Next};
 use super::plan::Plan;
-use super::target::{Confirmed, Need, Target};
+use super::target::{Confirmed, Lapse, Need, Target};
 use super::wake::Wake;
 use crate::cluster::View;
 use crate::hsdesc::BuildError;
@@ -185,9 +185,10 @@ impl SlotUploads {
         rng: &mut Rng,
     ) {
         let Some(target) = self.targets.get_mut(&hsdir) else { return };
+        let is_honest = |n: u32| n <= clock.n(self.origin).saturating_add(AHEAD_MAX_SECS);
         match stored {
             Some((revision, n)) if target.probe => {
-                if n <= clock.n(self.origin).saturating_add(AHEAD_MAX_SECS) {
+                if is_honest(n) {
                     self.counters.raise(n);
                     target.rival_read(now, revision);
                 } else {
@@ -195,13 +196,24 @@ impl SlotUploads {
                 }
             }
             None if target.probe => target.probe = false,
-            _ => target.read(now, stored.map(|(revision, _)| revision), rng),
+            _ => {
+                let lapse = target.read(now, stored.map(|(revision, _)| revision), rng);
+                if let (Some(Lapse::Foreign), Some((_, n))) = (lapse, stored.filter(|(_, n)| is_honest(*n))) {
+                    self.counters.raise(n);
+                }
+            }
         }
     }
 
     /// Every HSDir has given back what it confirmed.
     pub(super) fn is_verified(&self) -> bool {
-        self.targets.values().all(Target::is_verified)
+        self.targets.values().all(|target| target.verified_at().is_some())
+    }
+
+    /// Whether this counter is one that `hsdir` confirmed to us.
+    pub(super) fn is_ours(&self, hsdir: RelayFingerprint, revision: RevisionCounter) -> bool {
+        let confirmed = self.targets.get(&hsdir).and_then(|target| target.confirmed);
+        confirmed.is_some_and(|confirmed| confirmed.revision == revision)
     }
 
     /// The descriptor that `hsdir` should get now: the last one built if it will do, else a new one.

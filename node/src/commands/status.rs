@@ -1,6 +1,6 @@
 //! `rustbalance status`.
 
-mod render;
+pub mod render;
 mod table;
 
 use std::io::IsTerminal as _;
@@ -21,7 +21,7 @@ const CLEAR: &str = "\x1b[2J\x1b[H";
 /// No node runs there.
 pub fn status(common: &Common, args: &Status) -> Result<(), Failure> {
     let terminal = std::io::stdout().is_terminal();
-    let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colour = output::is_coloured();
     loop {
         let status = rustbalance_io::status::status(&common.dir)?;
         let text = if args.json {

@@ -6,9 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use rand_core::Rng as _;
 use rustbalance_core::rng::{Rng, Seed};
+use rustbalance_core::time::Wall;
 use sha2::{Digest as _, Sha256};
-
-use crate::sim::network::date;
 
 const HOUR_SECS: u64 = 3600;
 
@@ -58,7 +57,7 @@ impl Relay {
 fn consensus(relays: &[Relay], valid_after: u64, rng: &mut Rng) -> String {
     let mut text = String::from("network-status-version 3 microdesc\nvote-status consensus\nconsensus-method 35\n");
     for (word, hours) in [("valid-after", 0), ("fresh-until", 1), ("valid-until", 3)] {
-        let _ = writeln!(text, "{word} {}", date(valid_after + hours * HOUR_SECS));
+        let _ = writeln!(text, "{word} {}", Wall::from_secs(valid_after + hours * HOUR_SECS));
     }
     text.push_str("voting-delay 300 300\nclient-versions 0.4.9.11\nserver-versions 0.4.9.11\n");
     text.push_str("known-flags Authority BadExit Exit Fast Guard HSDir Running Stable V2Dir Valid\n");

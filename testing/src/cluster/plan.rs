@@ -55,7 +55,7 @@ pub fn is_confirmed(status: &Status, since_ms: u64) -> Fact {
         expect(!slot.hsdirs.is_empty(), || format!("no HSDirs in the {} slot", slot.slot))?;
         for hsdir in &slot.hsdirs {
             let fresh = hsdir.confirmed_ms.is_some_and(|age| age <= since_ms);
-            expect(hsdir.state == "confirmed" && fresh, || {
+            expect(["confirmed", "verified"].contains(&hsdir.state.as_str()) && fresh, || {
                 format!(
                     "{} slot, {}: {} {:?} {:?}",
                     slot.slot, hsdir.relay, hsdir.state, hsdir.confirmed_ms, hsdir.failure

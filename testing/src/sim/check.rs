@@ -6,6 +6,7 @@ mod clients;
 mod counters;
 mod dead_points;
 mod epochs;
+mod lost_copies;
 mod membership;
 mod native;
 mod never_poorer;
@@ -33,6 +34,7 @@ pub struct Checks {
     bounds: bounds::Bounds,
     one_publisher: one_publisher::OnePublisher,
     dead_points: dead_points::DeadPoints,
+    lost_copies: lost_copies::LostCopies,
     stale_build: stale_build::StaleBuild,
     takeovers: takeovers::Takeovers,
 }
@@ -82,6 +84,7 @@ impl Checks {
         self.dead_points.check(world, layout)?;
         if self.calm {
             poisoned::check(world, layout, self.calm_at)?;
+            self.lost_copies.check(world, layout, self.calm_at)?;
         }
         if self.calm && (changed.everything || changed.machines) {
             membership::check(world)?;

@@ -53,8 +53,9 @@ pub struct HsDirs {
     late_until: BTreeMap<RelayFingerprint, u64>,
     /// The furthest time that a counter stood for, by the key it is stored under: publishers go on above it.
     furthest: BTreeMap<HsBlindId, u64>,
-    /// What no publisher of ours put there, or what is gone without its knowledge: until it uploads again.
-    spoiled: BTreeSet<(RelayFingerprint, HsBlindId)>,
+    /// What no publisher of ours put there, or what is gone without its knowledge, and since when (milliseconds of true
+    /// time): until it uploads again.
+    pub spoiled: BTreeMap<(RelayFingerprint, HsBlindId), u64>,
     /// When each first refused a counter that it still refuses, milliseconds of true time.
     pub refused_since: BTreeMap<(RelayFingerprint, HsBlindId), u64>,
     /// Since when each machine is refused: what others store in between, it cannot know.
@@ -123,7 +124,7 @@ impl HsDirs {
         }
         self.accepted += 1;
         let is_far_ahead = before.is_some_and(|stored| stored.secs > wall.as_secs() + RIVAL_AHEAD_SECS);
-        let was_poisoned = self.spoiled.remove(&(relay, blind)) && is_far_ahead;
+        let was_poisoned = self.spoiled.remove(&(relay, blind)).is_some() && is_far_ahead;
         self.refused_since.remove(&(relay, blind));
         let refused_since = by.who.and_then(|who| self.refused_by.remove(&(who, relay, blind)));
         let stored = Stored { revision, secs, points, text: text.clone() };
@@ -159,19 +160,19 @@ impl HsDirs {
     }
 
     /// What it holds, or not, is not the publisher's doing.
-    pub(super) fn spoil(&mut self, relay: RelayFingerprint, blind: HsBlindId) {
-        self.spoiled.insert((relay, blind));
+    pub(super) fn spoil(&mut self, relay: RelayFingerprint, blind: HsBlindId, now: u64) {
+        self.spoiled.entry((relay, blind)).or_insert(now);
     }
 
-    /// See [`Self::spoil`].
+    /// See [`Self::spoiled`].
     pub fn is_spoiled(&self, relay: RelayFingerprint, blind: HsBlindId) -> bool {
-        self.spoiled.contains(&(relay, blind))
+        self.spoiled.contains_key(&(relay, blind))
     }
 
     /// It loses all it holds.
-    pub(super) fn forget(&mut self, relay: RelayFingerprint) {
-        let gone = self.stored.keys().filter(|(holder, _)| *holder == relay);
-        self.spoiled.extend(gone);
+    pub(super) fn forget(&mut self, relay: RelayFingerprint, now: u64) {
+        let gone: Vec<_> = self.stored.keys().copied().filter(|(holder, _)| *holder == relay).collect();
+        gone.into_iter().for_each(|(_, blind)| self.spoil(relay, blind, now));
         self.stored.retain(|(holder, _), _| *holder != relay);
     }
 

@@ -6,6 +6,7 @@ mod clones;
 mod drain;
 mod failover;
 mod growth;
+mod hsdirs;
 mod long;
 mod partition;
 mod priority;
@@ -48,7 +49,7 @@ pub struct Scenario {
 }
 
 /// All of them.
-pub const ALL: [Scenario; 32] = [
+pub const ALL: [Scenario; 33] = [
     failover::OF_FIVE,
     failover::OF_THREE,
     failover::OF_TWO,
@@ -71,6 +72,7 @@ pub const ALL: [Scenario; 32] = [
     rotation::NOON,
     tors::TOR_RESTARTS,
     tors::CONTROL_LOSS,
+    hsdirs::LOST_COPIES,
     clocks::CLOCKS,
     clocks::TOGETHER,
     drain::DRAIN,

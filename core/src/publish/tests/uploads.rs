@@ -19,7 +19,11 @@ fn every_hsdir_of_both_slots_gets_every_nodes_points() {
         assert!(status.confirmed && status.waiting.is_none());
         assert_eq!(status.points.len(), 9);
         assert_eq!(status.slots.iter().map(|slot| slot.hsdirs.len()).collect::<Vec<_>>(), [8, 8]);
-        assert!(status.slots.iter().flat_map(|slot| &slot.hsdirs).all(|hsdir| hsdir.state == "confirmed"));
+        assert!(status.proven);
+        for slot in &status.slots {
+            let state = if slot.current { "verified" } else { "confirmed" };
+            assert!(slot.hsdirs.iter().all(|hsdir| hsdir.state == state), "{slot:?}");
+        }
         assert_eq!(status.slots.iter().filter(|slot| slot.current).count(), 1);
     }
 }
@@ -142,7 +146,7 @@ fn silent_hsdir_does_not_hold_up_the_others() {
     let status = world.publisher().status(world.now);
     let states: Vec<_> = status.slots[0].hsdirs.iter().map(|hsdir| hsdir.state.as_str()).collect();
     assert_eq!(states[0], "sent");
-    assert!(states[1..].iter().all(|state| *state == "confirmed"));
+    assert!(states[1..].iter().all(|state| ["confirmed", "verified"].contains(state)), "{states:?}");
 }
 
 #[test]

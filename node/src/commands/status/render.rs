@@ -78,9 +78,10 @@ fn members(status: &Status, colour: bool) -> String {
 }
 
 fn plan(status: &Status, colour: bool) -> String {
-    let PublicationStatus { points, left_out, confirmed, waiting, slots: _ } = &status.publication;
+    let PublicationStatus { points, left_out, confirmed, proven, waiting, .. } = &status.publication;
     let state = match waiting {
         Some(reason) => reason,
+        None if *proven => "proven: confirmed by every HSDir of both slots, and given back by those clients ask",
         None if *confirmed => "confirmed by every HSDir of both slots",
         None => "being uploaded",
     };
@@ -99,8 +100,10 @@ fn plan(status: &Status, colour: bool) -> String {
     text
 }
 
-fn hsdirs(slot: &SlotStatus, colour: bool) -> String {
-    let confirmed = slot.hsdirs.iter().filter(|hsdir| hsdir.state == "confirmed").count();
+/// The HSDirs of one slot.
+pub fn hsdirs(slot: &SlotStatus, colour: bool) -> String {
+    let has_plan = |hsdir: &&HsDirStatus| matches!(hsdir.state.as_str(), "confirmed" | "verified");
+    let confirmed = slot.hsdirs.iter().filter(has_plan).count();
     let current = if slot.current { ", the one clients fetch now" } else { "" };
     let revision = slot.revision.map_or_else(|| "none yet".into(), |revision| revision.to_string());
     let mut text = format!(
@@ -109,7 +112,7 @@ fn hsdirs(slot: &SlotStatus, colour: bool) -> String {
         slot.period,
         slot.hsdirs.len()
     );
-    let mut rows = vec![heading(["HSDIR", "STATE", "CONFIRMED", "LAST FAILURE"])];
+    let mut rows = vec![heading(["HSDIR", "STATE", "CONFIRMED", "VERIFIED", "LAST FAILURE"])];
     rows.extend(slot.hsdirs.iter().map(hsdir));
     text.push_str(&columns(&rows, colour));
     text
@@ -117,14 +120,16 @@ fn hsdirs(slot: &SlotStatus, colour: bool) -> String {
 
 fn hsdir(hsdir: &HsDirStatus) -> Vec<Cell> {
     let tone = match hsdir.state.as_str() {
-        "confirmed" => Tone::Good,
-        "refused" => Tone::Bad,
+        "confirmed" | "verified" => Tone::Good,
+        "refused" | "gone" | "stale" | "foreign" => Tone::Bad,
         _ => Tone::Waiting,
     };
+    let ago = |ms: Option<u64>| plain(ms.map_or_else(|| "-".into(), |ms| format!("{} ago", age(ms))));
     vec![
         plain(&hsdir.relay),
         cell(&hsdir.state, tone),
-        plain(hsdir.confirmed_ms.map_or_else(|| "-".into(), |ms| format!("{} ago", age(ms)))),
+        ago(hsdir.confirmed_ms),
+        ago(hsdir.verified_ms),
         plain(hsdir.failure.as_deref().unwrap_or("-")),
     ]
 }
@@ -192,6 +197,7 @@ mod tests {
             target: "up".into(),
             members: vec![member("aa", "one", "live"), member("bb", "", "unknown")],
             publication: PublicationStatus {
+                period: None,
                 points: vec![PlannedPoint { node: "aa".repeat(32), auth_key: "cc".repeat(32), relay: "DD".repeat(20) }],
                 left_out: vec!["bbbbbbbb: relay already used".into()],
                 slots: vec![SlotStatus {
@@ -202,19 +208,22 @@ mod tests {
                     hsdirs: vec![
                         HsDirStatus {
                             relay: "EE".repeat(20),
-                            state: "confirmed".into(),
+                            state: "verified".into(),
                             failure: None,
                             confirmed_ms: Some(1500),
+                            verified_ms: Some(1100),
                         },
                         HsDirStatus {
                             relay: "FF".repeat(20),
                             state: "sent".into(),
                             failure: Some("timeout".into()),
                             confirmed_ms: None,
+                            verified_ms: None,
                         },
                     ],
                 }],
                 confirmed: false,
+                proven: false,
                 waiting: None,
             },
             rejected: [("peer: stale".to_owned(), 4)].into(),
@@ -243,9 +252,9 @@ Plan: 1 introduction point; being uploaded
   left out: bbbbbbbb: relay already used
 
 Slot first: time period 20515, the one clients fetch now; 1 of 2 HSDirs confirmed, revision 99
-  HSDIR                                     STATE      CONFIRMED  LAST FAILURE
-  EEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEE  confirmed  1 s ago    -
-  FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF  sent       -          timeout
+  HSDIR                                     STATE     CONFIRMED  VERIFIED  LAST FAILURE
+  EEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEE  verified  1 s ago    1 s ago   -
+  FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF  sent      -          -         timeout
 
 Refused inputs
   peer: stale  4";

@@ -26,7 +26,7 @@ pub fn missing(world: &mut World) -> Option<String> {
     let world = &*world;
     // An HSDir that refuses must be served once it can be; how soon, others say.
     for (slot, relay) in layout.hsdirs().filter(|(_, relay)| !world.hsdirs.is_ill(*relay, world.now)) {
-        // How soon a publisher learns of what others did to an HSDir is not this checker's to say.
+        // How soon a publisher learns of what others did to an HSDir is for `lost_copies` to say.
         if world.hsdirs.is_spoiled(relay, slot.blind) {
             continue;
         }

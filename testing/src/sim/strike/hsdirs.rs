@@ -10,7 +10,7 @@ impl World {
     pub(super) fn forget(&mut self, number: usize) {
         let (_, relay) = self.layout().hsdir(number);
         self.fault(&format!("{relay} forgets"));
-        self.hsdirs.forget(relay);
+        self.hsdirs.forget(relay, self.now);
         self.changed.stored = true;
     }
 
@@ -48,7 +48,7 @@ impl World {
         let text = build(&mut keys, &content, &mut self.rng).expect("these points are good").into();
         let by = Uploader { who: None, at: self.now };
         let result = self.hsdirs.upload(by, relay, &text, self.service, &layout, wall);
-        self.hsdirs.spoil(relay, slot.blind);
+        self.hsdirs.spoil(relay, slot.blind, self.now);
         self.note(|| format!("--- {:?}", result.map(|_| ())));
         self.changed.stored = true;
     }

@@ -1,0 +1,93 @@
+//! `rustbalance verify`.
+
+use std::time::{Duration, Instant};
+
+use rustbalance_core::status::{PublicationStatus, SlotStatus, Status};
+use serde::Serialize;
+
+use super::status::render;
+use crate::args::{Common, Verify};
+use crate::failure::{Exit, Failure};
+use crate::output;
+
+/// How often `--wait` asks.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+
+/// The proof; `--json` prints it as it is.
+#[derive(Serialize)]
+struct Proof<'a> {
+    /// With `.onion`.
+    address: &'a str,
+    /// Every HSDir has what it should have, as far as it can be asked.
+    proven: bool,
+    /// Why not, if so.
+    reason: Option<String>,
+    /// Introduction points in the plan.
+    points: usize,
+    /// Per slot and HSDir.
+    slots: &'a [SlotStatus],
+}
+
+/// Says whether what is published is what should be, and waits until it is if asked to.
+///
+/// # Errors
+/// No node runs there; or (exit code 6) it is not, or not in time.
+pub fn verify(common: &Common, args: &Verify) -> Result<(), Failure> {
+    let deadline = Instant::now() + Duration::from_secs(args.timeout);
+    loop {
+        let status = rustbalance_io::status::status(&common.dir)?;
+        let reason = why_not(&status);
+        if reason.is_none() || !args.wait || Instant::now() >= deadline {
+            let text = if args.json { output::to_json(&proof(&status, &reason))? } else { page(&status, &reason) };
+            output::line(&text)?;
+            return reason.map_or(Ok(()), |reason| Err(Failure::new(Exit::No, format!("not proven: {reason}"))));
+        }
+        std::thread::sleep(ASK_EVERY);
+    }
+}
+
+fn proof<'a>(status: &'a Status, reason: &Option<String>) -> Proof<'a> {
+    Proof {
+        address: &status.address,
+        proven: reason.is_none(),
+        reason: reason.clone(),
+        points: status.publication.points.len(),
+        slots: &status.publication.slots,
+    }
+}
+
+/// What is missing to the proof.
+fn why_not(status: &Status) -> Option<String> {
+    let PublicationStatus { waiting, proven, slots, .. } = &status.publication;
+    match (status.role.as_str(), waiting) {
+        (_, None) if *proven => return None,
+        ("alone", _) if status.mode == "native" => {
+            let way_out = "look at what HSDirs hold with `rustbalance descriptor show --live`";
+            return Some(format!("this node is alone, so its tor publishes by itself; {way_out}"));
+        }
+        ("follower", _) => {
+            let holder = status.members.iter().find(|member| Some(&member.node) == status.holder.as_ref());
+            let holder = holder.map_or_else(|| "none at the moment".to_owned(), |member| member.name.clone());
+            return Some(format!("another node publishes ({holder}); run this there"));
+        }
+        (_, Some(waiting)) => return Some(waiting.clone()),
+        (_, None) => {}
+    }
+    let lacking = slots.iter().flat_map(|slot| slot.hsdirs.iter().map(move |hsdir| (slot, hsdir)));
+    let lacking = lacking.filter(|(slot, hsdir)| hsdir.state != if slot.current { "verified" } else { "confirmed" });
+    let named: Vec<_> =
+        lacking.map(|(slot, hsdir)| format!("{} is {} ({} slot)", hsdir.relay, hsdir.state, slot.slot)).collect();
+    let way_out = "wait a little (--wait); what stays so for minutes is in the log with its reason";
+    Some(match named.first() {
+        Some(first) => format!("{} HSDirs lack it, {first} among them; {way_out}", named.len()),
+        None => format!("nothing is published yet; {way_out}"),
+    })
+}
+
+fn page(status: &Status, reason: &Option<String>) -> String {
+    let PublicationStatus { points, slots, .. } = &status.publication;
+    let verdict = if reason.is_none() { "proven" } else { "not proven" };
+    let mut parts = vec![format!("{}: {verdict}, {} introduction points\n", status.address, points.len())];
+    parts.extend(slots.iter().map(|slot| render::hsdirs(slot, output::is_coloured())));
+    parts.join("\n").trim_end().to_owned()
+}
