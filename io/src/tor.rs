@@ -2,6 +2,7 @@
 //! back. [`supervise`] repairs what it can and carries bytes; what they mean is the core's business.
 
 mod connection;
+pub mod fetch;
 mod hidden_service;
 pub mod paths;
 mod process;

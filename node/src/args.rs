@@ -15,7 +15,8 @@ Exit codes:
   3  state directory or key problem
   4  network or peer problem: a join refused or unreachable
   5  tor missing or older than 0.4.8
-  6  no: what was asked for is not so (`verify`: not proven)
+  6  no: what was asked for is not so (`verify`: not proven; `descriptor diff`: they differ)
+  7  a bad descriptor: clients refuse it or leave points out
 
 A node keeps everything in one directory. `init` founds a cluster on its first machine and prints the
 command that `join`s the next one; `run` serves until SIGTERM or SIGINT, then hands over and stops.";
@@ -78,6 +79,9 @@ pub enum Command {
     Status(Status),
     /// Say whether every HSDir has what it should have; exit code 6 if not. Run it on the node that publishes.
     Verify(Verify),
+    /// Look at a descriptor: a file, standard input, or what an HSDir holds now.
+    #[command(subcommand)]
+    Descriptor(Descriptor),
     /// Look at the configuration file.
     #[command(subcommand)]
     Config(Config),
@@ -172,6 +176,61 @@ pub struct Verify {
     /// Give up waiting after so many seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     pub timeout: u64,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `rustbalance descriptor`.
+#[derive(Debug, Subcommand)]
+pub enum Descriptor {
+    /// Decode every layer, certificate and introduction point, and name everything that is wrong, where, and why.
+    ///
+    /// Reads on as far as anything can be decrypted. Exit code 7 if a client would refuse it or leave a point out.
+    Show {
+        /// The descriptor: a file, or - for standard input.
+        #[arg(value_name = "FILE|-", required_unless_present = "live", conflicts_with = "live")]
+        file: Option<PathBuf>,
+        /// The one that an HSDir holds now, fetched through the running node's tor.
+        #[arg(long)]
+        live: bool,
+        #[command(flatten)]
+        reading: Reading,
+    },
+    /// Compare two: lifetime, counter, period, certificates, header and points. Exit code 6 if they differ.
+    Diff {
+        /// One descriptor: a file, or - for standard input.
+        #[arg(value_name = "FILE|-")]
+        first: PathBuf,
+        /// The other one.
+        #[arg(value_name = "FILE|-", required_unless_present = "live", conflicts_with = "live")]
+        second: Option<PathBuf>,
+        /// The other one is what an HSDir holds now, fetched through the running node's tor.
+        #[arg(long)]
+        live: bool,
+        #[command(flatten)]
+        reading: Reading,
+    },
+}
+
+/// How a descriptor is to be read.
+#[derive(Debug, Args)]
+pub struct Reading {
+    /// Whose descriptor it is, with or without `.onion` [default: this node's].
+    #[arg(long, value_name = "ADDRESS")]
+    pub address: Option<String>,
+    /// The key of an authorised client: a line as in tor's `.auth_private` files. Readable by its owner only.
+    #[arg(long, value_name = "FILE")]
+    pub client_key: Option<PathBuf>,
+    /// The number of the time period it is for [default: the current one, and those around it].
+    #[arg(long, value_name = "N")]
+    pub period: Option<u64>,
+    /// How long time periods are [default: as the running node's tor says, else 1440].
+    #[arg(long, value_name = "MINUTES")]
+    pub period_length: Option<u32>,
+    /// With --live: ask this HSDir, by its fingerprint [default: one of those that are responsible].
+    #[arg(long, value_name = "FINGERPRINT", requires = "live")]
+    pub hsdir: Option<String>,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,

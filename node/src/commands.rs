@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod config;
+mod descriptor;
 mod init;
 mod join;
 mod leave;
@@ -29,6 +30,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Run => run::run(&common),
         Command::Status(args) => status::status(&common, &args),
         Command::Verify(args) => verify::verify(&common, &args),
+        Command::Descriptor(args) => descriptor::descriptor(&common, &args),
         Command::Config(args) => config::config(&common, &args),
         Command::Leave => leave::leave(&common),
     }

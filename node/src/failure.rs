@@ -9,6 +9,7 @@ use rustbalance_io::keys::KeyError;
 use rustbalance_io::run::RunError;
 use rustbalance_io::status::StatusError;
 use rustbalance_io::store::StoreError;
+use rustbalance_io::tor::fetch::FetchError;
 
 /// Exit codes, as `rustbalance --help` lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub enum Exit {
     Tor = 5,
     /// The answer is no.
     No = 6,
+    /// A bad descriptor.
+    Descriptor = 7,
 }
 
 impl From<Exit> for ExitCode {
@@ -78,4 +81,4 @@ macro_rules! from_shell {
     };
 }
 
-from_shell!(InitError, JoinError, KeyError, RunError, StatusError, StoreError);
+from_shell!(FetchError, InitError, JoinError, KeyError, RunError, StatusError, StoreError);

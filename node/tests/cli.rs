@@ -14,6 +14,7 @@ fn help_names_every_command_and_exit_code() {
         "run",
         "status",
         "verify",
+        "descriptor",
         "config",
         "leave",
         "--dir",
@@ -23,7 +24,7 @@ fn help_names_every_command_and_exit_code() {
     ] {
         assert!(run.stdout.contains(word), "{word} in\n{}", run.stdout);
     }
-    for code in 0..=6 {
+    for code in 0..=7 {
         assert!(run.stdout.contains(&format!("\n  {code}  ")), "{code} in\n{}", run.stdout);
     }
 }
@@ -36,6 +37,9 @@ fn every_command_has_help() {
         &["run"],
         &["status"],
         &["verify"],
+        &["descriptor"],
+        &["descriptor", "show"],
+        &["descriptor", "diff"],
         &["config"],
         &["config", "check"],
         &["leave"],

@@ -34,7 +34,7 @@ pub(super) enum ConnectError {
     Entropy(#[from] EntropyError),
     #[error("tor breaks the control protocol: {0}")]
     Protocol(ReplyError),
-    #[error("tor closed the connection while we authenticated")]
+    #[error("tor closed the connection")]
     Closed,
     #[error("tor's answer to {0} is not what control-spec says")]
     Answer(&'static str),
@@ -87,16 +87,21 @@ impl Handshake {
     /// One command, one reply. No event can come in between: none has been asked for.
     async fn ask(&mut self, command: &[u8]) -> Result<Reply, ConnectError> {
         self.stream.write_all(command).await?;
-        let mut buffer = [0; 1024];
-        loop {
-            if let Some(reply) = self.reader.next_reply().map_err(ConnectError::Protocol)? {
-                return Ok(reply);
-            }
-            let count = self.stream.read(&mut buffer).await?;
-            match buffer.get(..count) {
-                Some(bytes) if !bytes.is_empty() => self.reader.push(bytes),
-                Some(_) | None => return Err(ConnectError::Closed),
-            }
+        next_reply(&mut self.stream, &mut self.reader).await
+    }
+}
+
+/// The next reply or event.
+pub(super) async fn next_reply(stream: &mut Async<UnixStream>, reader: &mut Reader) -> Result<Reply, ConnectError> {
+    let mut buffer = [0; 1024];
+    loop {
+        if let Some(reply) = reader.next_reply().map_err(ConnectError::Protocol)? {
+            return Ok(reply);
+        }
+        let count = stream.read(&mut buffer).await?;
+        match buffer.get(..count) {
+            Some(bytes) if !bytes.is_empty() => reader.push(bytes),
+            Some(_) | None => return Err(ConnectError::Closed),
         }
     }
 }

@@ -101,6 +101,15 @@ impl Node {
         command
     }
 
+    /// `rustbalance` with these arguments, to its end: exit code, standard output, standard error.
+    ///
+    /// # Errors
+    /// If it does not start or says no text.
+    pub fn run(&self, arguments: &[&str]) -> Result<(Option<i32>, String, String)> {
+        let output = self.command().args(arguments).output()?;
+        Ok((output.status.code(), String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?))
+    }
+
     /// `rustbalance status --json`.
     ///
     /// # Errors

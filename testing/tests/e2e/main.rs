@@ -5,6 +5,7 @@
 
 mod founding;
 mod mistakes;
+mod proof;
 mod repair;
 mod report;
 mod rotation;
@@ -85,6 +86,7 @@ impl Scenario<'_> {
             self.node_joins(through)?;
         }
         self.all_serve()?;
+        self.what_is_published_is_checked()?;
         self.live_through_rotations()?;
         self.secrets_stay_secret()?;
         self.publisher_is_killed()?;

@@ -1,0 +1,160 @@
+//! One descriptor fetched through the running node's tor, over a control connection of its own.
+
+use core::time::Duration;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use rustbalance_core::control::command;
+use rustbalance_core::control::event::{self, Event, HsDescAction};
+use rustbalance_core::control::reply::{Reader, Reply};
+use rustbalance_core::id::RelayFingerprint;
+use rustbalance_core::onion::address::OnionAddress;
+use smol::Async;
+use smol::future::FutureExt as _;
+use smol::io::AsyncWriteExt as _;
+
+use super::connection::{self, ConnectError};
+use super::{TorError, TorPaths};
+use crate::fault::Fault;
+use crate::{clock, entropy};
+
+/// How long tor may take; it gives up on a circuit after a minute at most.
+const FETCH_WITHIN: Duration = Duration::from_secs(60);
+/// Reasons of `HS_DESC FAILED` after which tor asks no other HSDir.
+const FINAL_REASONS: [&str; 3] = ["QUERY_NO_HSDIR", "QUERY_RATE_LIMITED", "BAD_DESC"];
+
+/// A descriptor as an HSDir gave it.
+pub struct Fetched {
+    /// Who.
+    pub hsdir: Option<RelayFingerprint>,
+    /// Its text, not looked at.
+    pub text: Vec<u8>,
+}
+
+/// Why there is none.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The state directory's path.
+    #[error(transparent)]
+    Paths(#[from] TorError),
+    /// Nobody listens.
+    #[error("{}: no tor is running here; start the node with `rustbalance run`, or name the right --dir", dir.display())]
+    NotRunning {
+        /// The state directory.
+        dir: PathBuf,
+    },
+    /// The control connection.
+    #[error("cannot use the running node's tor: {0}; run this as the user the node runs as")]
+    Control(String),
+    /// Tor does not do it.
+    #[error("tor does not fetch it ({0}); wait until `rustbalance status` says that tor is ready")]
+    Refused(String),
+    /// No HSDir has it.
+    #[error("{} has no descriptor of {address} for the current time period{}", from.map_or("no HSDir asked".to_owned(), |hsdir| format!("HSDir {hsdir}")), why(.reason))]
+    NotFound {
+        /// The service.
+        address: OnionAddress,
+        /// Who was asked, if one was named.
+        from: Option<RelayFingerprint>,
+        /// What tor says.
+        reason: Option<String>,
+    },
+    /// No answer.
+    #[error("no HSDir answered within {} s; look at tor's log", FETCH_WITHIN.as_secs())]
+    Late,
+}
+
+fn why(reason: &Option<String>) -> String {
+    reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default()
+}
+
+impl FetchError {
+    /// Whose fault it is.
+    pub const fn fault(&self) -> Fault {
+        match self {
+            Self::Paths(error) => error.fault(),
+            Self::NotRunning { .. } | Self::Control(_) => Fault::Runtime,
+            Self::Refused(_) => Fault::Tor,
+            Self::NotFound { .. } | Self::Late => Fault::Network,
+        }
+    }
+}
+
+/// Fetches the current period's descriptor of `address` through the tor of the node in `dir`: from `hsdir`, or from
+/// whomever tor asks.
+///
+/// # Errors
+/// See [`FetchError`].
+pub fn fetch(dir: &Path, address: OnionAddress, hsdir: Option<RelayFingerprint>) -> Result<Fetched, FetchError> {
+    let paths = TorPaths::new(dir)?;
+    let late = async {
+        clock::sleep(FETCH_WITHIN).await;
+        Err(FetchError::Late)
+    };
+    smol::block_on(fetch_through(&paths, dir, address, hsdir).or(late))
+}
+
+async fn fetch_through(
+    paths: &TorPaths,
+    dir: &Path,
+    address: OnionAddress,
+    hsdir: Option<RelayFingerprint>,
+) -> Result<Fetched, FetchError> {
+    let nonce = entropy::secret().map_err(|error| FetchError::Control(error.to_string()))?;
+    let stream = connection::open(paths, *nonce).await.map_err(|error| {
+        let absent = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
+        if matches!(&error, ConnectError::Io(error) if absent.contains(&error.kind())) {
+            FetchError::NotRunning { dir: dir.to_owned() }
+        } else {
+            FetchError::Control(error.to_string())
+        }
+    })?;
+    let mut control = Control { stream, reader: Reader::default() };
+    control.write(&command::set_events(&["HS_DESC", "HS_DESC_CONTENT"])).await?;
+    control.write(&command::hs_fetch(&address, hsdir)).await?;
+    let (host, mut reason) = (address.host(), None);
+    loop {
+        let reply = control.next().await?;
+        if !reply.is_event() && !reply.is_ok() {
+            return Err(FetchError::Refused(reply.to_string()));
+        }
+        match event::parse(&reply) {
+            Some(Event::HsDesc(failed)) if failed.action == HsDescAction::Failed && failed.address == host => {
+                let is_final = failed.reason.as_deref().is_some_and(|reason| FINAL_REASONS.contains(&reason));
+                if hsdir.is_none() && is_final {
+                    return Err(FetchError::NotFound { address, from: None, reason: failed.reason });
+                }
+                reason = failed.reason;
+            }
+            Some(Event::HsDescContent { address: of, hsdir: by, content }) if of == host => {
+                let is_answer = hsdir.is_none() || by == hsdir;
+                if is_answer && !content.is_empty() {
+                    return Ok(Fetched { hsdir: by, text: content });
+                }
+                // Without a name tor goes on to the next HSDir by itself.
+                if is_answer && hsdir.is_some() {
+                    return Err(FetchError::NotFound { address, from: hsdir, reason });
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+struct Control {
+    stream: Async<UnixStream>,
+    reader: Reader,
+}
+
+impl Control {
+    async fn write(&mut self, command: &[u8]) -> Result<(), FetchError> {
+        self.stream.write_all(command).await.map_err(|error| FetchError::Control(error.to_string()))
+    }
+
+    async fn next(&mut self) -> Result<Reply, FetchError> {
+        connection::next_reply(&mut self.stream, &mut self.reader)
+            .await
+            .map_err(|error| FetchError::Control(error.to_string()))
+    }
+}
