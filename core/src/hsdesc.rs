@@ -22,6 +22,7 @@ use std::collections::BTreeSet;
 
 use rand_core::CryptoRng;
 
+use crate::onion::client::{HsClientDescEncKey, HsClientDescEncKeypair};
 use crate::onion::key::{HsBlindId, HsBlindIdKeypair, HsId, Subcredential};
 use crate::onion::period::TimePeriod;
 use crate::onion::revision::RevisionCounter;
@@ -64,8 +65,8 @@ pub struct Content<'a> {
     /// 1..=20 points, no relay twice, their keys sound ([`IntroPoint::has_sound_keys`]): who takes a point in checks
     /// that once.
     pub points: &'a [IntroPoint],
-    /// Authorised clients' x25519 keys; empty means open to all.
-    pub clients: &'a [[u8; 32]],
+    /// Authorised clients; none means open to all.
+    pub clients: &'a [HsClientDescEncKey],
     /// For certificates.
     pub now: Wall,
 }
@@ -109,6 +110,8 @@ pub struct Descriptor {
     pub points: Vec<IntroPoint>,
     /// Points left out, as tor does with those whose lines are broken or whose certificates are bad or expired.
     pub refused: Vec<PointError>,
+    /// Authorised clients alone can open it, and the one it was opened as is one of them.
+    pub restricted: bool,
 }
 
 /// Reads only the plaintext revision counter: the cheap change detector (DESIGN 2.5).
@@ -121,7 +124,7 @@ pub fn peek_revision(text: &[u8]) -> Option<RevisionCounter> {
 }
 
 /// Parses, verifies and decrypts `text` as a descriptor of `id` for one of `periods`.
-/// `client` is an x25519 secret when client authorisation is on.
+/// `client` matters where client authorisation is on, and there alone.
 ///
 /// # Errors
 /// See [`DescriptorFault`]. A client that is not authorised gets [`DescriptorFault::Mac`] in the middle layer.
@@ -129,7 +132,7 @@ pub fn open(
     text: &[u8],
     id: HsId,
     periods: &[TimePeriod],
-    client: Option<&[u8; 32]>,
+    client: Option<&HsClientDescEncKeypair>,
     now: Wall,
 ) -> Result<Descriptor, DescriptorError> {
     read(text, &Key { id, periods, client }, now, &mut Client)
@@ -139,7 +142,7 @@ pub fn open(
 struct Key<'a> {
     id: HsId,
     periods: &'a [TimePeriod],
-    client: Option<&'a [u8; 32]>,
+    client: Option<&'a HsClientDescEncKeypair>,
 }
 
 /// Who reads a descriptor: is shown its parts one after the other, and judges what is wrong.
@@ -208,7 +211,8 @@ fn read(text: &[u8], key: &Key<'_>, now: Wall, reader: &mut impl Reader) -> Resu
     let refused = points.iter().filter_map(|listed| listed.refused).collect();
     let good = points.into_iter().filter(|listed| listed.refused.is_none());
     let points = good.filter_map(|Listed { point, .. }| point).map(intro::UnverifiedPoint::into_point).collect();
-    Ok(Descriptor { revision: outer.revision, period, header, points, refused })
+    let restricted = cookie.is_some();
+    Ok(Descriptor { revision: outer.revision, period, header, points, refused, restricted })
 }
 
 /// What the encryption of both layers depends on.
@@ -271,9 +275,6 @@ fn check(keys: &SigningKeys, content: &Content<'_>) -> Result<(), BuildError> {
     let relays = content.points.iter().map(|point| point.relay().ok_or(BuildError::NoRelay));
     if relays.collect::<Result<BTreeSet<_>, _>>()?.len() < content.points.len() {
         return Err(BuildError::RelayTwice);
-    }
-    if !content.clients.iter().all(|client| intro::is_sound_x25519(*client)) {
-        return Err(BuildError::BadKey);
     }
     if inner::header_is_sound(content.header) { Ok(()) } else { Err(BuildError::BadHeader) }
 }

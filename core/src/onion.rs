@@ -3,6 +3,7 @@
 pub mod address;
 pub(crate) mod base32;
 pub mod cert;
+pub mod client;
 pub mod key;
 pub(crate) mod low_order;
 pub mod period;

@@ -5,6 +5,7 @@ mod ctor;
 
 use ctor::{bytes, folders, hex32, json, number};
 use rustbalance_core::hsdesc::{Examination, examine, open};
+use rustbalance_core::onion::client::HsClientDescEncKeypair;
 use rustbalance_core::onion::key::{HsId, HsIdKeypair};
 use rustbalance_core::onion::period::TimePeriod;
 use rustbalance_core::time::Wall;
@@ -15,7 +16,7 @@ fn examined(case: &str) -> Examination {
     let id = HsId(hex32(&expected["identity_public"]));
     let period = TimePeriod { number: number(&expected["time_period"]["number"]), length_minutes: 8 };
     let client = expected["client_auth"].as_array().and_then(|clients| clients.first());
-    let client = client.map(|client| hex32(&client["secret"]));
+    let client = client.map(|client| HsClientDescEncKeypair::from_bytes(&hex32(&client["secret"])));
     let now = Wall::from_secs(number(&expected["captured_at"]));
     examine(&bytes(&format!("cases/{case}/descriptor.txt")), id, &[period], client.as_ref(), now)
 }

@@ -8,6 +8,7 @@ use rustbalance_core::hsdesc::{
     BuildError, Content, DESCRIPTOR_SIZE_MAX, DescriptorError, DescriptorFault, InnerHeader, IntroPoint, Layer,
     SigningKeys, build, exercise_parsers, open, peek_revision,
 };
+use rustbalance_core::onion::client::{HsClientDescEncKey, HsClientDescEncKeypair};
 use rustbalance_core::onion::key::{HsBlindIdKeypair, HsIdKeypair};
 use rustbalance_core::onion::period::TimePeriod;
 use rustbalance_core::onion::revision::RevisionCounter;
@@ -36,7 +37,7 @@ impl Service {
         Self { key, blind, signing_keys, header, rng }
     }
 
-    fn build(&mut self, points: &[IntroPoint], clients: &[[u8; 32]]) -> Result<String, BuildError> {
+    fn build(&mut self, points: &[IntroPoint], clients: &[HsClientDescEncKey]) -> Result<String, BuildError> {
         let content = Content {
             blind: &self.blind,
             subcredential: self.key.public().subcredential(self.blind.public()),
@@ -67,10 +68,13 @@ fn points(count: u8) -> Vec<IntroPoint> {
     (1..=count).map(point).collect()
 }
 
-/// Secret and public keys.
-fn clients(count: u8) -> (Vec<[u8; 32]>, Vec<[u8; 32]>) {
-    let public = |secret: [u8; 32]| x25519_dalek::PublicKey::from(&x25519_dalek::StaticSecret::from(secret)).to_bytes();
-    (1..=count).map(|number| ([number; 32], public([number; 32]))).unzip()
+fn client(number: u8) -> HsClientDescEncKeypair {
+    HsClientDescEncKeypair::from_bytes(&[number; 32])
+}
+
+/// Pairs, and their public halves.
+fn clients(count: u8) -> (Vec<HsClientDescEncKeypair>, Vec<HsClientDescEncKey>) {
+    (1..=count).map(|number| (client(number), client(number).public())).unzip()
 }
 
 #[test]
@@ -99,10 +103,11 @@ fn each_of_many_clients_can_open_and_nobody_else() {
         let text = service.build(&points(20), &keys).expect("builds");
         let open_with = |client| open(text.as_bytes(), service.key.public(), &[PERIOD], client, NOW);
         for secret in &secrets {
-            assert_eq!(open_with(Some(secret)).expect("authorised").points, points(20));
+            let descriptor = open_with(Some(secret)).expect("authorised");
+            assert_eq!((descriptor.points, descriptor.restricted), (points(20), true));
         }
         assert_eq!(open_with(None).map_err(place), Err((Layer::Middle, DescriptorFault::Mac)));
-        assert_eq!(open_with(Some(&[0xEE; 32])).map_err(place), Err((Layer::Middle, DescriptorFault::Mac)));
+        assert_eq!(open_with(Some(&client(0xEE))).map_err(place), Err((Layer::Middle, DescriptorFault::Mac)));
     }
 }
 
@@ -141,7 +146,6 @@ fn what_cannot_be_published_is_not_built() {
         *[&mut bad.onion_key, &mut bad.auth_key, &mut bad.enc_key][field] = [0; 32];
         assert_eq!(service.build(&[bad], &[]), Err(BuildError::BadKey), "field {field}");
     }
-    assert_eq!(service.build(&points(1), &[[0; 32]]), Err(BuildError::BadKey));
     let (_, too_many) = clients(255);
     assert!(
         matches!(service.build(&points(20), &too_many), Err(BuildError::TooLarge(size)) if size > DESCRIPTOR_SIZE_MAX)

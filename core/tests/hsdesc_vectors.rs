@@ -5,6 +5,7 @@ mod ctor;
 
 use ctor::{bytes, folders, hex, hex32, json, list, number, text};
 use rustbalance_core::hsdesc::{Descriptor, DescriptorError, DescriptorFault, IntroPoint, Layer, open, peek_revision};
+use rustbalance_core::onion::client::HsClientDescEncKeypair;
 use rustbalance_core::onion::key::HsId;
 use rustbalance_core::onion::period::TimePeriod;
 use rustbalance_core::onion::revision::RevisionCounter;
@@ -30,7 +31,7 @@ impl Case {
         Self { name, descriptor, expected }
     }
 
-    fn open_with(&self, client: Option<&[u8; 32]>) -> Result<Descriptor, DescriptorError> {
+    fn open_with(&self, client: Option<&HsClientDescEncKeypair>) -> Result<Descriptor, DescriptorError> {
         let id = HsId(hex32(&self.expected["identity_public"]));
         let number = number(&self.expected["time_period"]["client_period"]);
         let periods = [number - 1, number, number + 1].map(|number| TimePeriod { number, length_minutes: 8 });
@@ -38,8 +39,9 @@ impl Case {
         open(&self.descriptor, id, &periods, client, now)
     }
 
-    fn clients(&self) -> Vec<[u8; 32]> {
-        self.expected["client_auth"].as_array().into_iter().flatten().map(|client| hex32(&client["secret"])).collect()
+    fn clients(&self) -> Vec<HsClientDescEncKeypair> {
+        let clients = self.expected["client_auth"].as_array().into_iter().flatten();
+        clients.map(|client| HsClientDescEncKeypair::from_bytes(&hex32(&client["secret"]))).collect()
     }
 
     fn points(&self) -> Vec<IntroPoint> {
@@ -83,7 +85,7 @@ fn the_relay_of_each_point_is_its_legacy_identity() {
 
 #[test]
 fn every_authorised_client_can_open_and_nobody_else() {
-    let (mut authorised, stranger) = (0, [0x42; 32]);
+    let (mut authorised, stranger) = (0, HsClientDescEncKeypair::from_bytes(&[0x42; 32]));
     for case in Case::all().into_iter().filter(|case| !case.clients().is_empty()) {
         for client in case.clients() {
             assert_eq!(case.open_with(Some(&client)).expect("authorised").points, case.points(), "{}", case.name);
@@ -100,7 +102,7 @@ fn every_authorised_client_can_open_and_nobody_else() {
 #[test]
 fn a_client_key_does_no_harm_where_none_is_needed() {
     let case = Case::named("plain-3ip");
-    assert_eq!(case.open_with(Some(&[0x42; 32])), case.open_with(None));
+    assert_eq!(case.open_with(Some(&HsClientDescEncKeypair::from_bytes(&[0x42; 32]))), case.open_with(None));
 }
 
 #[test]

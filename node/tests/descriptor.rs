@@ -11,15 +11,12 @@ use std::process::Stdio;
 use common::{Run, assert_refused, command, rustbalance, text};
 use rustbalance_core::hsdesc::{Content, InnerHeader, IntroPoint, SigningKeys, build};
 use rustbalance_core::onion::address::OnionAddress;
+use rustbalance_core::onion::client::{HsClientDescEncKey, HsClientDescEncKeypair};
 use rustbalance_core::onion::key::HsIdKeypair;
 use rustbalance_core::onion::period::TimePeriod;
 use rustbalance_core::onion::revision::RevisionCounter;
-use rustbalance_io::keys::WireguardKey;
 use rustbalance_io::{clock, entropy};
 use serde_json::Value;
-
-/// A client's secret in base32: zero but for the first byte, which is 1.
-const CLIENT_SECRET: &str = "aeaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
 /// A service with files of descriptors.
 struct Service {
@@ -36,7 +33,7 @@ impl Service {
     }
 
     /// A descriptor for the time period that is now, on these relays.
-    fn built(&self, revision: u64, relays: &[u8], clients: &[[u8; 32]]) -> String {
+    fn built(&self, revision: u64, relays: &[u8], clients: &[HsClientDescEncKey]) -> String {
         let now = clock::now().wall;
         let period = TimePeriod { number: (now.as_secs() - 43_200) / 86_400, length_minutes: 1440 };
         let (blind, mut rng) = (self.key.blind(period), entropy::rng().expect("randomness"));
@@ -141,13 +138,13 @@ fn a_bad_descriptor_is_shown_as_far_as_it_goes_with_its_fault_and_place() {
 #[test]
 fn a_descriptor_for_clients_is_shown_to_who_has_a_key() {
     let service = Service::new();
-    let secret = WireguardKey::from_text(b"AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", Path::new("secret"));
-    let public = secret.unwrap_or_else(|error| panic!("{error}")).public().0;
-    let file = service.file("closed", &service.built(1, &[1], &[public]));
+    let client = HsClientDescEncKeypair::generate(&mut entropy::rng().expect("randomness"));
+    let file = service.file("closed", &service.built(1, &[1], &[client.public()]));
     let run = service.show(&file, &[]);
     assert_eq!(run.code, 7);
     assert!(run.stderr.contains("for authorised clients only: give the key of one"), "{}", run.stderr);
-    let key = service.file("key", &format!("{}:descriptor:x25519:{CLIENT_SECRET}\n", &service.address[..56]));
+    let address = service.address.parse().expect("an address");
+    let key = service.file("key", &client.expose_auth_private_line(address));
     // The address stands in the key's file.
     let run = service.run(&["show", text(&file), "--client-key", text(&key)]);
     assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{}", run.stdout);

@@ -9,6 +9,7 @@ use rustbalance_core::hsdesc::{
     Content, Descriptor, DescriptorError, DescriptorFault, InnerHeader, IntroPoint, Layer, NUM_INTRO_POINT_MAX,
     SigningKeys, build, open,
 };
+use rustbalance_core::onion::client::HsClientDescEncKeypair;
 use rustbalance_core::onion::key::HsIdKeypair;
 use rustbalance_core::onion::period::TimePeriod;
 use rustbalance_core::onion::revision::RevisionCounter;
@@ -106,7 +107,8 @@ impl Case {
     fn built_by_us(&mut self) -> String {
         let blind = self.key.blind(self.period);
         let mut keys = SigningKeys::new(&blind, &mut self.rng, self.now);
-        let clients: Vec<_> = self.clients.iter().copied().map(x25519).collect();
+        let clients: Vec<_> =
+            self.clients.iter().map(|secret| HsClientDescEncKeypair::from_bytes(secret).public()).collect();
         let content = Content {
             blind: &blind,
             subcredential: self.key.public().subcredential(blind.public()),
@@ -138,7 +140,8 @@ impl Case {
     }
 
     fn opened_by_us(&self, text: &str, client: Option<&[u8; 32]>) -> Result<Descriptor, DescriptorError> {
-        open(text.as_bytes(), self.key.public(), &[self.period], client, self.now)
+        let client = client.map(HsClientDescEncKeypair::from_bytes);
+        open(text.as_bytes(), self.key.public(), &[self.period], client.as_ref(), self.now)
     }
 
     fn opened_by_arti(&self, text: &str, client: Option<&[u8; 32]>) -> Result<HsDesc, HsDescError> {

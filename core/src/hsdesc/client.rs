@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use super::crypt::{ClientKeys, Cookie};
 use super::middle::{AuthClient, Middle};
+use crate::onion::client::{HsClientDescEncKey, HsClientDescEncKeypair};
 use crate::onion::key::Subcredential;
 
 /// Tor writes a multiple of this many `auth-client` lines, so that their number tells little.
@@ -21,13 +22,13 @@ pub(super) struct Authorisation {
 
 impl Authorisation {
     /// A new cookie for `clients`, shuffled among random lines; without clients random lines alone.
-    pub fn new(clients: &[[u8; 32]], subcredential: Subcredential, rng: &mut impl CryptoRng) -> Self {
+    pub fn new(clients: &[HsClientDescEncKey], subcredential: Subcredential, rng: &mut impl CryptoRng) -> Self {
         let secret = StaticSecret::from(*Zeroizing::new(random(rng)));
         let cookie = (!clients.is_empty()).then(|| Cookie::new(random(rng)));
         let mut lines = Vec::new();
         if let Some(cookie) = &cookie {
             lines.extend(clients.iter().map(|client| {
-                let shared = secret.diffie_hellman(&PublicKey::from(*client));
+                let shared = secret.diffie_hellman(&PublicKey::from(*client.as_bytes()));
                 let keys = ClientKeys::derive(subcredential, shared.as_bytes());
                 let mut line = AuthClient { id: keys.id, iv: random(rng), cookie: **cookie };
                 keys.apply(&line.iv, &mut line.cookie);
@@ -41,9 +42,13 @@ impl Authorisation {
     }
 }
 
-/// The cookie for the client with `secret`; `None` if the descriptor does not list it.
-pub(super) fn cookie_for(middle: &Middle, secret: &[u8; 32], subcredential: Subcredential) -> Option<Cookie> {
-    let shared = StaticSecret::from(*secret).diffie_hellman(&PublicKey::from(middle.ephemeral_key));
+/// The cookie for `client`; `None` if the descriptor does not list it.
+pub(super) fn cookie_for(
+    middle: &Middle,
+    client: &HsClientDescEncKeypair,
+    subcredential: Subcredential,
+) -> Option<Cookie> {
+    let shared = client.exchange(middle.ephemeral_key);
     let keys = ClientKeys::derive(subcredential, shared.as_bytes());
     let line = middle.clients.iter().find(|line| line.id == keys.id)?;
     let mut cookie = Cookie::new(line.cookie);

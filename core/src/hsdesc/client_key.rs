@@ -6,11 +6,12 @@ use zeroize::Zeroizing;
 
 use crate::onion::address::{AddressError, OnionAddress};
 use crate::onion::base32;
+use crate::onion::client::HsClientDescEncKeypair;
 
-/// What an `.auth_private` file says: which service, and the x25519 secret for it. Zeroized on drop, no `Debug` of bytes.
+/// What an `.auth_private` file says: which service, and the client's keys for it.
 pub struct ClientKey {
     address: OnionAddress,
-    secret: Zeroizing<[u8; 32]>,
+    keypair: HsClientDescEncKeypair,
 }
 
 /// Why a text is no client key. Nothing of it is shown.
@@ -64,9 +65,8 @@ impl ClientKey {
             return Err(ClientKeyError::Kind);
         }
         let address = address.parse().map_err(ClientKeyError::Address)?;
-        let mut secret = Zeroizing::new([0; 32]);
-        base32::decode(key, secret.as_mut()).map_err(|_| ClientKeyError::Key)?;
-        Ok(Self { address, secret })
+        let secret = Zeroizing::new(base32::decode(key).map_err(|_| ClientKeyError::Key)?);
+        Ok(Self { address, keypair: HsClientDescEncKeypair::from_bytes(&secret) })
     }
 
     /// The service it is for.
@@ -74,9 +74,9 @@ impl ClientKey {
         self.address
     }
 
-    /// The x25519 secret.
-    pub fn expose_secret(&self) -> &[u8; 32] {
-        &self.secret
+    /// The client's keys.
+    pub fn keypair(&self) -> &HsClientDescEncKeypair {
+        &self.keypair
     }
 }
 
@@ -88,15 +88,16 @@ mod tests {
 
     #[test]
     fn tors_line_gives_address_and_key() {
-        let text = format!("{HOST}:descriptor:x25519:{}\n", base32::encode([7; 32]));
-        let key = ClientKey::parse(&text).expect("tor's form");
-        assert_eq!((key.address().host().as_str(), key.expose_secret()), (HOST, &[7; 32]));
+        let keypair = HsClientDescEncKeypair::from_bytes(&[7; 32]);
+        let line = keypair.expose_auth_private_line(HOST.parse().expect("an address"));
+        let key = ClientKey::parse(&format!("{}\n", *line)).expect("tor's form");
+        assert_eq!((key.address().host().as_str(), key.keypair().public()), (HOST, keypair.public()));
         assert_eq!(format!("{key:?}"), "ClientKey(..)");
     }
 
     #[test]
     fn each_mistake_has_its_name() {
-        let key = base32::encode([7; 32]);
+        let key = base32::encode(&[7; 32]).to_string();
         let refusal = |text: &str| ClientKey::parse(text).err();
         assert_eq!(refusal(""), Some(ClientKeyError::Fields));
         assert_eq!(refusal(&format!("{HOST}:descriptor:x25519:{key}:")), Some(ClientKeyError::Fields));

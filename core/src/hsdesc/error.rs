@@ -242,7 +242,7 @@ impl fmt::Display for BuildError {
                 f,
                 "the descriptor has {bytes} bytes, HSDirs take {DESCRIPTOR_SIZE_MAX}; list fewer points or clients"
             ),
-            Self::BadKey => f.write_str("a point's or client's key is zero or no curve point; leave it out"),
+            Self::BadKey => f.write_str("a point's key is zero or no curve point; leave it out"),
         }
     }
 }

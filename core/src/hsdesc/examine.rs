@@ -11,6 +11,7 @@ use super::netdoc::{self, Item};
 use super::{DescriptorError, DescriptorFault, Key, Layer, Part, PointFault, Reader, read};
 use crate::id::hex;
 use crate::onion::cert::{CertType, UnverifiedCert};
+use crate::onion::client::HsClientDescEncKeypair;
 use crate::onion::key::{HsId, HsIdKeypair};
 use crate::onion::period::TimePeriod;
 use crate::onion::revision::{RevisionCipher, RevisionCounter};
@@ -153,8 +154,15 @@ pub struct FaultShown<F> {
     pub text: String,
 }
 
-/// Reads as much of `text` as can be read, as a descriptor of `id` for one of `periods`. `client` is an x25519 secret.
-pub fn examine(text: &[u8], id: HsId, periods: &[TimePeriod], client: Option<&[u8; 32]>, now: Wall) -> Examination {
+/// Reads as much of `text` as can be read, as a descriptor of `id` for one of `periods`. `client` matters where client
+/// authorisation is on.
+pub fn examine(
+    text: &[u8],
+    id: HsId,
+    periods: &[TimePeriod],
+    client: Option<&HsClientDescEncKeypair>,
+    now: Wall,
+) -> Examination {
     let mut examiner = Examiner::default();
     examiner.shown.bytes = text.len();
     match read(text, &Key { id, periods, client }, now, &mut examiner) {

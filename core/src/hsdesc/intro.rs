@@ -1,7 +1,7 @@
 //! An introduction point: what a node reports and what a descriptor lists.
 
 use base64::Engine as _;
-use curve25519_dalek::{EdwardsPoint, MontgomeryPoint, edwards::CompressedEdwardsY};
+use curve25519_dalek::{EdwardsPoint, edwards::CompressedEdwardsY};
 use ed25519_dalek::VerifyingKey;
 
 use super::error::{PointError, PointFault};
@@ -10,6 +10,7 @@ use super::netdoc::{self, BASE64_PADDED, Item, Section, decode_base64, decode_ba
 use super::outer::CERT_LABEL;
 use crate::id::RelayFingerprint;
 use crate::onion::cert::{CertType, UnverifiedCert};
+use crate::onion::key::sound_x25519;
 use crate::onion::{low_order, signature};
 use crate::shared;
 use crate::time::Wall;
@@ -45,7 +46,7 @@ impl IntroPoint {
         shared::answer(&[b"sound", &self.auth_key, &self.onion_key, &self.enc_key], || {
             let auth_key = CompressedEdwardsY(self.auth_key).decompress();
             auth_key.is_some_and(|point| !point.is_small_order())
-                && [self.onion_key, self.enc_key].into_iter().all(is_sound_x25519)
+                && [self.onion_key, self.enc_key].into_iter().all(|key| sound_x25519(key).is_some())
         })
     }
 
@@ -183,15 +184,6 @@ fn parse_cert<'a>(item: &Item<'_>, keyword: &'static str, bytes: &'a [u8]) -> Re
 
 fn error(item: &Item<'_>, fault: PointFault) -> PointError {
     PointError { line: item.line, fault }
-}
-
-pub(super) fn is_sound_x25519(key: [u8; 32]) -> bool {
-    sound_x25519(key).is_some()
-}
-
-/// The point with sign bit 0, unless it is none or of low order.
-fn sound_x25519(key: [u8; 32]) -> Option<EdwardsPoint> {
-    MontgomeryPoint(key).to_edwards(0).filter(|point| !point.is_small_order())
 }
 
 fn relay(link_specifiers: &[u8]) -> Option<RelayFingerprint> {

@@ -20,7 +20,13 @@ fn vector(relative: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-fn open_layers(outer: String, key: &HsIdKeypair, period: TimePeriod, client: Option<&[u8; 32]>, now: Wall) -> Text {
+fn open_layers(
+    outer: String,
+    key: &HsIdKeypair,
+    period: TimePeriod,
+    client: Option<&HsClientDescEncKeypair>,
+    now: Wall,
+) -> Text {
     let blind = key.blind(period).public();
     let subcredential = key.public().subcredential(blind);
     let verified = UnverifiedOuter::parse(&outer).expect("outer").verify(blind, now, &mut Client).expect("verified");
@@ -44,8 +50,8 @@ fn both(case: &str) -> (Text, Text) {
     let period = TimePeriod { number: expected["time_period"]["number"].as_u64().expect("number"), length_minutes: 8 };
     let now = Wall::from_secs(expected["captured_at"].as_u64().expect("time"));
     let clients = expected["client_auth"].as_array().cloned().unwrap_or_default();
-    let keys = |field: &str| clients.iter().map(|client| hex32(&client[field])).collect::<Vec<_>>();
-    let secrets = keys("secret");
+    let secret = |client: &Value| HsClientDescEncKeypair::from_bytes(&hex32(&client["secret"]));
+    let secrets: Vec<_> = clients.iter().map(secret).collect();
 
     let theirs = vector(&format!("{case}/descriptor.txt"));
     let content = open(&theirs, key.public(), &[period], secrets.first(), now).expect("tor's own");
@@ -60,7 +66,7 @@ fn both(case: &str) -> (Text, Text) {
         revision: content.revision,
         header: &content.header,
         points: &content.points,
-        clients: &keys("public"),
+        clients: &secrets.iter().map(HsClientDescEncKeypair::public).collect::<Vec<_>>(),
         now,
     };
     let ours = build(&mut signing_keys, &ours, &mut rng).expect("builds");

@@ -9,6 +9,8 @@ use super::base32::{self, Base32Error};
 use super::key::HsId;
 
 const VERSION: u8 = 3;
+/// Bytes of an address: key, checksum, version.
+const ADDRESS_LENGTH: usize = 35;
 
 /// 56 base32 characters and `.onion`. Derived from [`HsId`]; `Display` writes it in full, so keep it out of logs below `info`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,15 +45,6 @@ impl fmt::Display for AddressError {
 
 impl std::error::Error for AddressError {}
 
-impl From<Base32Error> for AddressError {
-    fn from(error: Base32Error) -> Self {
-        match error {
-            Base32Error::Length => Self::Length,
-            Base32Error::Character => Self::Base32,
-        }
-    }
-}
-
 impl OnionAddress {
     /// The address of `id`.
     pub fn new(id: HsId) -> Self {
@@ -66,7 +59,8 @@ impl OnionAddress {
     /// The 56 characters without `.onion`, as control-spec's HSADDRESS takes them:
     /// `base32(KP_hs_id | CHECKSUM | VERSION)`.
     pub fn host(&self) -> String {
-        base32::encode(self.0.0.into_iter().chain(checksum(self.0)).chain([VERSION]))
+        let bytes = [&self.0.0[..], &checksum(self.0), &[VERSION]].concat();
+        core::mem::take(&mut *base32::encode(&bytes))
     }
 }
 
@@ -79,8 +73,10 @@ impl FromStr for OnionAddress {
             Some((host, suffix)) if suffix.eq_ignore_ascii_case(".onion") => host,
             Some(_) | None => text,
         };
-        let mut bytes = [0; 35];
-        base32::decode(host, &mut bytes)?;
+        let bytes = base32::decode::<ADDRESS_LENGTH>(host).map_err(|error| match error {
+            Base32Error::Length => AddressError::Length,
+            Base32Error::Letter => AddressError::Base32,
+        })?;
         let (key, rest) = bytes.split_first_chunk::<32>().ok_or(AddressError::Length)?;
         let id = HsId(*key);
         let &[check_0, check_1, version] = rest else { return Err(AddressError::Length) };

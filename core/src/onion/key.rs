@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use curve25519_dalek::{EdwardsPoint, Scalar, edwards::CompressedEdwardsY, scalar::clamp_integer};
+use curve25519_dalek::{EdwardsPoint, MontgomeryPoint, Scalar, edwards::CompressedEdwardsY, scalar::clamp_integer};
 use ed25519_dalek::VerifyingKey;
 use ed25519_dalek::hazmat::{ExpandedSecretKey, raw_sign};
 use rand_core::CryptoRng;
@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha512};
 use sha3::Sha3_256;
 use zeroize::{Zeroize as _, ZeroizeOnDrop, Zeroizing};
 
+use super::client::HsClientDescEncKeypair;
 use super::period::TimePeriod;
 use crate::shared;
 
@@ -153,6 +154,14 @@ impl HsIdKeypair {
         HsBlindIdKeypair { public: VerifyingKey::from(&secret), secret }
     }
 
+    /// The service itself as an authorised client of its own, so that whoever has its key can read descriptors that are
+    /// closed to others. `H("rustbalance own client" | KS_hs_id)`, the same wherever the key is.
+    pub fn own_client(&self) -> HsClientDescEncKeypair {
+        let hash = Sha3_256::new().chain_update(b"rustbalance own client");
+        let hash = hash.chain_update(self.scalar).chain_update(self.hash_prefix);
+        HsClientDescEncKeypair::from_bytes(&Zeroizing::new(hash.finalize().into()))
+    }
+
     fn from_expanded(scalar: [u8; 32], hash_prefix: [u8; 32]) -> Self {
         let public = HsId(EdwardsPoint::mul_base_clamped(scalar).compress().0);
         Self { scalar, hash_prefix, public }
@@ -237,6 +246,11 @@ fn blinding_factor(id: HsId, period: TimePeriod) -> Scalar {
 fn prime_order_point(bytes: &[u8; 32]) -> Option<EdwardsPoint> {
     let point = CompressedEdwardsY(*bytes).decompress()?;
     (point.is_torsion_free() && !point.is_small_order()).then_some(point)
+}
+
+/// An x25519 key as the ed25519 point with sign bit 0, unless it is none or of low order.
+pub(crate) fn sound_x25519(key: [u8; 32]) -> Option<EdwardsPoint> {
+    MontgomeryPoint(key).to_edwards(0).filter(|point| !point.is_small_order())
 }
 
 fn halves(bytes: &[u8; 64]) -> ([u8; 32], [u8; 32]) {

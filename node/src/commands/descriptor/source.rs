@@ -6,6 +6,7 @@ use std::path::Path;
 use rustbalance_core::hsdesc::ClientKey;
 use rustbalance_core::id::RelayFingerprint;
 use rustbalance_core::onion::address::OnionAddress;
+use rustbalance_core::onion::client::HsClientDescEncKeypair;
 use rustbalance_core::onion::key::HsIdKeypair;
 use rustbalance_core::onion::period::TimePeriod;
 use rustbalance_core::status::Status;
@@ -57,6 +58,7 @@ pub struct Decoder {
     /// Where the address is this node's own.
     pub master: Option<HsIdKeypair>,
     client: Option<ClientKey>,
+    own_client: Option<HsClientDescEncKeypair>,
     hsdir: Option<RelayFingerprint>,
     dir: PathBuf,
     /// Of the node that runs here, if one does.
@@ -77,11 +79,13 @@ impl Decoder {
         let hsdir = reading.hsdir.as_deref().map(fingerprint).transpose()?;
         let status = status::status(&common.dir).ok();
         let now = clock::now().wall;
+        let master = own.map(|key| key.keypair()).transpose()?;
         Ok(Self {
             address,
             periods: periods(reading, status.as_ref(), now),
             now,
-            master: own.map(|key| key.keypair()).transpose()?,
+            own_client: master.as_ref().map(HsIdKeypair::own_client),
+            master,
             client,
             hsdir,
             dir: common.dir.clone(),
@@ -89,9 +93,9 @@ impl Decoder {
         })
     }
 
-    /// The client's x25519 secret.
-    pub fn client(&self) -> Option<&[u8; 32]> {
-        self.client.as_ref().map(ClientKey::expose_secret)
+    /// The client's keys: those named, else those of the service itself, which is a client of its own.
+    pub fn client(&self) -> Option<&HsClientDescEncKeypair> {
+        self.client.as_ref().map(ClientKey::keypair).or(self.own_client.as_ref())
     }
 
     /// The text of `source`, and its name.
