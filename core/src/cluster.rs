@@ -3,6 +3,7 @@
 //!
 //! - `roster`: members, by a chain of signed admissions from the first node, each an `entry`; `admission` adds to it.
 //! - `rotation`: the generations of the cluster `token`, and who is kept from it.
+//! - `access`: who may connect to the address.
 //! - `record`: what each node says of itself, signed and versioned; `contacts`: where each is reached.
 //! - `gossip`, with `chunk` and `partners`: spreads roster entries, records and the last proven `plan`, all as `item`s
 //!   with comparable stamps.
@@ -14,6 +15,7 @@
 //! Datagrams come from members only, proven by WireGuard, and reach a part through one `match` in [`Cluster`]. Every
 //! part recomputes in its `tick` what should be true now; nothing depends on which input came before.
 
+mod access;
 mod admission;
 mod beacon;
 mod beat;
@@ -51,6 +53,7 @@ use std::collections::BTreeMap;
 
 use rand_core::Rng as _;
 
+use self::access::Admittance;
 use self::admission::Admissions;
 use self::contacts::Contacts;
 use self::disk::{Disk, LeaseFile, load};
@@ -74,6 +77,7 @@ use crate::rng::Rng;
 use crate::sabotage::{Rule, is_broken};
 use crate::time::{Mono, Now};
 
+pub use self::access::{Access, AccessChange, CLIENTS_MAX};
 pub use self::command::CommandError;
 pub use self::exercise::exercise_datagrams;
 pub use self::forge::{Forger, unknown_kind};
@@ -134,6 +138,7 @@ pub struct Cluster {
     partners: Partners,
     members: Members,
     lease: Lease,
+    admittance: Admittance,
     admissions: Admissions,
     disk: Disk,
     stall: Stall,
@@ -222,6 +227,11 @@ impl Cluster {
         if !rotations.load(&me, &roster, &mut items, &file) {
             out.event(Event::Warning("the token rotation in state/roster does not verify and is ignored".to_owned()));
         }
+        let mut admittance = Admittance::default();
+        if !admittance.load(&me, &mut items, &file) {
+            let text = "who may connect, in state/roster, does not verify: until another node says it, nobody may";
+            out.event(Event::Warning(text.to_owned()));
+        }
         if let Some(newer) = rotations.token().filter(|newer| **newer != token) {
             out.push(Output::Token(newer.clone()));
         }
@@ -249,6 +259,7 @@ impl Cluster {
             gossip: Gossip::default(),
             partners: Partners::default(),
             members: Members::default(),
+            admittance,
             admissions: Admissions::default(),
             disk,
             stall: Stall::default(),
@@ -303,6 +314,7 @@ impl Cluster {
         self.keep_records(now);
         self.keep_lease(now.mono, out);
         self.keep_token(now, out);
+        self.keep_access(now.mono, out);
         self.say_goodbye(now, out);
         self.farewells.tick(now.mono, &self.items, out);
         if now.mono >= self.beat_at {

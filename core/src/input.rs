@@ -1,6 +1,6 @@
 //! Facts that reach the core.
 
-use crate::cluster::{CommandError, PeerError};
+use crate::cluster::{AccessChange, CommandError, PeerError};
 use crate::id::{EffectId, NodeId, TorId, WgPublicKey};
 use crate::join::AdmitError;
 use crate::output::RequestId;
@@ -82,6 +82,8 @@ pub enum Command {
     RotateToken,
     /// Take a member off the roster for good, and make a new cluster token that it does not get.
     Remove(NodeId),
+    /// Change who may connect to the address, all of it or nothing.
+    ChangeAccess(Vec<AccessChange>),
 }
 
 /// Why a wish failed.
@@ -139,6 +141,10 @@ impl Rejected {
             Self::Command(CommandError::Unknown) => "command_unknown",
             Self::Command(CommandError::Gone) => "command_gone",
             Self::Command(CommandError::Busy) => "command_busy",
+            Self::Command(CommandError::ClientExists) => "command_client_exists",
+            Self::Command(CommandError::KeyInUse) => "command_key_in_use",
+            Self::Command(CommandError::NoSuchClient) => "command_no_such_client",
+            Self::Command(CommandError::TooManyClients) => "command_too_many_clients",
             Self::Unexpected(what) => what,
         }
     }

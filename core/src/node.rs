@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::cluster::{Cluster, ClusterConfig, CommandError, Local, Role};
+use crate::cluster::{Access, Cluster, ClusterConfig, CommandError, Local, Role};
 use crate::hsdesc::NUM_INTRO_POINT_MAX;
 use crate::id::hex;
 use crate::input::{Command, Input, Rejected, TargetHealth};
@@ -12,9 +12,9 @@ use crate::onion::key::HsIdKeypair;
 use crate::output::{DurableKind, Outbox, Output, Peer, Stop, TimerName};
 use crate::publish::{Publisher, Wish};
 use crate::rng::Seed;
-use crate::status::{MemberStatus, Status};
+use crate::status::{AccessStatus, MemberStatus, Status};
 use crate::time::{Mono, Now};
-use crate::tor::{Native, Tor, TorState};
+use crate::tor::{AuthorizedClients, Files, Native, Renewal, Tor, TorState, turn};
 use crate::{NodeId, TorId};
 
 /// Tors per node.
@@ -65,6 +65,8 @@ pub struct Node {
     address: OnionAddress,
     cluster: Cluster,
     tors: Vec<Tor>,
+    authorized_clients: AuthorizedClients,
+    renewals: Vec<Renewal>,
     publisher: Publisher,
     target: TargetHealth,
     out: Outbox,
@@ -100,13 +102,17 @@ impl Node {
         let mut out = Outbox::default();
         let id = config.cluster.keypair.id();
         let name = config.cluster.name.clone();
+        let own_client = Arc::new(config.master.own_client());
         let cluster = Cluster::new(config.cluster, saved, seed.fork("cluster"), now, &mut out);
+        let removals = cluster.view(now).removals;
         let mut node = Self {
             id,
             name,
             address: OnionAddress::new(service),
             cluster,
-            tors: (0..config.tors).map(|tor| Tor::new(TorId(tor), service)).collect(),
+            tors: (0..config.tors).map(|tor| Tor::new(TorId(tor), service, Arc::clone(&own_client))).collect(),
+            authorized_clients: AuthorizedClients::new(own_client.public()),
+            renewals: (0..config.tors).map(|_| Renewal::new(removals)).collect(),
             publisher: Publisher::new(config.master, seed.fork("publish")),
             target: TargetHealth::Down,
             out,
@@ -138,8 +144,10 @@ impl Node {
 
     /// When to call with [`Input::Tick`] at the latest, and why.
     pub fn next_timeout(&self) -> Option<(Mono, TimerName)> {
-        let parts = [self.cluster.next_timeout(), self.publisher.next_timeout()];
-        self.tors.iter().map(Tor::next_timeout).chain(parts).flatten().min()
+        let files = self.authorized_clients.next_timeout().map(|at| (at, TimerName::TorPoll));
+        let parts = [self.cluster.next_timeout(), self.publisher.next_timeout(), files];
+        let renewals = self.renewals.iter().filter_map(Renewal::next_timeout).map(|at| (at, TimerName::TorPoll));
+        self.tors.iter().map(Tor::next_timeout).chain(parts).flatten().chain(renewals).min()
     }
 
     fn route(&mut self, now: Now, input: Input<'_>) -> Result<(), Rejected> {
@@ -158,10 +166,11 @@ impl Node {
                 Some(tor) => tor.handle(now, input, &mut self.out).map_err(Rejected::Control),
                 None => Err(Rejected::Unexpected("tor")),
             },
-            Input::Done { id, result } => match self.cluster.handle_done(now, id, &result, &mut self.out) {
-                true => Ok(()),
-                false => Err(Rejected::Unexpected("done")),
-            },
+            Input::Done { id, result } => {
+                let is_ours = self.authorized_clients.done(now.mono, id, &result, &mut self.out)
+                    || self.cluster.handle_done(now, id, &result, &mut self.out);
+                if is_ours { Ok(()) } else { Err(Rejected::Unexpected("done")) }
+            }
             Input::Target(health) => {
                 self.target = health;
                 Ok(())
@@ -181,6 +190,7 @@ impl Node {
             Command::Drain => self.cluster.drain(now, &mut self.out),
             Command::Undrain => self.cluster.undrain(now, &mut self.out),
             Command::RotateToken => self.cluster.rotate_token(now, &mut self.out),
+            Command::ChangeAccess(changes) => self.cluster.change_access(now, changes, &mut self.out),
             Command::Remove(node) => self.cluster.remove(now, *node, &mut self.out),
         }
     }
@@ -231,9 +241,28 @@ impl Node {
                 }
             }
         }
+        self.authorized_clients.tick(now.mono, &view.access, &mut self.out);
+        let files = self.authorized_clients.files();
         let native = self.publisher.wants_native(&view) && !self.cluster.admission_waiting();
         for tor in &mut self.tors {
+            // Who may connect changes while tor publishes: it goes on until it has read the new files. Off and on again, it
+            // might upload nothing for hours.
+            let native = native
+                && match files {
+                    Files::Written(_) => true,
+                    Files::Writing => tor.wants_native(),
+                    Files::Failed => false,
+                };
+            if let Files::Written(serial) = files {
+                tor.files_written(serial, &mut self.out);
+            }
             tor.want_native(native, &mut self.out);
+        }
+        for ((tor, renewal), id) in self.tors.iter().zip(&mut self.renewals).zip(0..) {
+            let is_there = tor.state() != TorState::Disconnected && self.shutdown == Shutdown::No;
+            if renewal.tick(now.mono, view.removals, turn(&view), tor.processes(), is_there) {
+                self.out.push(Output::RestartTor(TorId(id)));
+            }
         }
         if self.cluster.admission_waiting() && self.tors.iter().all(|tor| tor.native() == Native::Off) {
             self.cluster.native_is_off(now, &mut self.out);
@@ -265,6 +294,11 @@ impl Node {
         }
     }
 
+    /// Who may connect to the address.
+    pub fn access(&self) -> &Access {
+        self.cluster.access()
+    }
+
     /// For operators.
     pub fn status(&self, now: Now) -> Status {
         let view = self.cluster.view(now);
@@ -289,6 +323,7 @@ impl Node {
                 TargetHealth::Down => "down",
             }
             .to_owned(),
+            access: AccessStatus { restricted: view.access.is_restricted(), clients: view.access.clients().count() },
             members: self.cluster.members().iter().map(|member| MemberStatus::new(now, member, &publication)).collect(),
             publication,
             rejected: self.rejected.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),

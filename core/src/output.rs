@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::cluster::{ClusterToken, Liveness, Role};
+use crate::cluster::{Access, ClusterToken, Liveness, Role};
 use crate::id::{EffectId, NodeId, TorId, WgPublicKey};
 
 /// A provisional tunnel's request, named by the shell.
@@ -30,6 +30,8 @@ pub enum Output {
     Control(TorId, Vec<u8>),
     /// That tor's control connection is of no use any more: close and reopen it.
     Reconnect(TorId),
+    /// That tor is to start anew, and get other introduction points: a new process, in place of the one that runs.
+    RestartTor(TorId),
     /// On disk (synced) before its [`Input::Done`](crate::Input).
     Persist {
         /// Names the wish.
@@ -91,11 +93,14 @@ pub enum DurableKind {
     Plan,
     /// Whether the operator took this node out of service.
     Drain,
+    /// The files in tor's `authorized_clients`, a line each: name, space, content. The others there are to go, last of all,
+    /// so that tor never finds none where there should be some.
+    AuthorizedClients,
 }
 
 impl DurableKind {
-    /// All of them, for the store.
-    pub const ALL: [Self; 4] = [Self::Lease, Self::Roster, Self::Plan, Self::Drain];
+    /// Those that are read again at the next start.
+    pub const SAVED: [Self; 4] = [Self::Lease, Self::Roster, Self::Plan, Self::Drain];
     /// The file's name.
     pub const fn file_name(self) -> &'static str {
         match self {
@@ -103,6 +108,7 @@ impl DurableKind {
             Self::Roster => "roster",
             Self::Plan => "plan",
             Self::Drain => "drain",
+            Self::AuthorizedClients => "authorized_clients",
         }
     }
 }
@@ -123,6 +129,8 @@ pub enum Event {
     Removed(NodeId),
     /// There is a cluster token of this generation.
     TokenRotated(u32),
+    /// From now on these may connect to the address.
+    Access(Access),
     /// A tor's readiness changed.
     Tor(TorId, crate::tor::TorState),
     /// Publication news.
@@ -144,6 +152,10 @@ impl core::fmt::Display for Event {
             Self::Left(node) => write!(f, "member {node} left"),
             Self::Removed(node) => write!(f, "member {node} was removed"),
             Self::TokenRotated(generation) => write!(f, "new cluster token, generation {generation}"),
+            Self::Access(Access::Open) => f.write_str("everybody may connect to the address"),
+            Self::Access(Access::Restricted(clients)) => {
+                write!(f, "{} authorised clients may connect to the address, and nobody else", clients.len())
+            }
             Self::Tor(tor, state) => write!(f, "tor {}: {state}", tor.0),
             Self::Publication(event) => event.fmt(f),
             Self::Warning(text) => f.write_str(text),

@@ -29,12 +29,23 @@ pub struct Status {
     pub tors: Vec<String>,
     /// `up` or `down`.
     pub target: String,
+    /// Who may connect.
+    pub access: AccessStatus,
     /// The roster.
     pub members: Vec<MemberStatus>,
     /// What is published.
     pub publication: PublicationStatus,
     /// Refused inputs by name.
     pub rejected: std::collections::BTreeMap<String, u64>,
+}
+
+/// Who may connect to the address, as far as this node knows. Who they are is not for everybody who watches the status.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
+pub struct AccessStatus {
+    /// Authorised clients alone.
+    pub restricted: bool,
+    /// How many there are.
+    pub clients: usize,
 }
 
 /// One member.

@@ -4,6 +4,7 @@
 //! The parts stand in `tor/`: `session` matches replies to commands, `directory` reads the network, `service` the own
 //! descriptor and its circuits, `publishing` switches tor's own uploads, `upload` and `fetch` follow ours.
 
+mod authorized_clients;
 mod directory;
 mod facts;
 mod fetch;
@@ -11,6 +12,7 @@ mod linger;
 mod news;
 mod poll;
 mod publishing;
+mod renewal;
 mod service;
 mod session;
 #[cfg(test)]
@@ -20,6 +22,7 @@ mod upload;
 use core::fmt;
 use core::time::Duration;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::control::command;
 use crate::control::event::{self, HsDesc, HsDescAction};
@@ -27,15 +30,18 @@ use crate::control::reply::{Reply, ReplyError};
 use crate::id::{RelayFingerprint, TorId};
 use crate::input::ControlInput;
 use crate::onion::address::OnionAddress;
+use crate::onion::client::HsClientDescEncKeypair;
 use crate::onion::key::HsId;
 use crate::output::{Event, Outbox, Output, TimerName};
 use crate::time::{Mono, Now};
+pub use authorized_clients::{AuthorizedClients, Files, FilesSerial};
 use directory::Directory;
 pub use facts::{Native, TorFacts, TorState};
 use fetch::Fetches;
 use linger::Linger;
 pub use news::{TorEvent, UploadFailure};
 use publishing::Publishing;
+pub use renewal::{Renewal, turn};
 use service::Service;
 use session::{Asked, Session};
 use upload::Uploads;
@@ -83,6 +89,8 @@ const EVENTS: [&str; 5] = ["CIRC", "CIRC_MINOR", "HS_DESC", "HS_DESC_CONTENT", "
 pub struct Tor {
     id: TorId,
     service_id: HsId,
+    /// Reads the descriptor of a service that is restricted.
+    own_client: Arc<HsClientDescEncKeypair>,
     address: OnionAddress,
     /// Its 56 characters.
     host: String,
@@ -98,6 +106,8 @@ pub struct Tor {
     uploads: Uploads,
     fetches: Fetches,
     facts: TorFacts,
+    /// Tor processes seen.
+    processes: u64,
     state: TorState,
     /// Bounded by uploads and fetches in flight and, for native uploads, by the bytes of one input.
     events: VecDeque<TorEvent>,
@@ -105,11 +115,12 @@ pub struct Tor {
 
 impl Tor {
     /// Not yet connected.
-    pub fn new(id: TorId, service: HsId) -> Self {
+    pub fn new(id: TorId, service: HsId, own_client: Arc<HsClientDescEncKeypair>) -> Self {
         let address = OnionAddress::new(service);
         Self {
             id,
             service_id: service,
+            own_client,
             address,
             host: address.host(),
             clock: Mono::default(),
@@ -122,6 +133,7 @@ impl Tor {
             uploads: Uploads::default(),
             fetches: Fetches::default(),
             facts: TorFacts::default(),
+            processes: 0,
             state: TorState::Disconnected,
             events: VecDeque::new(),
         }
@@ -160,6 +172,17 @@ impl Tor {
         self.ask_what_is_due(out);
     }
 
+    /// Whether native publishing should be on.
+    pub fn wants_native(&self) -> bool {
+        self.publishing.wants_native()
+    }
+
+    /// The files of authorised clients have this content now; tor is told to read them again.
+    pub fn files_written(&mut self, files: FilesSerial, out: &mut Outbox) {
+        self.publishing.want_read(files);
+        self.ask_what_is_due(out);
+    }
+
     /// Native publishing as tor last acknowledged.
     pub fn native(&self) -> Native {
         self.publishing.native()
@@ -173,6 +196,11 @@ impl Tor {
     /// Readiness.
     pub fn state(&self) -> TorState {
         self.state
+    }
+
+    /// How many tor processes have been seen so far.
+    pub fn processes(&self) -> u64 {
+        self.processes
     }
 
     /// Facts.
@@ -347,6 +375,7 @@ impl Tor {
             }
             Asked::Status => {
                 if self.directory.status_read(reply) {
+                    self.processes += 1;
                     self.uploads.new_process();
                     self.linger.end();
                 }
@@ -364,7 +393,9 @@ impl Tor {
             Asked::Descriptor => {
                 let (text, periods) =
                     (reply.value(&self.descriptor_key()).map(<[u8]>::to_vec), self.directory.periods());
-                if let Err(error) = self.service.descriptor_read(now, self.service_id, text.as_deref(), periods) {
+                if let Err(error) =
+                    self.service.descriptor_read(now, self.service_id, &self.own_client, text.as_deref(), periods)
+                {
                     self.warn(out, format_args!("tor's own descriptor cannot be read: {error}"));
                 }
             }

@@ -178,14 +178,22 @@ impl Driver {
 
     /// Does what an operator asks for, and answers.
     fn answer(&mut self, question: &Question) -> Result<(), Rejected> {
-        let outcome = match question.request {
-            Request::Status => Ok(()),
+        let outcome = match &question.request {
+            Request::Status | Request::Access => Ok(()),
+            Request::ChangeAccess { changes } => {
+                self.node.handle(clock::now(), Input::Command(Command::ChangeAccess(changes.clone())))
+            }
             Request::Leave => self.stop(Command::Leave),
             Request::Shutdown => self.stop(Command::Shutdown),
         };
-        let answer = match (&outcome, question.request) {
+        let answer = match (&outcome, &question.request) {
             (Ok(()), Request::Status) => Answer::Status(Box::new(self.status())),
-            (Ok(()), Request::Leave | Request::Shutdown) => Answer::Accepted(question.request),
+            (Ok(()), Request::Access) => Answer::Access(self.node.access().clone()),
+            (Ok(()), Request::Leave | Request::Shutdown | Request::ChangeAccess { .. }) => {
+                Answer::Accepted(question.request.clone())
+            }
+            (Err(Rejected::Command(CommandError::Busy)), Request::ChangeAccess { .. }) => Answer::Busy,
+            (Err(Rejected::Command(why)), Request::ChangeAccess { .. }) => Answer::Refused(why.to_string()),
             (Err(Rejected::Command(CommandError::OnlyMember)), _) => Answer::OnlyMember,
             (Err(rejected), _) => Answer::Error(rejected.name().to_owned()),
         };
@@ -217,6 +225,7 @@ impl Driver {
             }
             Output::Control(id, bytes) => self.to_tor(id, |connection| TorCommand::Write(connection, bytes)),
             Output::Reconnect(id) => self.to_tor(id, TorCommand::Reconnect),
+            Output::RestartTor(id) => self.to_tor(id, TorCommand::Restart),
             Output::Persist { id, record } => {
                 if self.persist.try_send(Write::Record(id, record)).is_err() {
                     let why = "too many records wait for the disk".to_owned();

@@ -1,5 +1,6 @@
 //! The shell around the core: sockets, processes, files, clocks and entropy, on smol. It decides nothing.
 
+pub mod clients;
 pub mod clock;
 mod driver;
 pub mod entropy;

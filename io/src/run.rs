@@ -17,6 +17,7 @@ use smol::Task;
 use smol::channel::{Receiver, Sender};
 use smol::future::FutureExt as _;
 
+use crate::clients;
 use crate::driver::{Channels, Driver};
 use crate::entropy::{self, EntropyError};
 use crate::fault::Fault;
@@ -234,6 +235,10 @@ async fn serve(
     let mut parts = Parts::new();
     parts.spawn("mesh", mesh_task.run());
     parts.spawn("target's probe", probing);
+    parts.spawn(
+        "authorized_clients' watcher",
+        clients::directory::watch(store.authorized_clients(), to_questions.clone()),
+    );
     parts.spawn("status socket", status.run(to_questions, keep));
     parts.spawn("signal handler", forward(signals, to_stop.clone()));
     parts.spawn("proxy", async move { match proxy.run().await {} });

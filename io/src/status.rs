@@ -7,6 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use async_io::Async;
+use rustbalance_core::cluster::{Access, AccessChange};
 use rustbalance_core::status::Status;
 use serde::{Deserialize, Serialize};
 use smol::channel::Sender;
@@ -29,7 +30,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const STOPPED_WITHIN: Duration = Duration::from_secs(30);
 
 /// What an operator may ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Request {
     /// What the node knows.
@@ -38,6 +39,13 @@ pub enum Request {
     Leave,
     /// Stop.
     Shutdown,
+    /// Who may connect to the address, by name.
+    Access,
+    /// Change that, all of it or nothing.
+    ChangeAccess {
+        /// In this order.
+        changes: Vec<AccessChange>,
+    },
 }
 
 /// What the node answers.
@@ -46,10 +54,16 @@ pub enum Request {
 pub enum Answer {
     /// To [`Request::Status`].
     Status(Box<Status>),
-    /// It will be done; the connection stays open until the node has stopped.
+    /// It will be done; after a request to stop, the connection stays open until the node has stopped.
     Accepted(Request),
+    /// To [`Request::Access`].
+    Access(Access),
     /// To [`Request::Leave`]: nobody would be left to join again, so the node goes on.
     OnlyMember,
+    /// To [`Request::ChangeAccess`]: the last change is still being written to disk; ask again.
+    Busy,
+    /// To [`Request::ChangeAccess`]: why not, in words for the operator. Nothing has changed.
+    Refused(String),
     /// In words.
     Error(String),
 }
@@ -83,6 +97,12 @@ pub enum StatusError {
         /// The state directory.
         dir: PathBuf,
     },
+    /// It says why it does not do what it was asked for.
+    #[error("{0}; nothing was changed")]
+    Refused(String),
+    /// It took the change, and does not get it onto its disk.
+    #[error("the node does not get the change onto its disk; look at its log, and then at `rustbalance clients list`")]
+    NotInForce,
     /// It should have stopped.
     #[error("the node did not stop within {} s; look at its log", STOPPED_WITHIN.as_secs())]
     StillRunning,
@@ -100,9 +120,9 @@ impl StatusError {
 /// # Errors
 /// See [`StatusError`].
 pub fn status(dir: &Path) -> Result<Status, StatusError> {
-    match ask(dir, Request::Status)?.0 {
+    match ask(dir, &Request::Status)?.0 {
         Answer::Status(status) => Ok(*status),
-        other @ (Answer::Accepted(_) | Answer::OnlyMember | Answer::Error(_)) => Err(unexpected(&other)),
+        other => Err(unexpected(other)),
     }
 }
 
@@ -123,12 +143,12 @@ pub fn shut_down(dir: &Path) -> Result<(), StatusError> {
 }
 
 fn stop(dir: &Path, request: Request) -> Result<(), StatusError> {
-    let (answer, mut stream) = ask(dir, request)?;
+    let (answer, mut stream) = ask(dir, &request)?;
     if answer == Answer::OnlyMember {
         return Err(StatusError::OnlyMember { dir: dir.to_owned() });
     }
     if answer != Answer::Accepted(request) {
-        return Err(unexpected(&answer));
+        return Err(unexpected(answer));
     }
     let closed = stream.set_read_timeout(Some(STOPPED_WITHIN)).and_then(|()| stream.read(&mut [0]));
     match closed {
@@ -137,20 +157,23 @@ fn stop(dir: &Path, request: Request) -> Result<(), StatusError> {
     }
 }
 
-fn unexpected(answer: &Answer) -> StatusError {
-    StatusError::Answer(match answer {
-        Answer::Error(error) => error.clone(),
-        Answer::Status(_) | Answer::Accepted(_) | Answer::OnlyMember => "something else than was asked".to_owned(),
-    })
+pub(crate) fn unexpected(answer: Answer) -> StatusError {
+    match answer {
+        Answer::Refused(why) => StatusError::Refused(why),
+        Answer::Error(error) => StatusError::Answer(error),
+        Answer::Status(_) | Answer::Accepted(_) | Answer::Access(_) | Answer::OnlyMember | Answer::Busy => {
+            StatusError::Answer("something else than was asked".to_owned())
+        }
+    }
 }
 
-fn ask(dir: &Path, request: Request) -> Result<(Answer, UnixStream), StatusError> {
+pub(crate) fn ask(dir: &Path, request: &Request) -> Result<(Answer, UnixStream), StatusError> {
     let path = Store::new(dir).status_socket();
     let exchange = || {
         let mut stream = UnixStream::connect(&path)?;
         stream.set_read_timeout(Some(ANSWER_WITHIN))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        stream.write_all(&line(&request))?;
+        stream.write_all(&line(request))?;
         let mut answer = Vec::new();
         BufReader::new((&stream).take(ANSWER_MAX)).read_until(b'\n', &mut answer)?;
         io::Result::Ok((answer, stream))
@@ -225,13 +248,14 @@ async fn serve(
         Err(error) => Answer::Error(format!("not a request: {error}")),
     };
     in_time(stream.write_all(&line(&answer))).await?;
-    if let Answer::Accepted(_) = answer {
+    if let Answer::Accepted(Request::Leave | Request::Shutdown) = answer {
         _ = kept.try_send(stream);
     }
     Ok(())
 }
 
-async fn put(request: Request, questions: &Sender<Question>) -> Answer {
+/// Asks the driver; also what the shell itself has to ask.
+pub(crate) async fn put(request: Request, questions: &Sender<Question>) -> Answer {
     let (to_answer, answer) = smol::channel::bounded(1);
     let answered = async {
         questions.send(Question { request, answer: to_answer }).await.ok()?;

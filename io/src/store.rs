@@ -7,6 +7,7 @@
 //!   cluster.json             which cluster; not secret
 //!   keys/                    0700, files 0600: hs_ed25519_secret_key, node_key, wireguard_key, cluster_token
 //!   state/                   0700: lease, roster, plan, drain
+//!   authorized_clients/      0700: who may connect, as tor's own files
 //!   tor/  run/               0700: tor's own files; sockets
 //! ```
 //! `keys/` is put in place last, in one step: a directory that has it is complete, one that lacks it holds no node.
@@ -21,6 +22,7 @@ use rustbalance_core::{Durable, DurableKind};
 
 use crate::fault::Fault;
 use crate::keys::{self, Token};
+use crate::tor;
 
 pub(crate) mod atomic;
 mod cluster_file;
@@ -146,6 +148,11 @@ impl Store {
         self.dir.join("run/status.sock")
     }
 
+    /// Who may connect, as tor's own files, for operators.
+    pub fn authorized_clients(&self) -> PathBuf {
+        self.dir.join("authorized_clients")
+    }
+
     /// Whether a node lives here.
     pub fn is_occupied(&self) -> bool {
         self.dir.join("keys").exists()
@@ -176,7 +183,7 @@ impl Store {
     /// A file is there but cannot be read.
     pub fn saved(&self) -> Result<Saved, StoreError> {
         let mut saved = Saved::new();
-        for kind in DurableKind::ALL {
+        for kind in DurableKind::SAVED {
             let path = self.durable_file(kind);
             match fs::read(&path) {
                 Ok(bytes) => _ = saved.insert(kind, bytes),
@@ -187,11 +194,16 @@ impl Store {
         Ok(saved)
     }
 
-    /// Replaces one file of the node's state. On return it is on disk, whole, or the old one still is.
+    /// Replaces one file of the node's state, or all those in which tor reads who may connect. On return it is on disk,
+    /// whole, or the old one still is.
     ///
     /// # Errors
     /// The disk refused.
     pub fn save(&self, record: &Durable) -> Result<(), StoreError> {
+        if record.kind == DurableKind::AuthorizedClients {
+            let dir = self.dir.join("tor/hs/authorized_clients");
+            return tor::authorized_clients::write(&dir, &String::from_utf8_lossy(&record.bytes));
+        }
         let path = self.durable_file(record.kind);
         atomic::replace(&path, &record.bytes).map_err(StoreError::io("write", &path))
     }

@@ -1,6 +1,7 @@
 //! The managed tor: our own torrc and data directory, a child that dies with us, a control connection that comes
 //! back. [`supervise`] repairs what it can and carries bytes; what they mean is the core's business.
 
+pub(crate) mod authorized_clients;
 mod connection;
 pub mod fetch;
 mod hidden_service;
@@ -45,6 +46,8 @@ pub enum TorCommand {
     Write(ConnectionId, Vec<u8>),
     /// Close and reopen it.
     Reconnect(ConnectionId),
+    /// Replace the tor behind it.
+    Restart(ConnectionId),
 }
 
 /// Tor cannot be run.

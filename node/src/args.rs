@@ -85,6 +85,9 @@ pub enum Command {
     /// Look at the configuration file.
     #[command(subcommand)]
     Config(Config),
+    /// Restrict the address to authorised clients, on all nodes of the cluster.
+    #[command(subcommand)]
+    Clients(Clients),
     /// Leave the cluster for good and stop the running node. The only member cannot.
     Leave,
 }
@@ -245,6 +248,37 @@ pub enum Config {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// `rustbalance clients`.
+#[derive(Debug, Subcommand)]
+pub enum Clients {
+    /// Authorise a client. From the first one on, nobody else can connect to the address.
+    ///
+    /// Without --public-key a new pair is made, and standard output gets, this once, the line of the client's
+    /// `.auth_private` file: a secret, and all that the client needs. It is kept nowhere.
+    Add {
+        /// How you call the client: 1 to 32 letters, digits, "-", "_" and ".".
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// The client's own x25519 public key, in base32, alone or as descriptor:x25519:KEY.
+        #[arg(long, value_name = "KEY")]
+        public_key: Option<String>,
+    },
+    /// Authorise a client no more. The address stays restricted, also if no client is left.
+    Remove {
+        /// As `clients list` shows it.
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+    /// Show who is authorised.
+    List {
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let everybody connect who knows the address, and forget all clients.
+    Open,
 }
 
 #[cfg(test)]

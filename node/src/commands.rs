@@ -1,5 +1,6 @@
 //! One file per command.
 
+mod clients;
 mod config;
 mod descriptor;
 mod init;
@@ -32,6 +33,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Verify(args) => verify::verify(&common, &args),
         Command::Descriptor(args) => descriptor::descriptor(&common, &args),
         Command::Config(args) => config::config(&common, &args),
+        Command::Clients(args) => clients::clients(&common, &args),
         Command::Leave => leave::leave(&common),
     }
 }

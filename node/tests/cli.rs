@@ -16,6 +16,7 @@ fn help_names_every_command_and_exit_code() {
         "verify",
         "descriptor",
         "config",
+        "clients",
         "leave",
         "--dir",
         "--config",
@@ -43,6 +44,7 @@ fn every_command_has_help() {
         &["config"],
         &["config", "check"],
         &["leave"],
+        &["clients", "add"],
     ] {
         let run = rustbalance(command.iter().copied().chain(["--help"]));
         assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{command:?}");
@@ -58,6 +60,8 @@ fn usage_mistakes_are_one_line_and_exit_2() {
         (&["join", "--target", "a:1"], "required arguments were not provided: --master-onion <ADDRESS>"),
         (&["init", "--port", "70000"], "invalid value '70000' for '--port <PORT>'"),
         (&["run", "--log-level", "rustbalance=loud"], "--log-level \"rustbalance=loud\""),
+        (&["clients", "add", "../alice"], "\"../alice\": a client's name has 1 to 32 letters"),
+        (&["clients", "add", "alice", "--public-key", "abc"], "--public-key: a client's public key has 52 letters"),
         (&["run", "--log-format", "xml"], "[possible values: text, json]"),
     ] {
         let run = rustbalance(args.iter().copied());
@@ -69,7 +73,7 @@ fn usage_mistakes_are_one_line_and_exit_2() {
 
 #[test]
 fn no_command_is_a_usage_mistake() {
-    for args in [&[][..], &["config"]] {
+    for args in [&[][..], &["config"], &["clients"]] {
         let run = rustbalance(args.iter().copied());
         assert_eq!((run.code, run.stdout.as_str()), (2, ""));
         assert_eq!(run.stderr, "rustbalance: no command given; see rustbalance --help\n");
@@ -93,9 +97,9 @@ fn run_needs_a_configuration() {
 #[test]
 fn asking_a_node_that_does_not_run_is_a_runtime_failure() {
     let dir = tempfile::tempdir().unwrap();
-    for command in ["status", "verify", "leave"] {
-        let run = rustbalance([command, "--dir", dir.path().to_str().unwrap()]);
-        assert_eq!((run.code, run.stdout.as_str()), (1, ""), "{command}");
+    for command in [&["status"][..], &["verify"], &["leave"], &["clients", "list"], &["clients", "add", "a"], &["clients", "open"]] {
+        let run = rustbalance(command.iter().copied().chain(["--dir", dir.path().to_str().unwrap()]));
+        assert_eq!((run.code, run.stdout.as_str()), (1, ""), "{command:?}");
         assert!(run.stderr.contains("no node is running here; start it"), "{}", run.stderr);
     }
 }

@@ -5,11 +5,13 @@
 
 mod offline_tor;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use offline_tor::OfflineTor;
 use rustbalance_core::id::RelayFingerprint;
 use rustbalance_core::onion::address::OnionAddress;
+use rustbalance_core::onion::client::HsClientDescEncKeypair;
 use rustbalance_core::time::{Mono, Now, Wall};
 use rustbalance_core::tor::{Native, Tor, TorEvent, TorState, UploadFailure};
 use rustbalance_core::{ControlInput, Event, Outbox, Output, TorId};
@@ -29,7 +31,10 @@ struct Joined {
 impl Joined {
     fn start() -> Self {
         let address: OnionAddress = ADDRESS.parse().unwrap();
-        let (tor, peer) = (Tor::new(TorId(0), address.id()), OfflineTor::start());
+        let (tor, peer) = (
+            Tor::new(TorId(0), address.id(), Arc::new(HsClientDescEncKeypair::from_bytes(&[8; 32]))),
+            OfflineTor::start(),
+        );
         let mut joined = Self { tor, out: Outbox::default(), peer, started: Instant::now(), states: Vec::new() };
         joined.tor.handle(joined.now(), ControlInput::Connected, &mut joined.out).unwrap();
         joined

@@ -21,12 +21,20 @@ pub enum CommandError {
     Unknown,
     /// That node has left or was removed already.
     Gone,
-    /// The rotation before this one is not on disk yet.
+    /// The change before this one is not on disk yet.
     Busy,
     /// Nobody else serves: draining would leave clients nobody to go to.
     LastServing,
     /// The only member cannot leave: the address would be gone.
     OnlyMember,
+    /// Another authorised client has that name.
+    ClientExists,
+    /// Another authorised client has that key.
+    KeyInUse,
+    /// No authorised client has that name.
+    NoSuchClient,
+    /// No further client fits the descriptor.
+    TooManyClients,
 }
 
 impl fmt::Display for CommandError {
@@ -38,7 +46,14 @@ impl fmt::Display for CommandError {
             Self::Oneself => "a node does not remove itself; use leave",
             Self::Unknown => "no such node in the cluster",
             Self::Gone => "that node has left or was removed already",
-            Self::Busy => "the last rotation is still being written to disk; try again",
+            Self::Busy => "the last change is still being written to disk; try again",
+            Self::ClientExists => "another authorised client has that name; remove it first, or choose another name",
+            Self::KeyInUse => "another authorised client has that key; give each its own",
+            Self::NoSuchClient => "no authorised client has that name; see `rustbalance clients list`",
+            Self::TooManyClients => {
+                "the descriptor has no room for another authorised client (111 fit its 49,999 bytes beside 20 introduction \
+                 points); remove one first"
+            }
             Self::LastServing => "no other node serves clients now; start another one first, or stop this one",
         })
     }
@@ -96,7 +111,7 @@ impl Cluster {
         Ok(())
     }
 
-    fn may_change_the_cluster(&self) -> Result<(), CommandError> {
+    pub(super) fn may_change_the_cluster(&self) -> Result<(), CommandError> {
         if self.goodbye.is_some() {
             return Err(CommandError::Stopping);
         }

@@ -138,6 +138,9 @@ impl Cluster {
                 file.rotation = Some(rotation.clone());
                 file.token = Some(token.clone());
             }
+            if let Some(access) = self.admittance.staged() {
+                file.access = Some(access.clone());
+            }
             self.disk.want(DurableKind::Roster, sign::encode(&file));
             if let Some((_, blob)) = self.items.blob(Key::Plan) {
                 self.disk.want(DurableKind::Plan, blob.to_vec());
@@ -153,6 +156,7 @@ impl Cluster {
             contacts: self.contacts.of_members(&self.roster),
             rotation: self.items.blob(Key::Rotation).map(|(_, blob)| blob.to_vec()),
             token: None,
+            access: self.items.blob(Key::Access).map(|(_, blob)| blob.to_vec()),
         }
     }
 

@@ -117,7 +117,7 @@ pub(super) fn reconcile(items: &Items, roster: &Roster, from: NodeId, sync: Sync
             let is_news = |(key, stamp): &&(Key, Stamp)| items.stamp(*key).is_none_or(|held| held < *stamp);
             let can_accept = |key: &Key| match key {
                 Key::Record(node) => roster.contains(*node),
-                Key::Entry(_) | Key::Plan | Key::Rotation => true,
+                Key::Entry(_) | Key::Plan | Key::Rotation | Key::Access => true,
             };
             let wanted = theirs.iter().filter(is_news).map(|(key, _)| *key).filter(can_accept);
             let wanted: Vec<Key> = wanted.take(WANT_MAX).collect();

@@ -18,12 +18,15 @@ pub(super) enum Key {
     Plan,
     /// The newest token rotation.
     Rotation,
+    /// Who may connect to the address.
+    Access,
 }
 
 /// Orders the versions of one item. At equal order the higher hash wins, so any two nodes agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Stamp {
-    /// Incarnation of a record, epoch of a plan, tombstones of an entry, generation of a rotation.
+    /// Incarnation of a record, epoch of a plan, tombstones of an entry, generation of a rotation,
+    /// version of a ledger.
     pub major: u64,
     /// Version of a record, serial of a plan, how low the hash of a rotation is.
     pub minor: u64,
@@ -54,13 +57,13 @@ impl Key {
     pub(super) fn bucket(self) -> u8 {
         match self {
             Self::Entry(node) | Self::Record(node) => node.0.first().map_or(0, |byte| byte >> 4),
-            Self::Plan | Self::Rotation => 0,
+            Self::Plan | Self::Rotation | Self::Access => 0,
         }
     }
 }
 
-/// All verified items, ready to be sent on. Bounded by the roster: an entry and a record per node, one plan and one
-/// rotation.
+/// All verified items, ready to be sent on. Bounded by the roster: an entry and a record per node, one plan, one rotation
+/// and one ledger of access.
 #[derive(Debug, Default)]
 pub(super) struct Items {
     map: BTreeMap<Key, (Stamp, Vec<u8>)>,

@@ -13,7 +13,7 @@ use super::wire::{Heartbeat, Message, Sync};
 use super::{Cluster, Context, Ranks, context, pick, ranks};
 use crate::id::NodeId;
 use crate::output::{DurableKind, Event, Outbox, Peer};
-use crate::time::Now;
+use crate::time::{Mono, Now};
 
 /// Why a peer's datagram was refused; state unchanged. Variants name the rule; counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,8 @@ pub enum PeerError {
     Stale,
     /// A beacon that reached us before by another path. Expected: floods overlap.
     Duplicate,
-    /// An epoch further ahead than is believed now, or a token generation more than 2^16 ahead.
+    /// An epoch further ahead than is believed now, a token generation more than 2^16, or a ledger of access more than
+    /// 2^20 changes ahead.
     EpochJump,
     /// The roster has no room for another node, or an entry for another tombstone.
     Full,
@@ -54,7 +55,7 @@ impl fmt::Display for PeerError {
             Self::BadSignature => "signature does not verify",
             Self::Stale => "older than what is known, or not asked for",
             Self::Duplicate => "beacon seen before",
-            Self::EpochJump => "epoch or generation too far ahead",
+            Self::EpochJump => "epoch, generation or version too far ahead",
             Self::Full => "roster full",
             Self::NewGeneration => "of a token generation not yet known here",
         })
@@ -214,6 +215,7 @@ impl Cluster {
                 self.plans.accept(&self.me, &self.roster, self.lease.epoch_max(), &mut self.items, blob)?;
             }
             Key::Rotation => self.accept_rotation(now.mono, Some(from), blob, out)?,
+            Key::Access => self.accept_access(now.mono, Some(from), blob, out)?,
         }
         Ok(())
     }
@@ -243,9 +245,14 @@ impl Cluster {
                 self.farewells.add(now.mono, Peer { node: gone, wg, contact: None }, node);
             }
         }
+        self.spread(now.mono, Key::Entry(node), from);
+        Ok(())
+    }
+
+    /// Pushes an item that all must have: to many if it is ours, on to a few if it came `from` another.
+    pub(super) fn spread(&mut self, now: Mono, key: Key, from: Option<NodeId>) {
         let others = self.others().filter(|other| Some(*other) != from).collect();
         let targets = pick(others, if from.is_none() { PUSH_ALL } else { FORWARD_PEERS }, &mut self.rng);
-        self.gossip.push(now.mono, &self.items, Key::Entry(node), targets);
-        Ok(())
+        self.gossip.push(now, &self.items, key, targets);
     }
 }

@@ -35,6 +35,9 @@ pub(crate) struct RosterFile {
     pub rotation: Option<Vec<u8>>,
     /// Its token, sealed to ourselves. Never given to others.
     pub token: Option<SealedToken>,
+    /// Who may connect to the address, if that was ever said. It stands in the file without which a node does not start,
+    /// and is given with it to whoever is admitted: no node serves a restricted address without knowing that it is.
+    pub access: Option<Vec<u8>>,
 }
 
 /// What an accepted entry changed.

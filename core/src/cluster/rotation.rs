@@ -11,7 +11,7 @@ use super::entry::ShortId;
 use super::item::{Items, Key, Stamp};
 use super::roster::{Roster, RosterFile};
 use super::sign::{self, Purpose, Unverified};
-use super::timing::{FORWARD_PEERS, GENERATION_JUMP_MAX, PUSH_ALL, REROTATE, ROSTER_MAX, TOKEN_ASK};
+use super::timing::{GENERATION_JUMP_MAX, REROTATE, ROSTER_MAX, TOKEN_ASK};
 use super::token::{ClusterToken, SealedToken, TokenCheck};
 use super::wire::Message;
 use super::{Cluster, Identity, PeerError, Ranks, Role, pick, ranks};
@@ -246,9 +246,7 @@ impl Cluster {
         if self.records.amend(&self.me, &mut self.items, |record| record.generation = generation) {
             self.push_own(now);
         }
-        let others = self.others().filter(|other| Some(*other) != from).collect();
-        let targets = pick(others, if from.is_none() { PUSH_ALL } else { FORWARD_PEERS }, &mut self.rng);
-        self.gossip.push(now, &self.items, Key::Rotation, targets);
+        self.spread(now, Key::Rotation, from);
         if self.rotations.token.is_none() {
             self.ask_for_token(now, from.into_iter().collect(), out);
         }

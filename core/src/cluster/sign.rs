@@ -53,6 +53,7 @@ pub(crate) enum Purpose {
     Plan,
     Join,
     Rotation,
+    Access,
 }
 
 impl Purpose {
@@ -65,6 +66,7 @@ impl Purpose {
             Self::Plan => b"rustbalance plan",
             Self::Join => b"rustbalance join",
             Self::Rotation => b"rustbalance rotation",
+            Self::Access => b"rustbalance access",
         };
         [label, &[0], &cluster.0, body].concat()
     }

@@ -135,6 +135,8 @@ pub const INTRODUCTION_ENTRIES: usize = 8;
 pub const FAREWELLS: u8 = 3;
 /// A generation further ahead than this is an error or an attack.
 pub const GENERATION_JUMP_MAX: u32 = 1 << 16;
+/// A ledger of access with more changes than this that we have not heard of is an error or an attack.
+pub const VERSION_JUMP_MAX: u64 = 1 << 20;
 /// A missing token is asked for this often, each time of a member chosen at random.
 pub const TOKEN_ASK: Duration = Duration::from_millis(500);
 /// The publisher makes a new token when for so long nobody could be admitted with this one, since a removed node may

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cluster, ProvenPlan, Record};
+use super::{Access, Cluster, ProvenPlan, Record};
 use crate::id::NodeId;
 use crate::onion::period::Slot;
 use crate::output::Peer;
@@ -95,6 +95,10 @@ pub struct View {
     pub rival_until: Option<Mono>,
     /// The members' clocks, from heartbeats.
     pub clock_offset: ClockOffset,
+    /// Who may connect to the address.
+    pub access: Arc<Access>,
+    /// Grows whenever somebody may no more.
+    pub removals: u64,
 }
 
 impl Cluster {
@@ -116,6 +120,8 @@ impl Cluster {
             build_era: self.build_era,
             rival_until: self.lease.rival_until(now.mono),
             clock_offset: self.clock_offset(now),
+            access: Arc::clone(self.admittance.access()),
+            removals: self.admittance.removals(),
         }
     }
 

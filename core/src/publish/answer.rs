@@ -6,7 +6,7 @@ use super::majority::Published;
 use super::target::Confirmed;
 use super::upload::SlotUploads;
 use super::{PublicationEvent, Publisher};
-use crate::hsdesc;
+use crate::hsdesc::{self, Descriptor};
 use crate::id::RelayFingerprint;
 use crate::output::{Event, Outbox};
 use crate::time::Now;
@@ -52,15 +52,16 @@ impl Publisher {
         let asked = self.majority.asks(hsdir, &uploads.fetch);
         let not_ours = text.filter(|_| stored.is_some_and(|(revision, _)| !uploads.is_ours(hsdir, revision)));
         uploads.read(now.mono, hsdir, stored, &clock, &mut self.rng);
-        let id = self.builder.id();
+        let (id, own) = (self.builder.id(), Some(self.builder.own_client()));
         let opened = not_ours.or(text.filter(|_| asked));
-        let opened = opened.and_then(|text| hsdesc::open(text, id, &[period], None, now.wall).ok());
+        let opened = opened.and_then(|text| hsdesc::open(text, id, &[period], own, now.wall).ok());
         if let Some(descriptor) = &opened {
             self.suspect = Some(Suspect::new(hsdir, descriptor));
         }
         if asked {
             let published = opened.zip(stored);
-            let published = published.map(|(descriptor, (_, n))| Published { n, points: descriptor.points });
+            let published =
+                published.map(|(Descriptor { points, restricted, .. }, (_, n))| Published { n, points, restricted });
             self.majority.answered(now.mono, published, uploads.fetch.len());
         }
     }

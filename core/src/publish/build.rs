@@ -2,6 +2,7 @@
 
 use super::plan::Plan;
 use crate::hsdesc::{self, BuildError, Content, SigningKeys};
+use crate::onion::client::HsClientDescEncKeypair;
 use crate::onion::key::{HsBlindId, HsBlindIdKeypair, HsId, HsIdKeypair};
 use crate::onion::period::TimePeriod;
 use crate::onion::revision::{RevisionCipher, RevisionCounter};
@@ -13,6 +14,8 @@ use std::sync::Arc;
 /// The master key's one user. All it derives is a blinded key per period, so custody can change later (DESIGN section 11).
 pub(super) struct Builder {
     master: HsIdKeypair,
+    /// Reads what is closed to others, here and wherever else the master key is.
+    own: HsClientDescEncKeypair,
     periods: BTreeMap<TimePeriod, PeriodKeys>,
 }
 
@@ -40,12 +43,17 @@ pub(super) struct Built {
 
 impl Builder {
     pub(super) fn new(master: HsIdKeypair) -> Self {
-        Self { master, periods: BTreeMap::new() }
+        Self { own: master.own_client(), master, periods: BTreeMap::new() }
     }
 
     /// The service.
     pub(super) fn id(&self) -> HsId {
         self.master.public()
+    }
+
+    /// The service as a client of its own.
+    pub(super) fn own_client(&self) -> &HsClientDescEncKeypair {
+        &self.own
     }
 
     /// Forgets the keys of all other periods.
@@ -78,6 +86,9 @@ impl Builder {
         rng: &mut Rng,
     ) -> Result<Arc<str>, BuildError> {
         let id = self.id();
+        // A restricted address without clients is closed to everybody but us: no client at all would open it.
+        let own = plan.access.is_restricted().then(|| self.own.public());
+        let clients: Vec<_> = own.into_iter().chain(plan.access.clients().map(|(_, key)| key)).collect();
         let PeriodKeys { blind, signing, .. } = self.keys(period);
         if signing.as_ref().is_some_and(|keys| keys.is_stale(now)) {
             *signing = None;
@@ -89,7 +100,7 @@ impl Builder {
             revision,
             header: &plan.header,
             points: &plan.intro_points(),
-            clients: &[],
+            clients: &clients,
             now,
         };
         hsdesc::build(signing, &content, rng).map(Arc::from)

@@ -59,9 +59,15 @@ impl Publisher {
                 let points: Vec<_> = proven.flat_map(|part| part.points.iter().cloned()).collect();
                 Arc::make_mut(offers).add_published(view, &points);
             }
+            // Somebody restricted the address, and we have not heard of it.
+            Some(Some(published)) if published.restricted && !view.access.is_restricted() => {
+                return Err(Waiting::Restricted);
+            }
             Some(Some(published)) => {
                 let clock = self.clock.counter_clock(now);
-                if published.serves(&clock, current.origin, offers.live_points(view)) {
+                // One that is open to everybody, where we know better, is not to stand.
+                let is_open = view.access.is_restricted() && !published.restricted;
+                if !is_open && published.serves(&clock, current.origin, offers.live_points(view)) {
                     return Err(Waiting::MajorityServes);
                 }
                 Arc::make_mut(offers).add_published(view, &published.points);

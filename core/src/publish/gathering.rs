@@ -2,7 +2,7 @@
 
 use super::plan::Offers;
 use super::wake::Wake;
-use crate::cluster::{Member, ProvenPlan, View};
+use crate::cluster::{Access, Member, ProvenPlan, View};
 use crate::time::Mono;
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ pub(super) struct Gathering(Option<Gathered>);
 #[derive(Debug)]
 struct Gathered {
     members: Arc<Vec<Member>>,
+    access: Arc<Access>,
     proven: Option<Arc<ProvenPlan>>,
     /// When the first of the silent will have been so for too long.
     until: Option<Mono>,
@@ -41,7 +42,8 @@ impl Gathered {
     fn new(now: Mono, view: &View) -> Self {
         let mut wake = Wake::default();
         let offers = Arc::new(Offers::gather(now, view, &mut wake));
-        Self { members: view.members.clone(), proven: view.proven.clone(), until: wake.get(), offers }
+        let (members, access, proven) = (view.members.clone(), view.access.clone(), view.proven.clone());
+        Self { members, access, proven, until: wake.get(), offers }
     }
 
     fn holds(&self, now: Mono, view: &View) -> bool {
@@ -49,7 +51,9 @@ impl Gathered {
             (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs),
             (ours, theirs) => ours.is_none() && theirs.is_none(),
         };
-        let holds = same_proven && Arc::ptr_eq(&self.members, &view.members) && self.until.is_none_or(|at| now < at);
+        let same_access = Arc::ptr_eq(&self.access, &view.access);
+        let same = same_proven && same_access && Arc::ptr_eq(&self.members, &view.members);
+        let holds = same && self.until.is_none_or(|at| now < at);
         debug_assert!(!holds || Self::new(now, view).offers == self.offers, "offers changed unnoticed");
         holds
     }
@@ -60,6 +64,7 @@ mod tests {
     use super::*;
     use crate::cluster::Liveness;
     use crate::publish::testing::{members, view};
+    use std::collections::BTreeMap;
 
     const NOW: Mono = Mono::from_ms(100_000);
 
@@ -68,8 +73,11 @@ mod tests {
         let (mut gathering, mut wake, mut view) = (Gathering::default(), Wake::default(), view());
         let first = gathering.gather(NOW, &view, &mut wake);
         assert!(Arc::ptr_eq(&first, &gathering.gather(NOW, &view.clone(), &mut wake)));
+        view.access = Arc::new(Access::Restricted(BTreeMap::new()));
+        let closed = gathering.gather(NOW, &view, &mut wake);
+        assert_ne!(first, closed);
         members(&mut view)[1].liveness = Liveness::Down;
-        assert_ne!(first, gathering.gather(NOW, &view, &mut wake));
+        assert_ne!(closed, gathering.gather(NOW, &view, &mut wake));
     }
 
     #[test]

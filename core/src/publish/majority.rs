@@ -35,6 +35,8 @@ pub(super) struct Published {
     /// The seconds behind its counter.
     pub(super) n: u32,
     pub(super) points: Vec<IntroPoint>,
+    /// Authorised clients alone can read it.
+    pub(super) restricted: bool,
 }
 
 impl Majority {

@@ -1,7 +1,7 @@
 //! Which nodes' points the descriptor lists: never poorer by ignorance (DESIGN section 4).
 
 use super::wake::Wake;
-use crate::cluster::{Liveness, Member, PlanNode, View};
+use crate::cluster::{Access, Liveness, Member, PlanNode, View};
 use crate::hsdesc::{InnerHeader, IntroPoint};
 use crate::id::NodeId;
 use crate::merge::{LeftOut, Merged, Offer, merge};
@@ -10,6 +10,7 @@ use crate::time::Mono;
 use core::time::Duration;
 use sha3::{Digest, Sha3_256};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// A silent node keeps its points this long unless it is known to be down.
 pub(super) const UNKNOWN_KEPT: Duration = Duration::from_secs(60);
@@ -25,6 +26,7 @@ const CREATE2_FORMATS: &str = "create2-formats 2";
 pub(super) struct Offers {
     nodes: BTreeMap<NodeId, Share>,
     header: InnerHeader,
+    access: Arc<Access>,
 }
 
 /// One node's offer.
@@ -44,7 +46,7 @@ impl Offers {
             .collect();
         let headers = view.members.iter().filter(|member| nodes.contains_key(&member.node));
         let header = common_header(headers.filter_map(|member| member.record.as_ref()).map(|record| &record.header));
-        Self { nodes, header }
+        Self { nodes, header, access: Arc::clone(&view.access) }
     }
 
     /// Adds points that a majority we cannot hear has published. Those of nodes we do hear are theirs to name.
@@ -137,6 +139,8 @@ pub(super) struct Plan {
     pub(super) points: Vec<(NodeId, IntroPoint)>,
     /// Lines before the points.
     pub(super) header: InnerHeader,
+    /// Who can read the points.
+    pub(super) access: Arc<Access>,
     /// What is not listed, and why.
     pub(super) left_out: Vec<(NodeId, IntroPoint, LeftOut)>,
     /// Per node the record it follows and its points listed.
@@ -159,17 +163,19 @@ impl Plan {
                 nodes.entry(*node).or_insert(nothing).points.push(point.clone());
             }
         }
-        Self { points, header: offers.header.clone(), left_out, nodes }
+        Self { points, header: offers.header.clone(), access: Arc::clone(&offers.access), left_out, nodes }
     }
 
     /// Whether a descriptor of `other` would say the same.
     pub(super) fn says_the_same(&self, other: &Self) -> bool {
-        self.points == other.points && self.header == other.header
+        self.points == other.points && self.header == other.header && self.access == other.access
     }
 
     /// Names the content in beacons.
     pub(super) fn digest(&self) -> [u8; 16] {
-        let bytes = postcard::to_allocvec(&(&self.points, &self.header)).unwrap_or_default();
+        let clients: Vec<_> = self.access.clients().map(|(_, key)| key).collect();
+        let access = (self.access.is_restricted(), clients);
+        let bytes = postcard::to_allocvec(&(&self.points, &self.header, access)).unwrap_or_default();
         let hash: [u8; 32] = Sha3_256::digest(bytes).into();
         hash.first_chunk().copied().unwrap_or_default()
     }

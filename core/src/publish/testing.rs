@@ -9,6 +9,7 @@ use crate::hsdir::consensus::Consensus;
 use crate::hsdir::ring::Ring;
 use crate::id::{NodeId, RelayEd25519Id, RelayFingerprint};
 use crate::merge::testing::{node, point};
+use crate::onion::client::HsClientDescEncKeypair;
 use crate::onion::key::{HsId, HsIdKeypair};
 use crate::onion::period::{Slot, TimePeriod};
 use crate::onion::revision::RevisionCounter;
@@ -82,6 +83,8 @@ pub(super) fn view() -> View {
         sees_majority: true,
         rival_until: None,
         clock_offset: ClockOffset::default(),
+        access: Arc::default(),
+        removals: 0,
     }
 }
 
@@ -146,6 +149,8 @@ impl Site {
 pub(super) struct World {
     pub(super) now: Now,
     pub(super) id: HsId,
+    /// Reads what is closed to others.
+    pub(super) own: HsClientDescEncKeypair,
     pub(super) relays: u8,
     pub(super) ring: Option<Arc<Ring>>,
     /// A new consensus comes every voting interval.
@@ -166,6 +171,7 @@ impl World {
         let mut world = Self {
             now,
             id: master().public(),
+            own: master().own_client(),
             relays: RELAYS,
             ring: None,
             consensus_moves: true,
@@ -277,7 +283,7 @@ impl World {
     }
 
     fn tick(&mut self, at: usize) {
-        let (now, ring, id) = (self.now, self.ring.clone(), self.id);
+        let (now, ring, id, own) = (self.now, self.ring.clone(), self.id, &self.own);
         let site = &mut self.sites[at];
         let mut out = Outbox::default();
         let can_upload = |hsdir| site.connected && !site.busy.contains(&hsdir) && !site.blocked.contains(&hsdir);
@@ -288,7 +294,7 @@ impl World {
             match wish {
                 Wish::Upload { hsdir, descriptor } => {
                     assert!(site.busy.insert(hsdir), "two uploads in flight to one HSDir");
-                    let opened = open(id, descriptor.as_bytes(), ring.as_deref().unwrap(), own_now);
+                    let opened = open(id, descriptor.as_bytes(), ring.as_deref().unwrap(), own, own_now);
                     let (takes, answer) = self.hsdirs.upload(now, hsdir, &descriptor, opened);
                     site.answers.push((now.mono.plus(takes), answer));
                 }
@@ -317,7 +323,7 @@ impl World {
     /// What an HSDir holds for `slot`, opened.
     pub(super) fn held(&self, slot: Slot, hsdir: RelayFingerprint) -> Option<Descriptor> {
         let (_, text) = self.hsdirs.stored.get(&(hsdir, self.period(slot)))?;
-        Some(open(self.id, text, self.ring.as_deref().unwrap(), self.now))
+        Some(open(self.id, text, self.ring.as_deref().unwrap(), &self.own, self.now))
     }
 
     /// What every HSDir of both slots lists, if they all list the same.
@@ -415,7 +421,7 @@ pub(super) fn keys_of(view: &View, nodes: &[u8]) -> BTreeSet<[u8; 32]> {
     records.flat_map(|record| keys(&record.points)).collect()
 }
 
-fn open(id: HsId, text: &[u8], ring: &Ring, now: Now) -> Descriptor {
+fn open(id: HsId, text: &[u8], ring: &Ring, own: &HsClientDescEncKeypair, now: Now) -> Descriptor {
     let periods = [Slot::First, Slot::Second].map(|slot| ring.slot_period(slot));
-    hsdesc::open(text, id, &periods, None, now.wall).unwrap()
+    hsdesc::open(text, id, &periods, Some(own), now.wall).unwrap()
 }

@@ -1,5 +1,6 @@
 //! Publication against HSDirs that keep tor's revision rule, one behaviour per test.
 
+mod access;
 mod chaos;
 mod counters;
 mod modes;

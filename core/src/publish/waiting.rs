@@ -22,6 +22,8 @@ pub(super) enum Waiting {
     AskingMajority,
     /// A minority is served by what is published.
     MajorityServes,
+    /// A minority that knows of no authorised clients finds the address restricted.
+    Restricted,
     /// No counter exists for the clock.
     Clock,
     /// The encoder refused the plan.
@@ -41,6 +43,9 @@ impl fmt::Display for Waiting {
             Self::MajorityServes => {
                 f.write_str("most nodes are out of sight, and what they published lists our points")
             }
+            Self::Restricted => f.write_str(
+                "most nodes are out of sight, and the address is restricted to clients that this node has not heard of",
+            ),
             Self::Clock => f.write_str("the clock lies outside the time period: check the machine's clock"),
             Self::Build(error) => write!(f, "no descriptor can be built: {error}"),
         }

@@ -1,8 +1,9 @@
-//! Tor's own publishing, `PublishHidServDescriptors`: what it should be and what tor acknowledged.
+//! Tor's own publishing, `PublishHidServDescriptors`: what it should be and what tor acknowledged. Setting it, to what it
+//! is already too, has tor read the files of authorised clients again: the two go together.
 
 use core::time::Duration;
 
-use super::Native;
+use super::{FilesSerial, Native};
 use crate::time::Mono;
 
 const PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -13,6 +14,10 @@ pub(super) struct Publishing {
     /// `None` until somebody says; then tor's own setting is left alone.
     wanted: Option<bool>,
     acknowledged: Native,
+    /// The files of authorised clients as they are, as they were when tor was last asked, and as it has read them.
+    files: FilesSerial,
+    files_asked: FilesSerial,
+    files_read: FilesSerial,
     asked: bool,
     retry_at: Mono,
     pause: Duration,
@@ -20,7 +25,16 @@ pub(super) struct Publishing {
 
 impl Publishing {
     pub(super) fn new() -> Self {
-        Self { wanted: None, acknowledged: Native::Unknown, asked: false, retry_at: Mono::default(), pause: PAUSE_MIN }
+        Self {
+            wanted: None,
+            acknowledged: Native::Unknown,
+            files: 0,
+            files_asked: 0,
+            files_read: 0,
+            asked: false,
+            retry_at: Mono::default(),
+            pause: PAUSE_MIN,
+        }
     }
 
     /// What it should be. A new wish does not wait for an old one's pause.
@@ -29,6 +43,16 @@ impl Publishing {
             self.retry_at = Mono::default();
             self.pause = PAUSE_MIN;
         }
+    }
+
+    /// Whether it should be on.
+    pub(super) fn wants_native(&self) -> bool {
+        self.wanted == Some(true)
+    }
+
+    /// The files of authorised clients have changed.
+    pub(super) fn want_read(&mut self, files: FilesSerial) {
+        self.files = files;
     }
 
     /// As tor last acknowledged; unknown while it is being changed.
@@ -40,6 +64,7 @@ impl Publishing {
     pub(super) fn take_step(&mut self, now: Mono) -> Option<bool> {
         let wanted = self.wanted.filter(|_| self.deadline().is_some_and(|deadline| deadline <= now))?;
         self.asked = true;
+        self.files_asked = self.files;
         self.acknowledged = Native::Unknown;
         Some(wanted)
     }
@@ -49,6 +74,7 @@ impl Publishing {
         self.asked = false;
         if ok {
             self.acknowledged = state(on);
+            self.files_read = self.files_asked;
             self.retry_at = now;
             self.pause = PAUSE_MIN;
         } else {
@@ -59,12 +85,13 @@ impl Publishing {
 
     /// A new or lost connection: nothing is known, the wish is to be asserted again at once.
     pub(super) fn reset(&mut self) {
-        *self = Self { wanted: self.wanted, ..Self::new() };
+        *self = Self { wanted: self.wanted, files: self.files, ..Self::new() };
     }
 
     /// When the next step is due; `None` if there is nothing to do.
     pub(super) fn deadline(&self) -> Option<Mono> {
-        let settled = self.wanted.is_none_or(|wanted| self.acknowledged == state(wanted));
+        let as_wanted = |wanted| self.acknowledged == state(wanted) && self.files_read == self.files;
+        let settled = self.wanted.is_none_or(as_wanted);
         (!settled && !self.asked).then_some(self.retry_at)
     }
 }

@@ -9,6 +9,7 @@ use super::session::Asked;
 use crate::control::event::Circ;
 use crate::hsdesc::{self, Descriptor, DescriptorError, InnerHeader, IntroPoint};
 use crate::id::RelayFingerprint;
+use crate::onion::client::HsClientDescEncKeypair;
 use crate::onion::key::HsId;
 use crate::onion::period::TimePeriod;
 use crate::onion::revision::RevisionCounter;
@@ -121,6 +122,7 @@ impl Service {
         &mut self,
         now: Now,
         id: HsId,
+        own_client: &HsClientDescEncKeypair,
         text: Option<&[u8]>,
         periods: Vec<TimePeriod>,
     ) -> Result<(), DescriptorError> {
@@ -138,7 +140,7 @@ impl Service {
         if same && recent && settled && periods == self.periods {
             return Ok(());
         }
-        let opened = hsdesc::open(text, id, &periods, None, now.wall);
+        let opened = hsdesc::open(text, id, &periods, Some(own_client), now.wall);
         self.decoded_at = now.mono;
         self.text = text.to_vec();
         self.periods = periods;

@@ -1,5 +1,6 @@
 //! Scripted dialogues, one file per subject.
 
+mod access;
 mod facts;
 mod fake;
 mod fetches;

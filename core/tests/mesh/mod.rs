@@ -490,7 +490,11 @@ impl World {
                 self.hosts[node].events.push((at, event));
             }
             Output::Token(token) => self.hosts[node].token = *token.expose_secret(),
-            Output::Control(..) | Output::Reconnect(_) | Output::Peers(_) | Output::Stopped(_) => {
+            Output::Control(..)
+            | Output::Reconnect(_)
+            | Output::RestartTor(_)
+            | Output::Peers(_)
+            | Output::Stopped(_) => {
                 panic!("not a wish of the cluster: {output:?}")
             }
         }

@@ -65,5 +65,5 @@ fn is_state(path: &Path, is_dir: bool) -> bool {
     let is_written = path.extension().is_none_or(|extension| extension == "new");
     !is_dir
         && is_written
-        && DurableKind::ALL.into_iter().any(|kind| path.with_extension("") == Path::new(kind.file_name()))
+        && DurableKind::SAVED.into_iter().any(|kind| path.with_extension("") == Path::new(kind.file_name()))
 }

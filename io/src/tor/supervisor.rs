@@ -69,6 +69,14 @@ async fn prepare(settings: &Settings, paths: &TorPaths) -> Result<(), TorError> 
     process::verify_config(&settings.tor.binary, paths).await
 }
 
+/// How a session ended, in words.
+enum Parting {
+    /// Another connection will do.
+    Connection(String),
+    /// Another tor is wanted.
+    Tor(String),
+}
+
 struct Supervisor {
     settings: Arc<Settings>,
     paths: TorPaths,
@@ -117,8 +125,10 @@ impl Supervisor {
             backoff.started();
             self.connection.0 += 1;
             *connected = true;
-            let reason = self.session(stream).await?;
-            debug!("control connection closed: {reason}");
+            match self.session(stream).await? {
+                Parting::Connection(reason) => debug!("control connection closed: {reason}"),
+                Parting::Tor(reason) => return Some(reason),
+            }
             self.tell(TorInput::Closed).await?;
             *connected = false;
             self.unless_stopped(Timer::after(backoff.next())).await?;
@@ -138,9 +148,10 @@ impl Supervisor {
     }
 
     /// Bytes both ways until the connection closes.
-    async fn session(&self, stream: Async<UnixStream>) -> Option<String> {
+    async fn session(&self, stream: Async<UnixStream>) -> Option<Parting> {
         self.tell(TorInput::Connected(self.connection)).await?;
-        self.read(&stream).or(self.write(&stream)).await
+        let read = async { self.read(&stream).await.map(Parting::Connection) };
+        read.or(self.write(&stream)).await
     }
 
     async fn read(&self, mut stream: &Async<UnixStream>) -> Option<String> {
@@ -158,18 +169,21 @@ impl Supervisor {
         }
     }
 
-    async fn write(&self, stream: &Async<UnixStream>) -> Option<String> {
+    async fn write(&self, stream: &Async<UnixStream>) -> Option<Parting> {
         loop {
             match self.from_core.recv().await.ok()? {
                 TorCommand::Write(connection, bytes) if connection == self.connection => {
                     if let Err(error) = write_within(stream, &bytes, WRITE_LIMIT).await {
-                        return Some(error.to_string());
+                        return Some(Parting::Connection(error.to_string()));
                     }
                 }
                 TorCommand::Reconnect(connection) if connection == self.connection => {
-                    return Some("as the core wished".to_owned());
+                    return Some(Parting::Connection("as the core wished".to_owned()));
                 }
-                TorCommand::Write(..) | TorCommand::Reconnect(_) => {}
+                TorCommand::Restart(connection) if connection == self.connection => {
+                    return Some(Parting::Tor("a removed client may know its introduction points".to_owned()));
+                }
+                TorCommand::Write(..) | TorCommand::Reconnect(_) | TorCommand::Restart(_) => {}
             }
         }
     }

@@ -1,7 +1,7 @@
 //! `rustbalance status`.
 
 pub mod render;
-mod table;
+pub(super) mod table;
 
 use std::io::IsTerminal as _;
 use std::time::Duration;

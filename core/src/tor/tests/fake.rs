@@ -2,20 +2,28 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::id::{RelayFingerprint, TorId};
 use crate::input::ControlInput;
 use crate::onion::address::OnionAddress;
+use crate::onion::client::HsClientDescEncKeypair;
 use crate::output::{Event, Outbox, Output};
 use crate::time::{Mono, Now, Wall};
-use crate::tor::{Tor, TorError, TorEvent, TorState};
+use crate::tor::{FilesSerial, Tor, TorError, TorEvent, TorState};
 
 /// `plain-3ip` of the recorded descriptors; the consensus `srv-to-tp` is of the same moment.
 pub const ADDRESS: &str = "dbj6lvx6ilzhqxguu4pn2qrb4kewhsz3mlvqzrbyoai3hj4ygn42wayd";
 pub const CAPTURED_AT: u64 = 1_795_446_825;
 pub const VALID_AFTER: &str = "2026-11-23 15:13:20";
 pub const VALID_AFTER_SECS: u64 = 1_795_446_800;
+
+/// The service's own client: `alice` of the recorded `client-auth-2`.
+pub const OWN_CLIENT: [u8; 32] = [
+    0x28, 0x62, 0xd6, 0xcd, 0x04, 0x67, 0x3d, 0x8c, 0x60, 0xfd, 0xaa, 0x06, 0x13, 0xbb, 0x31, 0x52, 0x88, 0x84, 0x1e,
+    0xc2, 0x02, 0x1d, 0x4a, 0x0a, 0x73, 0x72, 0x73, 0xfb, 0xa1, 0x56, 0xe5, 0x41,
+];
 
 pub fn file(path: &str) -> Vec<u8> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata/ctor").join(path);
@@ -147,7 +155,7 @@ impl Dialogue {
     pub fn of(address: &str, world: World) -> Self {
         let address: OnionAddress = address.parse().unwrap();
         Self {
-            tor: Tor::new(TorId(0), address.id()),
+            tor: Tor::new(TorId(0), address.id(), Arc::new(HsClientDescEncKeypair::from_bytes(&OWN_CLIENT))),
             world,
             now: Now { mono: Mono::from_ms(1_000_000), wall: Wall::from_secs(CAPTURED_AT) },
             out: Outbox::default(),
@@ -244,6 +252,11 @@ impl Dialogue {
 
     pub fn want_native(&mut self, on: bool) {
         self.tor.want_native(on, &mut self.out);
+        self.drain();
+    }
+
+    pub fn files_written(&mut self, files: FilesSerial) {
+        self.tor.files_written(files, &mut self.out);
         self.drain();
     }
 

@@ -33,6 +33,12 @@ fn head(status: &Status, colour: bool) -> String {
     }
     rows.push(row("publishing", plain(&status.mode)));
     rows.push(row("target", target));
+    let access = match (status.access.restricted, status.access.clients) {
+        (false, _) => "open to everybody".to_owned(),
+        (true, 0) => "closed: there is no authorised client".to_owned(),
+        (true, clients) => format!("restricted to {}", counted(clients, "authorised client")),
+    };
+    rows.push(row("access", plain(access)));
     for tor in &status.tors {
         rows.push(row("tor", cell(tor, if tor == "ready" { Tone::Good } else { Tone::Waiting })));
     }
@@ -166,7 +172,7 @@ fn age(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustbalance_core::status::PlannedPoint;
+    use rustbalance_core::status::{AccessStatus, PlannedPoint};
 
     fn member(node: &str, name: &str, liveness: &str) -> MemberStatus {
         MemberStatus {
@@ -195,6 +201,7 @@ mod tests {
             mode: "merged".into(),
             tors: vec!["ready".into()],
             target: "up".into(),
+            access: AccessStatus { restricted: true, clients: 2 },
             members: vec![member("aa", "one", "live"), member("bb", "", "unknown")],
             publication: PublicationStatus {
                 period: None,
@@ -239,6 +246,7 @@ abc.onion  (RustBalance 0.1.0)
   publisher   this node
   publishing  merged
   target      up
+  access      restricted to 2 authorised clients
   tor         ready
 
 Members

@@ -1,0 +1,183 @@
+//! The files in which tor reads who may connect (`authorized_clients` in its `HiddenServiceDir`): what they should hold,
+//! and whether they do. Tor reads them anew at every `SETCONF`, and so keeps its introduction points.
+//!
+//! A service that is restricted always has one client more, ourselves: tor encrypts also what it tells its controller.
+//! So the files are empty exactly where everybody may connect.
+
+use core::fmt::Write as _;
+use core::time::Duration;
+use std::sync::Arc;
+
+use crate::cluster::Access;
+use crate::id::EffectId;
+use crate::input::EffectError;
+use crate::onion::client::{AUTH_FILE_SUFFIX, HsClientDescEncKey};
+use crate::output::{DurableKind, Event, Outbox};
+use crate::time::Mono;
+
+/// Our own client's name; no [`ClientName`](crate::onion::client::ClientName) begins so.
+const OWN_NAME: &str = "_rustbalance";
+/// A failed write is repeated after this.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Names one content of the files. 0 is none.
+pub type FilesSerial = u64;
+
+/// What the files hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Files {
+    /// What they should.
+    Written(FilesSerial),
+    /// They are being written.
+    Writing,
+    /// They cannot be written.
+    Failed,
+}
+
+/// The files.
+pub struct AuthorizedClients {
+    own: HsClientDescEncKey,
+    access: Option<Arc<Access>>,
+    /// Of the content they should have; grows.
+    serial: FilesSerial,
+    written: FilesSerial,
+    writing: Option<(EffectId, FilesSerial)>,
+    failed: bool,
+    retry_at: Mono,
+}
+
+impl AuthorizedClients {
+    /// Nothing is known of the files yet. `own` is the service's own client.
+    pub fn new(own: HsClientDescEncKey) -> Self {
+        let retry_at = Mono::default();
+        Self { own, access: None, serial: 0, written: 0, writing: None, failed: false, retry_at }
+    }
+
+    /// Has them written if they do not say `access`.
+    pub fn tick(&mut self, now: Mono, access: &Arc<Access>, out: &mut Outbox) {
+        if self.access.as_ref() != Some(access) {
+            self.access = Some(Arc::clone(access));
+            self.serial += 1;
+            self.retry_at = now;
+        }
+        if self.written != self.serial && self.writing.is_none() && now >= self.retry_at {
+            let id = out.persist(DurableKind::AuthorizedClients, self.text(access).into_bytes());
+            self.writing = Some((id, self.serial));
+        }
+    }
+
+    /// A write ended; false if it was none of these.
+    pub fn done(&mut self, now: Mono, id: EffectId, result: &Result<(), EffectError>, out: &mut Outbox) -> bool {
+        let Some((_, serial)) = self.writing.take_if(|(writing, _)| *writing == id) else { return false };
+        self.failed = result.is_err();
+        match result {
+            Ok(()) => self.written = serial,
+            Err(EffectError::Disk(why)) => {
+                self.retry_at = now.plus(RETRY);
+                let text = format!("cannot write tor's authorized_clients: {why}; trying again, check the disk");
+                out.event(Event::Warning(text));
+            }
+        }
+        true
+    }
+
+    /// What they hold.
+    pub fn files(&self) -> Files {
+        if self.written == self.serial {
+            Files::Written(self.written)
+        } else if self.failed {
+            Files::Failed
+        } else {
+            Files::Writing
+        }
+    }
+
+    /// When a failed write is due again.
+    pub fn next_timeout(&self) -> Option<Mono> {
+        (self.written != self.serial && self.writing.is_none()).then_some(self.retry_at)
+    }
+
+    /// One line per file: its name, a space, its content.
+    fn text(&self, access: &Access) -> String {
+        let mut text = String::new();
+        let mut file = |name: &str, key: HsClientDescEncKey| {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{name}{AUTH_FILE_SUFFIX} {}", key.to_auth_line());
+        };
+        if access.is_restricted() {
+            file(OWN_NAME, self.own);
+            access.clients().for_each(|(name, key)| file(name.as_str(), key));
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onion::client::HsClientDescEncKeypair;
+    use crate::output::Output;
+
+    fn key(n: u8) -> HsClientDescEncKey {
+        HsClientDescEncKeypair::from_bytes(&[n; 32]).public()
+    }
+
+    fn restricted(names: &[&str]) -> Arc<Access> {
+        let clients = names.iter().zip(1..).map(|(name, n)| (name.parse().unwrap(), key(n)));
+        Arc::new(Access::Restricted(clients.collect()))
+    }
+
+    fn written(out: &mut Outbox) -> Option<(EffectId, String)> {
+        let output = out.pop()?;
+        let Output::Persist { id, record } = output else { panic!("{output:?}") };
+        Some((id, String::from_utf8(record.bytes).unwrap()))
+    }
+
+    #[test]
+    fn the_files_are_empty_only_where_everybody_may_connect() {
+        for (access, files) in [
+            (Arc::new(Access::Open), vec![]),
+            (restricted(&[]), vec!["_rustbalance.auth"]),
+            (restricted(&["bob", "alice"]), vec!["_rustbalance.auth", "alice.auth", "bob.auth"]),
+        ] {
+            let (mut clients, mut out) = (AuthorizedClients::new(key(9)), Outbox::default());
+            clients.tick(Mono::default(), &access, &mut out);
+            let (_, text) = written(&mut out).unwrap();
+            assert_eq!(text.lines().filter_map(|line| line.split(' ').next()).collect::<Vec<_>>(), files);
+            assert!(text.lines().all(|line| line.contains(" descriptor:x25519:")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_change_during_a_write_is_written_next_and_counts_when_it_is() {
+        let (mut clients, mut out, now) = (AuthorizedClients::new(key(9)), Outbox::default(), Mono::default());
+        clients.tick(now, &restricted(&["a"]), &mut out);
+        let (first, _) = written(&mut out).unwrap();
+        clients.tick(now, &restricted(&[]), &mut out);
+        assert_eq!((written(&mut out), clients.files()), (None, Files::Writing));
+        assert!(clients.done(now, first, &Ok(()), &mut out));
+        assert!(!clients.done(now, first, &Ok(()), &mut out), "once");
+        assert_eq!(clients.files(), Files::Writing);
+        clients.tick(now, &restricted(&[]), &mut out);
+        let (second, text) = written(&mut out).unwrap();
+        assert!(!text.contains("a.auth "));
+        assert!(clients.done(now, second, &Ok(()), &mut out));
+        assert_eq!(clients.files(), Files::Written(2));
+        clients.tick(now, &restricted(&[]), &mut out);
+        assert_eq!(written(&mut out), None);
+    }
+
+    #[test]
+    fn a_failed_write_is_known_and_repeated() {
+        let (mut clients, mut out, now) = (AuthorizedClients::new(key(9)), Outbox::default(), Mono::from_ms(5));
+        clients.tick(now, &restricted(&[]), &mut out);
+        let (id, _) = written(&mut out).unwrap();
+        clients.done(now, id, &Err(EffectError::Disk("full".into())), &mut out);
+        assert!(matches!(out.pop(), Some(Output::Event(Event::Warning(text))) if text.contains("full")));
+        assert_eq!((clients.files(), clients.next_timeout()), (Files::Failed, Some(now.plus(RETRY))));
+        clients.tick(now, &restricted(&[]), &mut out);
+        assert_eq!(written(&mut out), None);
+        clients.tick(now.plus(RETRY), &restricted(&[]), &mut out);
+        assert!(written(&mut out).is_some());
+    }
+}
