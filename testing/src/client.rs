@@ -1,6 +1,8 @@
 //! A person with a tor client who opens a page of the service.
 
+use std::fs::{self, DirBuilder};
 use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -34,10 +36,24 @@ impl Client {
     /// # Errors
     /// If it is not within a minute.
     pub fn start(net: &TorNet, name: &str) -> Result<Self> {
+        Self::start_with_key(net, name, None)
+    }
+
+    /// Starts a client that has the key of this `.auth_private` line, if any.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_with_key(net: &TorNet, name: &str, auth_private: Option<&str>) -> Result<Self> {
         let dir = net.dir_of(name);
         let mut torrc = net.client_torrc_lines();
         torrc.push(format!("SocksPort unix:{}", dir.join("socks").display()));
         torrc.push("ClientOnly 1".into());
+        if let Some(line) = auth_private {
+            let keys = dir.join("keys");
+            DirBuilder::new().recursive(true).mode(0o700).create(&keys)?;
+            fs::write(keys.join("service.auth_private"), line)?;
+            torrc.push(format!("ClientOnionAuthDir {}", keys.display()));
+        }
         let tor = Tor::start(net.binary(), name, &dir, &torrc)?;
         tor.wait_bootstrapped(BOOTSTRAP_LIMIT)?;
         Ok(Self { tor })

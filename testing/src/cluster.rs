@@ -18,8 +18,8 @@ pub use node::Node;
 /// Where nodes' meshes listen, each on an address of its own.
 const MESH_PORT: u16 = 7900;
 
-/// How many nodes a first cluster may have at most: the second one's names and addresses begin after them.
-const SECOND_CLUSTER: usize = 8;
+/// How many nodes a cluster may have at most: the next one's names and addresses begin after them.
+const NEXT_CLUSTER: usize = 8;
 
 /// What `init` and `join` print with `--json`.
 #[derive(Clone, Debug, Deserialize)]
@@ -58,12 +58,12 @@ impl<'a> Cluster<'a> {
         Ok(Self { net, binary: binary()?, log_level: log_level.into(), first: 0, target: None, nodes: Vec::new() })
     }
 
-    /// A second cluster on the same network, all of whose nodes serve `target`.
+    /// A further cluster on the same network, the second is number 1, all of whose nodes serve `target`.
     ///
     /// # Errors
     /// As [`Cluster::new`].
-    pub fn in_front_of(target: &str, net: &'a TorNet, log_level: &str) -> Result<Self> {
-        Ok(Self { first: SECOND_CLUSTER, target: Some(target.to_owned()), ..Self::new(net, log_level)? })
+    pub fn in_front_of(target: &str, net: &'a TorNet, number: usize, log_level: &str) -> Result<Self> {
+        Ok(Self { first: number * NEXT_CLUSTER, target: Some(target.to_owned()), ..Self::new(net, log_level)? })
     }
 
     /// The `rustbalance` binary.

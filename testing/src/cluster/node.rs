@@ -119,6 +119,14 @@ impl Node {
         serde_json::from_str(&text).with_context(|| format!("unexpected status: {text}"))
     }
 
+    /// `rustbalance clients` with `arguments`: what it printed.
+    ///
+    /// # Errors
+    /// What the command says if it fails.
+    pub fn clients(&self, arguments: &[&str]) -> Result<String> {
+        output(self.command().arg("clients").args(arguments)).with_context(|| format!("clients {arguments:?}"))
+    }
+
     /// `rustbalance leave`, and waits until the node has stopped.
     ///
     /// # Errors

@@ -81,7 +81,7 @@ impl Scenario<'_> {
     /// A node of another cluster whose target is this service: reached through that node's own tor.
     pub fn onion_target(&mut self) -> Result<()> {
         self.report.step("another service, whose target is this onion");
-        let mut outer = Cluster::in_front_of(&format!("{}:80", self.cluster.address()?), self.net, "info")?;
+        let mut outer = Cluster::in_front_of(&format!("{}:80", self.cluster.address()?), self.net, 1, "info")?;
         outer.add(None)?;
         outer.wait_for(0, "its target to answer", LONG, |status| match status.target.as_str() {
             "up" => plan::alone_and_native(status),

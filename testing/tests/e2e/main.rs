@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "a test that takes minutes must show where it is")]
 
+mod clients;
 mod founding;
 mod mistakes;
 mod proof;

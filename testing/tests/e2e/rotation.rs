@@ -27,6 +27,7 @@ impl Scenario<'_> {
         // From the last to the first.
         let mut meanwhile: Vec<fn(&mut Self) -> Result<()>> = vec![
             Self::onion_target,
+            Self::authorised_clients,
             Self::two_die_at_once,
             Self::publisher_stops,
             Self::target_dies,
