@@ -7,7 +7,7 @@ use crate::id::hex;
 use crate::time::Now;
 
 /// The whole node.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// Software version.
     pub version: String,

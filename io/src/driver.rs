@@ -176,25 +176,29 @@ impl Driver {
         Ok(())
     }
 
+    fn order(&mut self, command: Command) -> Result<(), Rejected> {
+        self.node.handle(clock::now(), Input::Command(command))
+    }
+
     /// Does what an operator asks for, and answers.
     fn answer(&mut self, question: &Question) -> Result<(), Rejected> {
         let outcome = match &question.request {
             Request::Status | Request::Access => Ok(()),
-            Request::ChangeAccess { changes } => {
-                self.node.handle(clock::now(), Input::Command(Command::ChangeAccess(changes.clone())))
-            }
+            Request::ChangeAccess { changes } => self.order(Command::ChangeAccess(changes.clone())),
             Request::Leave => self.stop(Command::Leave),
             Request::Shutdown => self.stop(Command::Shutdown),
+            Request::Drain => self.order(Command::Drain),
+            Request::Undrain => self.order(Command::Undrain),
+            Request::Rotate => self.order(Command::RotateToken),
+            Request::Remove { node } => self.order(Command::Remove(*node)),
         };
         let answer = match (&outcome, &question.request) {
             (Ok(()), Request::Status) => Answer::Status(Box::new(self.status())),
             (Ok(()), Request::Access) => Answer::Access(self.node.access().clone()),
-            (Ok(()), Request::Leave | Request::Shutdown | Request::ChangeAccess { .. }) => {
-                Answer::Accepted(question.request.clone())
-            }
+            (Ok(()), request) => Answer::Accepted(request.clone()),
             (Err(Rejected::Command(CommandError::Busy)), Request::ChangeAccess { .. }) => Answer::Busy,
-            (Err(Rejected::Command(why)), Request::ChangeAccess { .. }) => Answer::Refused(why.to_string()),
             (Err(Rejected::Command(CommandError::OnlyMember)), _) => Answer::OnlyMember,
+            (Err(Rejected::Command(why)), _) => Answer::Refused(why.to_string()),
             (Err(rejected), _) => Answer::Error(rejected.name().to_owned()),
         };
         // A client that went away needs no answer.

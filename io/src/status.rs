@@ -7,6 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use async_io::Async;
+use rustbalance_core::NodeId;
 use rustbalance_core::cluster::{Access, AccessChange};
 use rustbalance_core::status::Status;
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,17 @@ pub enum Request {
         /// In this order.
         changes: Vec<AccessChange>,
     },
+    /// Serve no new clients, over restarts too.
+    Drain,
+    /// Serve again.
+    Undrain,
+    /// Make a new cluster token.
+    Rotate,
+    /// Take another node off the roster for good, and make a new cluster token that it does not get.
+    Remove {
+        /// Which.
+        node: NodeId,
+    },
 }
 
 /// What the node answers.
@@ -62,7 +74,7 @@ pub enum Answer {
     OnlyMember,
     /// To [`Request::ChangeAccess`]: the last change is still being written to disk; ask again.
     Busy,
-    /// To [`Request::ChangeAccess`]: why not, in words for the operator. Nothing has changed.
+    /// Why not, in words for the operator. Nothing has changed.
     Refused(String),
     /// In words.
     Error(String),
@@ -120,10 +132,8 @@ impl StatusError {
 /// # Errors
 /// See [`StatusError`].
 pub fn status(dir: &Path) -> Result<Status, StatusError> {
-    match ask(dir, &Request::Status)?.0 {
-        Answer::Status(status) => Ok(*status),
-        other => Err(unexpected(other)),
-    }
+    let (answer, _) = ask(dir, &Request::Status)?;
+    if let Answer::Status(status) = answer { Ok(*status) } else { Err(unexpected(answer)) }
 }
 
 /// Tells the node of `dir` to leave its cluster for good, and waits until it has stopped.
@@ -132,6 +142,15 @@ pub fn status(dir: &Path) -> Result<Status, StatusError> {
 /// See [`StatusError`].
 pub fn leave(dir: &Path) -> Result<(), StatusError> {
     stop(dir, Request::Leave)
+}
+
+/// Tells the node of `dir` to do what `request` says, which it goes on running after. It has begun to.
+///
+/// # Errors
+/// See [`StatusError`].
+pub fn order(dir: &Path, request: Request) -> Result<(), StatusError> {
+    let (answer, _) = ask(dir, &request)?;
+    if answer == Answer::Accepted(request) { Ok(()) } else { Err(unexpected(answer)) }
 }
 
 /// Tells the node of `dir` to stop, and waits until it has.

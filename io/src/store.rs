@@ -153,6 +153,11 @@ impl Store {
         self.dir.join("authorized_clients")
     }
 
+    /// The cluster token that operators copy to new nodes.
+    pub fn token_file(&self) -> PathBuf {
+        self.key_file(keys::TOKEN_FILE)
+    }
+
     /// Whether a node lives here.
     pub fn is_occupied(&self) -> bool {
         self.dir.join("keys").exists()
@@ -213,7 +218,7 @@ impl Store {
     /// # Errors
     /// The disk refused; the old one is still there.
     pub fn save_token(&self, token: &ClusterToken) -> Result<(), StoreError> {
-        let path = self.key_file(keys::TOKEN_FILE);
+        let path = self.token_file();
         atomic::replace(&path, &Token::from(token).to_file()).map_err(StoreError::io("write", &path))
     }
 

@@ -88,8 +88,58 @@ pub enum Command {
     /// Restrict the address to authorised clients, on all nodes of the cluster.
     #[command(subcommand)]
     Clients(Clients),
+    /// Serve no new clients: this node's points leave the descriptor, open sessions go on. Restarts keep it so.
+    Drain(Effect),
+    /// End `drain`: serve again.
+    Undrain(Effect),
+    /// Look after the cluster token, with which machines ask to join.
+    #[command(subcommand)]
+    Token(Token),
+    /// Take another node off the roster for good, dead or alive, and replace the cluster token, which it knows.
+    Remove(Remove),
     /// Leave the cluster for good and stop the running node. The only member cannot.
     Leave,
+}
+
+/// `rustbalance drain` and `undrain`.
+#[derive(Debug, Args)]
+pub struct Effect {
+    /// Wait until the plan that the cluster publishes follows.
+    #[arg(long)]
+    pub wait: bool,
+    /// Give up waiting after so many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub timeout: u64,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `rustbalance token`.
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Make a new one, on all nodes. The old one admits nobody any more; members stay.
+    Rotate {
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `rustbalance remove`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The removed node still has the key of the address, and with it can publish descriptors for it: \
+    removal protects the mesh, not the address. It takes effect at once on all members that can be reached, on the others \
+    as soon as they can be."
+)]
+pub struct Remove {
+    /// Its name, or the first 8 or more hex digits of its node id, as `status` shows them.
+    #[arg(value_name = "NODE")]
+    pub node: String,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `rustbalance init`.

@@ -3,13 +3,17 @@
 mod clients;
 mod config;
 mod descriptor;
+mod drain;
+mod effect;
 mod init;
 mod join;
 mod leave;
+mod remove;
 mod report;
 mod run;
 mod setup;
 mod status;
+mod token;
 mod verify;
 
 use crate::args::{Cli, Command, Common};
@@ -34,6 +38,10 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Descriptor(args) => descriptor::descriptor(&common, &args),
         Command::Config(args) => config::config(&common, &args),
         Command::Clients(args) => clients::clients(&common, &args),
+        Command::Drain(args) => drain::drain(&common, &args),
+        Command::Undrain(args) => drain::undrain(&common, &args),
+        Command::Token(args) => token::token(&common, &args),
+        Command::Remove(args) => remove::remove(&common, &args),
         Command::Leave => leave::leave(&common),
     }
 }

@@ -17,6 +17,10 @@ fn help_names_every_command_and_exit_code() {
         "descriptor",
         "config",
         "clients",
+        "drain",
+        "undrain",
+        "token",
+        "remove",
         "leave",
         "--dir",
         "--config",
@@ -43,6 +47,11 @@ fn every_command_has_help() {
         &["descriptor", "diff"],
         &["config"],
         &["config", "check"],
+        &["drain"],
+        &["undrain"],
+        &["token"],
+        &["token", "rotate"],
+        &["remove"],
         &["leave"],
         &["clients", "add"],
     ] {
@@ -97,7 +106,17 @@ fn run_needs_a_configuration() {
 #[test]
 fn asking_a_node_that_does_not_run_is_a_runtime_failure() {
     let dir = tempfile::tempdir().unwrap();
-    for command in [&["status"][..], &["verify"], &["leave"], &["clients", "list"], &["clients", "add", "a"], &["clients", "open"]] {
+    for command in [
+        &["status"][..],
+        &["verify"],
+        &["leave"],
+        &["drain"],
+        &["undrain"],
+        &["remove", "a"],
+        &["clients", "list"],
+        &["clients", "add", "a"],
+        &["clients", "open"],
+    ] {
         let run = rustbalance(command.iter().copied().chain(["--dir", dir.path().to_str().unwrap()]));
         assert_eq!((run.code, run.stdout.as_str()), (1, ""), "{command:?}");
         assert!(run.stderr.contains("no node is running here; start it"), "{}", run.stderr);

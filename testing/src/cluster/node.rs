@@ -119,12 +119,21 @@ impl Node {
         serde_json::from_str(&text).with_context(|| format!("unexpected status: {text}"))
     }
 
-    /// `rustbalance clients` with `arguments`: what it printed.
+    /// What another command prints, for instance `drain`.
     ///
     /// # Errors
     /// What the command says if it fails.
-    pub fn clients(&self, arguments: &[&str]) -> Result<String> {
-        output(self.command().arg("clients").args(arguments)).with_context(|| format!("clients {arguments:?}"))
+    pub fn ask(&self, arguments: &[&str]) -> Result<String> {
+        output(self.command().args(arguments)).with_context(|| format!("{arguments:?} of {}", self.name))
+    }
+
+    /// The cluster token that it gives to joiners.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn token(&self) -> Result<String> {
+        let file = self.dir.join("keys/cluster_token");
+        std::fs::read_to_string(&file).with_context(|| file.display().to_string())
     }
 
     /// `rustbalance leave`, and waits until the node has stopped.

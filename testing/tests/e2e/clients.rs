@@ -4,8 +4,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rustbalance_testing::client::Client;
+use rustbalance_testing::client::{Client, Page};
 use rustbalance_testing::cluster::{Cluster, plan};
+use rustbalance_testing::tor_net::TorNet;
 use rustbalance_testing::wait::{self, Answer};
 
 use crate::{LONG, Scenario};
@@ -37,7 +38,7 @@ impl Scenario<'_> {
 
     fn alone(&mut self, closed: &Cluster<'_>) -> Result<()> {
         let (node, address) = (closed.node(0)?, closed.address()?);
-        let [alice, mallory] = ["alice", "mallory"].map(|name| node.clients(&["add", name]));
+        let [alice, mallory] = ["alice", "mallory"].map(|name| node.ask(&["clients", "add", name]));
         let (alice, mallory) = (alice?, mallory?);
         closed.wait_for(0, "status says alone and native", LONG, plan::alone_and_native)?;
         self.is_served(address, "alone: a client with a key", Some(&alice))?;
@@ -46,13 +47,13 @@ impl Scenario<'_> {
         self.is_not_served(address, "alone: one with a wrong key", Some(&wrong_key(&alice)))?;
 
         let tor = node.tor_pid()?;
-        node.clients(&["remove", "mallory"])?;
+        node.ask(&["clients", "remove", "mallory"])?;
         wait_for_another_tor(closed, 0, tor)?;
         self.is_served(address, "after a removal: the client that stays", Some(&alice))?;
         self.is_not_served(address, "after a removal: a fresh client with the removed key", Some(&mallory))?;
         let page = removed.load(address, 80, 1, PAGE);
         let name = "after a removal: the removed client that still has the old descriptor is not served";
-        self.report.expect(name, page.is_err(), &format!("{page:?}"));
+        self.report.expect(name, page.is_err(), &said(&page));
         Ok(())
     }
 
@@ -60,19 +61,19 @@ impl Scenario<'_> {
         closed.add(Some(0))?;
         settle(closed, "a merged plan of both")?;
         let address = closed.address()?;
-        let alice = closed.node(0)?.clients(&["list", "--json"])?;
+        let alice = closed.node(0)?.ask(&["clients", "list", "--json"])?;
         self.report.expect("merged: the list is still there", alice.contains("\"alice\""), &alice);
-        let bob = closed.node(1)?.clients(&["add", "bob"])?;
+        let bob = closed.node(1)?.ask(&["clients", "add", "bob"])?;
         wait_for_clients(closed, 2)?;
         settle(closed, "the plan for both clients")?;
         self.is_served(address, "merged: a client added at the second node", Some(&bob))?;
         self.is_not_served(address, "merged: one without a key", None)?;
 
-        closed.node(0)?.clients(&["remove", "bob"])?;
+        closed.node(0)?.ask(&["clients", "remove", "bob"])?;
         wait_for_clients(closed, 1)?;
         settle(closed, "the plan without bob")?;
         self.is_not_served(address, "merged: a client that the first node removed", Some(&bob))?;
-        closed.node(1)?.clients(&["open"])?;
+        closed.node(1)?.ask(&["clients", "open"])?;
         wait_for_clients(closed, 0)?;
         settle(closed, "the plan for everybody")?;
         self.is_served(address, "opened: one without a key", None)?;
@@ -86,7 +87,7 @@ impl Scenario<'_> {
             tries += 1;
             let page = client.load(address, 80, 0, PAGE);
             if page.is_ok() || tries == TRIES {
-                self.report.expect(&format!("{who} is served"), page.is_ok(), &format!("{page:?}, try {tries}"));
+                self.report.expect(&format!("{who} is served"), page.is_ok(), &format!("{}, try {tries}", said(&page)));
                 return Ok(client);
             }
         }
@@ -94,13 +95,17 @@ impl Scenario<'_> {
 
     fn is_not_served(&mut self, address: &str, who: &str, key: Option<&str>) -> Result<()> {
         let page = fresh(self.net, key)?.load(address, 80, 0, PAGE);
-        self.report.expect(&format!("{who} is not served"), page.is_err(), &format!("{page:?}"));
+        self.report.expect(&format!("{who} is not served"), page.is_err(), &said(&page));
         Ok(())
     }
 }
 
+fn said(page: &Result<Page>) -> String {
+    page.as_ref().map_or_else(|error| format!("{error:#}"), |page| format!("{page:?}"))
+}
+
 /// A client that has never heard of the service.
-fn fresh(net: &rustbalance_testing::tor_net::TorNet, key: Option<&str>) -> Result<Client> {
+fn fresh(net: &TorNet, key: Option<&str>) -> Result<Client> {
     use std::sync::atomic::{AtomicUsize, Ordering};
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     Client::start_with_key(net, &format!("authorised{}", COUNT.fetch_add(1, Ordering::Relaxed)), key)

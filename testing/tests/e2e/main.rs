@@ -92,8 +92,10 @@ impl Scenario<'_> {
         self.secrets_stay_secret()?;
         self.publisher_is_killed()?;
         self.killed_node_comes_back()?;
+        self.node_is_drained()?;
         self.node_leaves()?;
         self.last_one_serves_alone()?;
+        self.dead_node_is_removed()?;
         self.secrets_stay_secret()?;
         self.clean_stop()
     }

@@ -1,5 +1,6 @@
 //! Nodes die, come back and leave, until one is left.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -91,6 +92,34 @@ impl Scenario<'_> {
         self.regular_visitors("while two of three were dead", after_a_kill(2))
     }
 
+    /// A node that does not publish is drained and put back, and the cluster token replaced.
+    pub fn node_is_drained(&mut self) -> Result<()> {
+        let holder = self.cluster.holder(LONG)?;
+        let drained = self.cluster.running().into_iter().find(|number| *number != holder).context("nobody to drain")?;
+        let node = self.cluster.node(drained)?;
+        let name = node.name.clone();
+        self.report.step(&format!("{name} is drained, and put back"));
+        let (to_nobody, token) = (node.ask(&["drain", "--wait"])?, node.token()?);
+        let others: Vec<String> = self.names().into_iter().filter(|other| *other != name).collect();
+        self.report.note(&to_nobody);
+        self.fresh_visitors_by("a drained node gets no new visitors", 6, &others)?;
+        let node = self.cluster.node(drained)?;
+        self.report.note(&node.ask(&["undrain", "--wait"])?);
+        self.settle(&format!("{name} is back"), LONG)?;
+        self.regular_visitors("while a node was drained", RELOAD)?;
+
+        let said = self.cluster.node(drained)?.ask(&["token", "rotate"])?;
+        self.report.note(&said);
+        wait::until("all nodes have the new token", LONG, || {
+            let running = self.cluster.running();
+            let tokens: Result<BTreeSet<_>> =
+                running.into_iter().map(|number| self.cluster.node(number)?.token()).collect();
+            let tokens = tokens?;
+            let new = (tokens.len() == 1 && !tokens.contains(&token)).then_some(());
+            Ok(Answer::from_option(new, || format!("{} different ones", tokens.len())))
+        })
+    }
+
     /// A node that does not publish leaves for good.
     pub fn node_leaves(&mut self) -> Result<()> {
         let holder = self.cluster.holder(LONG)?;
@@ -118,6 +147,20 @@ impl Scenario<'_> {
         self.fresh_visitors_by_all("one node left", 6)?;
         self.regular_visitors("with one node left", after_a_kill(1))?;
         Ok(())
+    }
+
+    /// The dead node is taken off the roster.
+    pub fn dead_node_is_removed(&mut self) -> Result<()> {
+        let last = self.cluster.holder(LONG)?;
+        let node = self.cluster.node(last)?;
+        let members = node.status()?.members;
+        let dead = members.into_iter().find(|member| member.liveness == "down").context("nobody is down")?;
+        self.report.step(&format!("{} is removed", dead.name));
+        let said = node.ask(&["remove", &dead.name])?;
+        self.report.note(&said);
+        let members = node.status()?.members;
+        self.report.expect("who was removed is no member", members.len() == 1, &format!("{} members", members.len()));
+        self.fresh_visitors_by_all("the last member", 6)
     }
 
     /// The last node stops in good order, and nothing is left of any.
