@@ -29,7 +29,7 @@ enum Part {
         #[arg(long, default_value_t = 20)]
         seeds: u64,
         /// Sizes of the clusters that start at once and then rest.
-        #[arg(long, value_delimiter = ',', default_values_t = [5, 50, 100])]
+        #[arg(long, value_delimiter = ',', default_values_t = [5, 50, 500])]
         nodes: Vec<usize>,
         /// How long they rest, simulated seconds.
         #[arg(long, default_value_t = 30)]
