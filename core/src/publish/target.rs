@@ -123,6 +123,11 @@ impl Target {
         self.next_try
     }
 
+    /// There is something new for it. It is tried soon, but if that fails, too, the wait is as long as before.
+    pub(super) fn hurry(&mut self, now: Mono) {
+        self.next_try = self.next_try.min(now.plus(RETRY_FIRST));
+    }
+
     /// It failed three times in a row. A refusal is an answer, which another publisher would get as well: who hands the
     /// lease on for it never gets as far as to know a poisoned counter.
     pub(super) fn is_failing(&self) -> bool {

@@ -37,6 +37,8 @@ pub(super) struct SlotUploads {
     counters: Counters,
     /// The highest `n` an HSDir accepted from us or another publisher, those far ahead of the clock apart.
     accepted: Option<u32>,
+    /// The round that was last asked for.
+    round: u64,
     built: Option<Built>,
     built_at: Option<Mono>,
     /// The last build failed: not again before this instant.
@@ -78,6 +80,7 @@ impl SlotUploads {
             targets: BTreeMap::new(),
             counters: Counters::default(),
             accepted: None,
+            round: 0,
             built: None,
             built_at: None,
             failed: None,
@@ -110,8 +113,12 @@ impl SlotUploads {
         self.targets.values_mut().for_each(Target::stand_down);
     }
 
-    /// HSDirs that lack this round's upload and may be tried now.
-    pub(super) fn due(&self, now: Mono, round: u64, wake: &mut Wake) -> Vec<RelayFingerprint> {
+    /// HSDirs that lack this round's upload and may be tried now. With a new round each is tried soon, however long the
+    /// last one has made us wait for it: what they refused then may be what is new.
+    pub(super) fn due(&mut self, now: Mono, round: u64, wake: &mut Wake) -> Vec<RelayFingerprint> {
+        if core::mem::replace(&mut self.round, round) != round {
+            self.targets.values_mut().for_each(|target| target.hurry(now));
+        }
         let wanted = |hsdir: &&RelayFingerprint| {
             self.targets.get(*hsdir).is_some_and(|target| {
                 let wanted = target.is_wanted(round);

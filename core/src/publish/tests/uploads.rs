@@ -87,6 +87,19 @@ fn failed_upload_is_retried_on_that_hsdir_alone_until_it_succeeds() {
 }
 
 #[test]
+fn a_new_plan_is_tried_at_once_however_long_the_last_one_was_refused() {
+    let mut world = World::new(30);
+    let refusing = world.responsible(Slot::Second)[0];
+    world.hsdirs.behaviour.insert(refusing, Behaviour::Fails);
+    world.run(secs(200));
+    world.hsdirs.behaviour.clear();
+    world.forget();
+    world.record(2).points.push(point(2, 20, 0));
+    world.run(secs(4));
+    assert!(world.publisher().status(world.now).confirmed);
+}
+
+#[test]
 fn each_retry_carries_a_fresh_counter() {
     let mut world = World::new(30);
     let refusing = world.responsible(Slot::Second)[0];
