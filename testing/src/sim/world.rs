@@ -258,6 +258,13 @@ impl World {
 
     /// Notes a violation, unless there was one before.
     pub fn fail(&mut self, what: String) {
+        if self.violation.is_none() && self.log.is_some() {
+            for index in 0..self.nodes.len() {
+                let Some(status) = self.status(index) else { continue };
+                let waits = status.publication.waiting.unwrap_or_else(|| "has its plan uploaded".to_owned());
+                self.note(|| format!("{index} {}, epoch {}: {waits}", status.role, status.epoch));
+            }
+        }
         let at = self.now as f64 / 1000.0;
         self.violation.get_or_insert_with(|| format!("at {at:.3} s: {what}"));
     }
