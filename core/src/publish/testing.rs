@@ -254,6 +254,11 @@ impl World {
         }
     }
 
+    /// The machine is suspended for so long: nobody is called.
+    pub(super) fn suspend(&mut self, time: Duration) {
+        self.advance_to(self.now.mono.plus(time));
+    }
+
     fn advance_to(&mut self, mono: Mono) {
         let passed = mono.since(self.now.mono);
         self.now =

@@ -13,6 +13,7 @@ mod rotation;
 mod secrets;
 mod shrinking;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use rustbalance_testing::hsdir::{self, HsDirReader};
 use rustbalance_testing::process::{self, RunDir};
 use rustbalance_testing::tor_net::{Shape, TorNet};
 use rustbalance_testing::visitors::{self, BLANK, DEAD_POINT, Regulars, Tally};
+use rustbalance_testing::wait::{self, Answer};
 
 use report::Report;
 
@@ -119,11 +121,22 @@ impl Scenario<'_> {
         Ok(holder)
     }
 
-    /// Checks that an independent reader finds exactly the plan's points on every HSDir that clients read.
+    /// Checks that an independent reader finds exactly the plan's points on every HSDir that clients read. If the plan
+    /// changes meanwhile (nodes learn of a rotation one after the other), there is nothing to compare, and it reads again.
     fn hsdirs_hold_the_plan(&mut self, holder: usize, when: &str) -> Result<()> {
-        let copies = self.reader.wait_published(self.cluster.address()?, LONG)?;
-        let planned = self.cluster.node(holder)?.status()?.publication.points;
-        let planned = planned.into_iter().map(|point| point.auth_key).collect();
+        let address = self.cluster.address()?.to_owned();
+        let (cluster, reader) = (&self.cluster, &mut self.reader);
+        let confirmed = || -> Result<Option<BTreeSet<String>>> {
+            let status = cluster.node(holder)?.status()?;
+            let points = status.publication.points.iter().map(|point| point.auth_key.clone()).collect();
+            Ok(plan::is_confirmed(&status, u64::MAX).is_ok().then_some(points))
+        };
+        let (copies, planned) = wait::until("a plan that stands still while HSDirs are read", LONG, || {
+            let before = confirmed()?;
+            let copies = reader.wait_published(&address, LONG)?;
+            let planned = before.filter(|before| confirmed().is_ok_and(|after| after.as_ref() == Some(before)));
+            Ok(Answer::from_option(planned.map(|planned| (copies, planned)), || "it changes".to_owned()))
+        })?;
         let same = copies.values().flatten().filter(|copy| hsdir::auth_keys(copy) == planned).count();
         let detail = format!("{same} of {} HSDirs, {} points", copies.len(), planned.len());
         self.report.expect(&format!("{when}: HSDirs hold the plan that status shows"), same == copies.len(), &detail);

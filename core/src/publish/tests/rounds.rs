@@ -99,6 +99,15 @@ fn unchanged_plan_is_uploaded_again_after_60_to_120_minutes() {
 }
 
 #[test]
+fn what_became_old_while_the_machine_was_suspended_is_replaced_at_once() {
+    let mut world = published();
+    world.suspend(secs(3 * 60 * 60));
+    world.run(secs(1));
+    assert_eq!(rounds(&world), 1);
+    assert!(world.hsdirs.seen.iter().all(|seen| seen.accepted));
+}
+
+#[test]
 fn new_hsdirs_of_a_new_consensus_get_the_plan_and_the_others_nothing() {
     let mut world = published();
     let responsible = |world: &World| -> BTreeSet<(Slot, RelayFingerprint)> {
