@@ -26,6 +26,7 @@ use crate::onion::client::{HsClientDescEncKey, HsClientDescEncKeypair};
 use crate::onion::key::{HsBlindId, HsBlindIdKeypair, HsId, Subcredential};
 use crate::onion::period::TimePeriod;
 use crate::onion::revision::RevisionCounter;
+use crate::onion::signature::SharedSigner;
 use crate::time::Wall;
 use client::{Authorisation, cookie_for, random};
 pub use client_key::{ClientKey, ClientKeyError};
@@ -288,7 +289,8 @@ pub fn exercise_parsers(bytes: &[u8]) {
     let _ = UnverifiedOuter::parse(&text).map(|outer| outer.blind());
     let _ = Middle::parse(&text);
     let inner = Inner::parse(&text);
-    let _ = inner.map(|items| Inner::read(&items, &ed25519_dalek::VerifyingKey::default(), now, &mut Client).is_ok());
+    let signer = SharedSigner::new(ed25519_dalek::VerifyingKey::default());
+    let _ = inner.map(|items| Inner::read(&items, &signer, now, &mut Client).is_ok());
     let _ = examine(bytes, HsId([0; 32]), &[], None, now);
     let _ = crate::onion::cert::UnverifiedCert::parse(bytes);
     let point = IntroPoint { link_specifiers: bytes.to_vec(), onion_key: [0; 32], auth_key: [0; 32], enc_key: [0; 32] };

@@ -1,11 +1,10 @@
 //! The inner layer: the introduction points (rend-spec `[HS-DESC-SECOND-LAYER]`).
 
-use ed25519_dalek::VerifyingKey;
-
 use super::error::PointError;
 use super::intro::{UnverifiedPoint, verify_all};
 use super::netdoc::{self, Item, Section, decode_base64};
 use super::{DescriptorError, DescriptorFault, InnerHeader, Layer, NUM_INTRO_POINT_MAX, Reader};
+use crate::onion::signature::SharedSigner;
 use crate::time::Wall;
 
 const INTRODUCTION_POINT: &str = "introduction-point";
@@ -51,7 +50,7 @@ impl<'a> Inner<'a> {
     /// `reader` to judge, and broken points stand among the others.
     pub fn read(
         items: &'a [Item<'_>],
-        signer: &VerifyingKey,
+        signer: &SharedSigner,
         now: Wall,
         reader: &mut impl Reader,
     ) -> Result<Self, DescriptorError> {

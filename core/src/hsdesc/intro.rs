@@ -1,8 +1,7 @@
 //! An introduction point: what a node reports and what a descriptor lists.
 
 use base64::Engine as _;
-use curve25519_dalek::{EdwardsPoint, edwards::CompressedEdwardsY};
-use ed25519_dalek::VerifyingKey;
+use curve25519_dalek::edwards::CompressedEdwardsY;
 
 use super::error::{PointError, PointFault};
 use super::inner::Listed;
@@ -11,7 +10,8 @@ use super::outer::CERT_LABEL;
 use crate::id::RelayFingerprint;
 use crate::onion::cert::{CertType, UnverifiedCert};
 use crate::onion::key::sound_x25519;
-use crate::onion::{low_order, signature};
+use crate::onion::low_order;
+use crate::onion::signature::SharedSigner;
 use crate::shared;
 use crate::time::Wall;
 
@@ -48,11 +48,6 @@ impl IntroPoint {
             auth_key.is_some_and(|point| !point.is_small_order())
                 && [self.onion_key, self.enc_key].into_iter().all(|key| sound_x25519(key).is_some())
         })
-    }
-
-    /// `KP_hss_ntor` as an ed25519 point, which its certificate certifies; `None` if it is none or of low order.
-    pub(super) fn enc_key_as_ed25519(&self) -> Option<EdwardsPoint> {
-        sound_x25519(self.enc_key)
     }
 
     /// The descriptor's lines, with both certificates.
@@ -165,15 +160,15 @@ impl<'a> UnverifiedPoint<'a> {
 }
 
 /// Checks all points that could be read, their certificates together.
-pub(super) fn verify_all(listed: &mut [Listed<'_>], signer: &VerifyingKey, now: Wall) {
+pub(super) fn verify_all(listed: &mut [Listed<'_>], signer: &SharedSigner, now: Wall) {
     let readable = listed.iter().filter_map(|listed| listed.point.as_ref());
     let signed: Vec<_> = readable.flat_map(|point| [point.auth_cert.signed(), point.enc_cert.signed()]).collect();
-    let good = signature::verify_all(signer, &signed);
+    let good = signer.verify_all(&signed);
     let mut good = good.as_chunks().0.iter();
     for Listed { point, refused, .. } in listed {
         if let Some(point) = point {
             let are_signed = good.next().copied().unwrap_or_default();
-            *refused = point.check(&signer.to_bytes(), now, are_signed).err();
+            *refused = point.check(signer.as_bytes(), now, are_signed).err();
         }
     }
 }

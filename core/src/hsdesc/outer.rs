@@ -8,7 +8,7 @@ use super::{DescriptorError, DescriptorFault, Layer, Reader};
 use crate::onion::cert::{CertError, CertType, UnverifiedCert};
 use crate::onion::key::HsBlindId;
 use crate::onion::revision::RevisionCounter;
-use crate::onion::signature;
+use crate::onion::signature::SharedSigner;
 use crate::time::Wall;
 
 /// What tor writes into every descriptor, minutes.
@@ -55,8 +55,8 @@ pub(super) struct UnverifiedOuter<'a> {
 /// An outer layer that its reader has agreed to.
 pub(super) struct Outer {
     pub revision: RevisionCounter,
-    /// `KP_hs_desc_sign`.
-    pub signing_key: VerifyingKey,
+    /// `KP_hs_desc_sign`, which certified the points' keys too.
+    pub signing_key: SharedSigner,
     pub superencrypted: Vec<u8>,
     pub superencrypted_line: usize,
 }
@@ -120,7 +120,8 @@ impl<'a> UnverifiedOuter<'a> {
         }
         let bad_signature = fault(self.signature_line, DescriptorFault::Signature);
         let signing_key = VerifyingKey::from_bytes(&cert.key()).map_err(|_| bad_signature)?;
-        if !signature::verify(&signing_key, &signed_bytes(self.signed), &self.signature) {
+        let signing_key = SharedSigner::new(signing_key);
+        if signing_key.verify_all(&[(&signed_bytes(self.signed), self.signature)]) != [true] {
             reader.objects(bad_signature)?;
         }
         let Self { revision, superencrypted, superencrypted_line, .. } = self;

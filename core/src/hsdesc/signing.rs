@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use curve25519_dalek::EdwardsPoint;
 use ed25519_dalek::VerifyingKey;
 use ed25519_dalek::hazmat::{ExpandedSecretKey, raw_sign};
 use rand_core::CryptoRng;
@@ -13,6 +12,7 @@ use super::client::random;
 use super::{BuildError, IntroPoint};
 use crate::onion::cert::{self, CertType, ExpirationHours};
 use crate::onion::key::{HsBlindId, HsBlindIdKeypair};
+use crate::onion::montgomery;
 use crate::onion::signature;
 use crate::time::Wall;
 
@@ -79,17 +79,16 @@ impl SigningKeys {
             |point: &&IntroPoint| self.certified.get(*point).is_some_and(|known| known.expires == expires);
         let new: Vec<_> = points.iter().filter(|point| !is_certified(point)).collect();
         // Merging has looked at the keys more closely, once for each point; here only what was never filled in is caught.
-        if new.iter().any(|point| [point.auth_key, point.onion_key].contains(&[0; 32])) {
+        if new.iter().any(|point| [point.auth_key, point.onion_key, point.enc_key].contains(&[0; 32])) {
             return Err(BuildError::BadKey);
         }
-        let enc_keys = new.iter().map(|point| point.enc_key_as_ed25519().ok_or(BuildError::BadKey));
-        let enc_keys = EdwardsPoint::compress_batch_alloc(&enc_keys.collect::<Result<Vec<_>, _>>()?);
+        let enc_keys = montgomery::to_ed25519_all(new.iter().map(|point| &point.enc_key));
         let unsigned = |kind, key| cert::unsigned(kind, key, expires, self.public.as_bytes());
         let mut certs: Vec<_> = new
             .iter()
             .zip(&enc_keys)
             .flat_map(|(point, enc_key)| {
-                [unsigned(CertType::IntroAuth, &point.auth_key), unsigned(CertType::IntroEnc, &enc_key.0)]
+                [unsigned(CertType::IntroAuth, &point.auth_key), unsigned(CertType::IntroEnc, enc_key)]
             })
             .collect();
         let signatures = signature::sign_all(&self.secret, &self.public, &certs);

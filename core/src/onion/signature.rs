@@ -1,6 +1,6 @@
 //! Many ed25519 signatures by one key, made or checked together: bit for bit what one at a time gives, in less time.
 //!
-//! **Making**: each nonce is multiplied in constant time as ever; what is shared is the one field inversion that
+//! **Making**: each nonce is multiplied in constant time ([`secret_base`]); what is shared is the one field inversion that
 //! writing down the points `R` takes.
 //!
 //! **Checking**: the usual batch equation, a random linear combination of all signatures, does not accept what single
@@ -9,29 +9,29 @@
 //! several signatures cancel with a chance of up to one half, and no cheap test rules torsion out of each `R`. So
 //! nothing is combined here. Every `R'` is computed, exactly and over the integers (also for keys `A` with a torsion
 //! component), and its bytes are compared. The gain comes from `A` and `B` being the same each time: multiples of their
-//! powers of two are tabulated once, and the 250 doublings of each single verification are gone.
+//! powers of two are tabulated once ([`Comb`]), and nearly all of the 250 doublings of each single verification are gone.
 
+use core::cell::OnceCell;
 use std::sync::LazyLock;
 
-use curve25519_dalek::traits::Identity as _;
-use curve25519_dalek::{EdwardsPoint, Scalar, constants::ED25519_BASEPOINT_POINT, edwards::CompressedEdwardsY};
+use curve25519_dalek::Scalar;
 use ed25519_dalek::hazmat::ExpandedSecretKey;
 use ed25519_dalek::{Signature, Verifier as _, VerifyingKey};
 use sha2::{Digest as _, Sha512};
 use zeroize::Zeroizing;
 
+use super::comb::Comb;
+use super::edwards::{Affine, Point, Projective};
+use super::secret_base;
 use crate::shared;
-
-/// Fewer signatures than this are checked one at a time: the table of `A` would cost more than it saves (measured).
-const TABLE_PAYS_FROM: usize = 8;
 
 /// A message and what is said to be its signature.
 pub type Signed<'a> = (&'a [u8], [u8; 64]);
 
-/// Bits of the window over the key's table: built anew for each key, so it is small.
-const KEY_WINDOW: usize = 5;
-/// Bits of the window over the base point's table: built once, 370 KiB.
-const BASE_WINDOW: usize = 7;
+/// A key's table: built anew for each key, so it is small, and pays for five signatures already (measured).
+type KeyTable = Comb<Projective, 5, 3>;
+/// The base point's table: built once, 480 KiB.
+static BASE: LazyLock<Comb<Affine, 8, 1>> = LazyLock::new(|| Comb::new(Point::base()));
 
 /// Signs each message.
 pub fn sign_all(secret: &ExpandedSecretKey, public: &VerifyingKey, messages: &[Vec<u8>]) -> Vec<[u8; 64]> {
@@ -41,13 +41,12 @@ pub fn sign_all(secret: &ExpandedSecretKey, public: &VerifyingKey, messages: &[V
         Zeroizing::new(Scalar::from_bytes_mod_order_wide(&hash))
     };
     let nonces: Vec<_> = messages.iter().map(nonce).collect();
-    let points: Vec<_> = nonces.iter().map(|nonce| EdwardsPoint::mul_base(nonce)).collect();
-    let points = EdwardsPoint::compress_batch_alloc(&points);
-    let sign = |((message, nonce), point): ((&Vec<u8>, &Zeroizing<Scalar>), CompressedEdwardsY)| {
-        let s = challenge(&point.0, public, message) * secret.scalar + **nonce;
-        Signature::from_components(point.0, s.to_bytes()).to_bytes()
+    let points: Vec<_> = nonces.iter().map(|nonce| secret_base::multiple(nonce)).collect();
+    let sign = |((message, nonce), point): ((&Vec<u8>, &Zeroizing<Scalar>), [u8; 32])| {
+        let s = challenge(&point, public, message) * secret.scalar + **nonce;
+        Signature::from_components(point, s.to_bytes()).to_bytes()
     };
-    messages.iter().zip(&nonces).zip(points).map(sign).collect()
+    messages.iter().zip(&nonces).zip(Point::compress_all(&points)).map(sign).collect()
 }
 
 /// Checks one message's signature with [`VerifyingKey::verify`].
@@ -57,36 +56,51 @@ pub fn verify(public: &VerifyingKey, message: &[u8], signature: &[u8; 64]) -> bo
     })
 }
 
-/// Checks each message's signature, as [`verify`] would.
-pub fn verify_all(public: &VerifyingKey, signed: &[Signed<'_>]) -> Vec<bool> {
-    shared::answer_all(
-        signed,
-        |(message, signature)| [b"verify", public.as_bytes(), message, signature],
-        |signed| verify_together(public, signed),
-    )
+/// A public key by which several signatures are checked; what they share is worked out with the first.
+pub struct SharedSigner {
+    public: VerifyingKey,
+    /// Of the key's negative; `None` within cannot be, since the key is a point.
+    table: OnceCell<Option<KeyTable>>,
 }
 
-fn verify_together(public: &VerifyingKey, signed: &[Signed<'_>]) -> Vec<bool> {
-    if signed.len() < TABLE_PAYS_FROM {
-        let verify =
-            |(message, signature): &Signed<'_>| public.verify(message, &Signature::from_bytes(signature)).is_ok();
-        return signed.iter().map(verify).collect();
+impl SharedSigner {
+    /// Nothing is worked out yet.
+    pub fn new(public: VerifyingKey) -> Self {
+        Self { public, table: OnceCell::new() }
     }
-    static BASE: LazyLock<Comb<BASE_WINDOW>> = LazyLock::new(|| Comb::new(ED25519_BASEPOINT_POINT));
-    let minus_key = Comb::<KEY_WINDOW>::new(-public.to_edwards());
-    let recompute = |(message, signature): &Signed<'_>| {
+
+    /// The key, compressed.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        self.public.as_bytes()
+    }
+
+    /// Checks each message's signature, as [`verify`] would.
+    pub fn verify_all(&self, signed: &[Signed<'_>]) -> Vec<bool> {
+        shared::answer_all(
+            signed,
+            |(message, signature)| [b"verify", self.as_bytes(), message, signature],
+            |signed| self.verify_together(signed),
+        )
+    }
+
+    fn verify_together(&self, signed: &[Signed<'_>]) -> Vec<bool> {
+        let expected: Vec<_> = signed.iter().map(|signed| self.expected_point(signed)).collect();
+        let points: Vec<_> = expected.iter().map(|point| point.unwrap_or(Point::IDENTITY)).collect();
+        let is_valid = |((point, expected), (_, signature)): (([u8; 32], &Option<_>), &Signed<'_>)| {
+            expected.is_some() && signature.starts_with(&point)
+        };
+        Point::compress_all(&points).into_iter().zip(&expected).zip(signed).map(is_valid).collect()
+    }
+
+    /// `R' = s B - k A`; `None` if `s` is not reduced.
+    fn expected_point(&self, (message, signature): &Signed<'_>) -> Option<Point> {
+        let table = || Some(Comb::new(Point::decompress(self.as_bytes())?.negated()));
+        let minus_key = self.table.get_or_init(table).as_ref()?;
         let signature = Signature::from_bytes(signature);
         let s = Option::<Scalar>::from(Scalar::from_canonical_bytes(*signature.s_bytes()))?;
-        let k = challenge(signature.r_bytes(), public, message);
-        Some(minus_key.add_multiple(&k, BASE.add_multiple(&s, EdwardsPoint::identity())))
-    };
-    let expected: Vec<_> = signed.iter().map(recompute).collect();
-    let points: Vec<_> = expected.iter().map(|point| point.unwrap_or_default()).collect();
-    let points = EdwardsPoint::compress_batch_alloc(&points);
-    let is_valid = |((point, expected), (_, signature)): ((CompressedEdwardsY, &Option<_>), &Signed<'_>)| {
-        expected.is_some() && signature.starts_with(&point.0)
-    };
-    points.into_iter().zip(&expected).zip(signed).map(is_valid).collect()
+        let k = challenge(signature.r_bytes(), &self.public, message);
+        Some(BASE.add_multiple(minus_key.multiple(&k), &s))
+    }
 }
 
 /// `k = H(R | A | M) mod l`.
@@ -95,54 +109,10 @@ fn challenge(point: &[u8; 32], public: &VerifyingKey, message: &[u8]) -> Scalar 
     Scalar::from_bytes_mod_order_wide(&hash.finalize().into())
 }
 
-/// Multiples of one point `P`: row `j` holds `1..=2^(W-1)` times `2^(W j) P`. For public scalars only: how long it takes
-/// depends on them.
-struct Comb<const W: usize> {
-    rows: Vec<Vec<EdwardsPoint>>,
-}
-
-impl<const W: usize> Comb<W> {
-    const HALF: usize = 1 << (W - 1);
-
-    fn new(point: EdwardsPoint) -> Self {
-        let mut step = point;
-        let row = |_| {
-            let row: Vec<_> =
-                core::iter::successors(Some(step), |multiple| Some(multiple + step)).take(Self::HALF).collect();
-            step = row.last().map(|half| half + half).unwrap_or_default();
-            row
-        };
-        Self { rows: (0..256_usize.div_ceil(W)).map(row).collect() }
-    }
-
-    /// `sum + scalar P`, an addition per window.
-    fn add_multiple(&self, scalar: &Scalar, mut sum: EdwardsPoint) -> EdwardsPoint {
-        let bits = scalar.as_bytes();
-        let mut carry = 0;
-        for (number, row) in self.rows.iter().enumerate() {
-            let digit = window::<W>(bits, number * W) + carry;
-            // Digits above the half are taken from the next window: row entries reach the half only.
-            carry = usize::from(digit > Self::HALF);
-            let (index, is_negative) = if carry == 1 { ((1 << W) - digit, true) } else { (digit, false) };
-            // Zero has no entry.
-            let Some(multiple) = index.checked_sub(1).and_then(|index| row.get(index)) else { continue };
-            sum = if is_negative { sum - multiple } else { sum + multiple };
-        }
-        sum
-    }
-}
-
-/// `W` bits (at most 8) of a little-endian number from bit `at`; zeros beyond its end.
-fn window<const W: usize>(number: &[u8; 32], at: usize) -> usize {
-    let byte = |index: usize| usize::from(number.get(index).copied().unwrap_or_default());
-    let pair = byte(at / 8) | byte(at / 8 + 1) << 8;
-    (pair >> (at % 8)) & ((1 << W) - 1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use curve25519_dalek::constants::EIGHT_TORSION;
+    use curve25519_dalek::{EdwardsPoint, constants::EIGHT_TORSION, traits::Identity as _};
     use ed25519_dalek::{Signer as _, SigningKey};
 
     fn key(seed: u8) -> (SigningKey, ExpandedSecretKey, VerifyingKey) {
@@ -162,7 +132,7 @@ mod tests {
             .iter()
             .map(|(message, signature)| public.verify(message, &Signature::from_bytes(signature)).is_ok())
             .collect();
-        assert_eq!(verify_all(public, signed), single);
+        assert_eq!(SharedSigner::new(*public).verify_all(signed), single);
         single
     }
 
@@ -186,7 +156,7 @@ mod tests {
     #[test]
     fn any_number_of_good_signatures_passes_and_each_bad_one_is_found() {
         let (_, expanded, public) = key(2);
-        for count in [0, 1, TABLE_PAYS_FROM as u8 - 1, TABLE_PAYS_FROM as u8, 41] {
+        for count in [0, 1, 2, 3, 41] {
             let messages = messages(count);
             let signatures = sign_all(&expanded, &public, &messages);
             let mut signed: Vec<_> = messages.iter().map(Vec::as_slice).zip(signatures).collect();

@@ -6,11 +6,11 @@ use std::hint::black_box;
 use aes::Aes256;
 use ctr::Ctr128BE;
 use ctr::cipher::{KeyIvInit as _, StreamCipher as _};
-use curve25519_dalek::{EdwardsPoint, MontgomeryPoint};
 use ed25519_dalek::hazmat::{ExpandedSecretKey, raw_sign};
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use rand_core::CryptoRng;
 use rustbalance_core::hsdesc::IntroPoint;
+use rustbalance_core::onion::montgomery::to_ed25519_all;
 use rustbalance_core::onion::signature::sign_all;
 use sha2::Sha512;
 use sha3::{Digest as _, Sha3_256};
@@ -41,9 +41,7 @@ impl Primitives {
 
     /// What a build of `points` computes, where the encrypted layers have these lengths and the signed text that one.
     pub fn build(&self, points: &[IntroPoint], lengths: Lengths, rng: &mut impl CryptoRng) {
-        let enc_keys: Vec<_> = points.iter().filter_map(|point| MontgomeryPoint(point.enc_key).to_edwards(0)).collect();
-        let enc_keys: Vec<_> = enc_keys.into_iter().filter(|point| !point.is_small_order()).collect();
-        black_box(EdwardsPoint::compress_batch_alloc(&enc_keys));
+        black_box(to_ed25519_all(points.iter().map(|point| &point.enc_key)));
         let certs = vec![vec![7; CERT_LENGTH]; 2 * points.len()];
         black_box(sign_all(&self.secret, &self.public, &certs));
 

@@ -6,6 +6,7 @@ use super::super::{
     Client, DescriptorFault, Inner, IntroPoint, NUM_INTRO_POINT_MAX, PointError, PointFault, SyntaxFault,
 };
 use crate::onion::cert::{self, CertError, CertType, ExpirationHours};
+use crate::onion::signature::SharedSigner;
 use crate::time::Wall;
 use PointFault::{Cert, Key, LinkSpecifiers, LowOrderKey, NoNtor, NoRelay, Syntax};
 
@@ -49,7 +50,8 @@ fn lines(point: &IntroPoint, certs: Certs) -> String {
 fn read(points: &str) -> (Vec<IntroPoint>, Vec<PointError>) {
     let text = format!("create2-formats 2\n{points}");
     let items = Inner::parse(&text).expect("lines");
-    let inner = Inner::read(&items, &signer().verifying_key(), NOW, &mut Client).expect("not more than twenty");
+    let inner = Inner::read(&items, &SharedSigner::new(signer().verifying_key()), NOW, &mut Client)
+        .expect("not more than twenty");
     let refused = inner.points.iter().filter_map(|listed| listed.refused).collect();
     let good = inner.points.into_iter().filter(|listed| listed.refused.is_none());
     (good.filter_map(|listed| Some(listed.point?.into_point())).collect(), refused)
@@ -128,7 +130,9 @@ fn points_that_tor_would_keep_count_among_the_twenty() {
     let others: String = (2..=NUM_INTRO_POINT_MAX + 1).map(|relay| lines(&point(relay as u8), Certs::Good)).collect();
     let text = format!("create2-formats 2\n{}{others}", lines(&zero, Certs::Good));
     let items = Inner::parse(&text).expect("lines");
-    let error = Inner::read(&items, &signer().verifying_key(), NOW, &mut Client).err().expect("one too many");
+    let error = Inner::read(&items, &SharedSigner::new(signer().verifying_key()), NOW, &mut Client)
+        .err()
+        .expect("one too many");
     assert_eq!((error.line, error.fault), (302, DescriptorFault::TooManyPoints(21)));
     let (good, refused) = read(&(lines(&point(1), Certs::Expired) + &others));
     assert_eq!((good.len(), refused.len()), (20, 1), "tor drops an expired one before it counts");
