@@ -4,10 +4,9 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Map, Value};
 
-use super::stopwatch::round;
+use super::stopwatch::{processor_time, round};
 use crate::sim::scale::{assembled, cold_start, measure, settle};
 use crate::sim::scenario::{Run, Scenario};
 
@@ -31,11 +30,6 @@ impl Speed {
     fn times_real_time(self) -> f64 {
         self.simulated_ms as f64 / 1000.0 / self.took.as_secs_f64()
     }
-}
-
-fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 /// The story under seeds 0 to `seeds`, then clusters of `nodes` starting all at once and at rest for `seconds`.
