@@ -18,6 +18,8 @@ use super::world::World;
 
 /// The first token of every cluster.
 pub(super) const TOKEN: [u8; 32] = [7; 32];
+/// Whoever stands still for longer has missed a beat by more than half a second, and must notice, milliseconds.
+const STALL_MS: u64 = 1_000;
 /// Points that are gone are remembered, so many per machine.
 const PAST_POINTS_MAX: usize = 64;
 
@@ -51,7 +53,7 @@ pub struct SimNode {
     pub clock: Clock,
     /// How far ahead of true time its wall clock was before it was set, since all was last well, milliseconds.
     pub was_ahead_ms: i64,
-    /// Since when it runs or is dead, milliseconds of true time.
+    /// Since when it runs, stands still or is dead, milliseconds of true time.
     pub since: u64,
     /// When its daemon last started, milliseconds of true time.
     pub started_at: u64,
@@ -312,7 +314,8 @@ impl World {
         let (now, node) = (self.now, &mut self.nodes[index]);
         if node.is_frozen && now >= node.still_until {
             node.is_frozen = false;
-            node.woke_at = if node.clock.stood_still(now) { node.woke_at } else { now };
+            let was_stalled = now - node.since > STALL_MS && !node.clock.stood_still(now);
+            node.woke_at = if was_stalled { now } else { node.woke_at };
         }
         node.is_tor_frozen &= now < node.tor_still_until;
         self.changed.machines = true;
