@@ -12,7 +12,14 @@ use super::StoreError;
 
 /// Holds the state directory until dropped. The kernel lets go of it when the process dies, however it does.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
+pub struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing the file is not enough: a child that is being started has it, too, until it has become another program.
+    fn drop(&mut self) {
+        _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
 
 /// Stays when the lock is gone: removing it would race with the next owner.
 const FILE: &str = "lock";
@@ -59,4 +66,20 @@ fn write_pid(file: &mut File) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
     writeln!(file, "{}", std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_comes_next_can_take_it_though_a_child_still_has_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = Lock::take(dir.path()).unwrap();
+        let inherited = lock.0.try_clone().unwrap();
+        assert!(matches!(Lock::take(dir.path()), Err(StoreError::Locked { .. })));
+        drop(lock);
+        drop(Lock::take(dir.path()).unwrap());
+        drop(inherited);
+    }
 }
