@@ -8,6 +8,16 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// What `digits`, two a byte in either case, stand for.
+pub(crate) fn unhex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    let mut digits = digits.iter().map(|&digit| char::from(digit).to_digit(16));
+    for byte in &mut bytes {
+        *byte = u8::try_from(digits.next()?? * 16 + digits.next()??).ok()?;
+    }
+    digits.next().is_none().then_some(bytes)
+}
+
 /// Writes `bytes` in hexadecimal.
 fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -16,6 +26,13 @@ fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
 /// A node's ed25519 public key: its name in the mesh, and what verifies its records and beacons.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeId(pub [u8; 32]);
+
+impl NodeId {
+    /// From 64 hex digits, either case, as `status` has them.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        unhex(text.as_bytes()).map(Self)
+    }
+}
 
 impl fmt::Debug for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -67,19 +84,7 @@ impl RelayFingerprint {
     /// (control-spec `LongName`).
     pub fn from_hex(text: &str) -> Option<Self> {
         let digits = text.strip_prefix('$').unwrap_or(text);
-        let digits = digits.split(['~', '=']).next()?.as_bytes();
-        let mut bytes = [0; 20];
-        if digits.len() != 40 {
-            return None;
-        }
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            let pair = core::str::from_utf8(pair).ok()?;
-            if !pair.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-                return None;
-            }
-            *byte = u8::from_str_radix(pair, 16).ok()?;
-        }
-        Some(Self(bytes))
+        unhex(digits.split(['~', '=']).next()?.as_bytes()).map(Self)
     }
 }
 
@@ -121,6 +126,14 @@ mod tests {
     fn fingerprint_refuses_other_text() {
         for bad in ["", "$", "A5A5", "+5+5+5+5+5+5+5+5+5+5+5+5+5+5+5+5+5+5+5+5", "zz".repeat(20).as_str()] {
             assert_eq!(RelayFingerprint::from_hex(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_node_id_is_64_hex_digits() {
+        assert_eq!(NodeId::from_hex(&"0a".repeat(32)), Some(NodeId([10; 32])));
+        for bad in ["", &"+a".repeat(32), "0a", &"0a".repeat(33), &"zz".repeat(32), &"é".repeat(32)] {
+            assert_eq!(NodeId::from_hex(bad), None, "{bad}");
         }
     }
 }

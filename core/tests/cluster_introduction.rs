@@ -2,8 +2,11 @@
 
 mod mesh;
 
+use std::collections::BTreeMap;
+
 use mesh::{World, seeds};
-use rustbalance_core::cluster::unknown_kind;
+use rustbalance_core::DurableKind;
+use rustbalance_core::cluster::{Role, unknown_kind};
 
 #[test]
 fn who_was_away_while_another_joined_meets_it_though_the_only_one_that_knew_both_is_dead() {
@@ -35,6 +38,20 @@ fn whoever_was_admitted_by_one_that_was_admitted_meanwhile_shows_that_too() {
         world.run(10_000);
         world.start(1);
         world.until(30_000, "the two know each other, with one holder", World::is_settled);
+    }
+}
+
+#[test]
+fn the_first_node_restored_from_before_anyone_joined_meets_all_again() {
+    for seed in seeds(10) {
+        let mut world = World::of(seed, 3);
+        world.kill(0);
+        let alone = world.hosts[0].admitted.roster.clone();
+        world.hosts[0].disk = BTreeMap::from([(DurableKind::Roster, alone)]);
+        world.run(10_000);
+        world.start(0);
+        assert_eq!(world.view(0).role, Role::Alone);
+        world.until(20_000, "all know each other again", World::is_settled);
     }
 }
 

@@ -108,7 +108,7 @@ impl Roster {
     /// The nodes by whose admissions `node` is a member: itself, who admitted it, and so on up to the first.
     pub(crate) fn chain(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
         let next = |node: &NodeId| self.places.get(node).map(|place| place.by).filter(|by| by != node);
-        core::iter::successors(Some(node), next).take(ROSTER_MAX)
+        core::iter::successors(Some(node), next)
     }
 
     /// Whether a further node may be admitted.

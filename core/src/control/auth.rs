@@ -11,6 +11,7 @@ use zeroize::ZeroizeOnDrop;
 
 use super::quote::words;
 use super::reply::Reply;
+use crate::id::{hex, unhex};
 
 /// What `PROTOCOLINFO` said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,20 +137,6 @@ impl SafeCookie {
     }
 }
 
-fn hex(bytes: &[u8; 32]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// 64 hex digits, either case.
-fn unhex(text: &[u8]) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    let mut digits = text.iter().map(|&digit| char::from(digit).to_digit(16));
-    for byte in &mut bytes {
-        *byte = u8::try_from(digits.next()?? * 16 + digits.next()??).ok()?;
-    }
-    digits.next().is_none().then_some(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,7 +163,7 @@ mod tests {
     fn recorded() -> (SafeCookie, Transcript) {
         let transcript = Transcript::load("auth-safecookie");
         let nonce = unhex(transcript.text("client_nonce").as_bytes()).unwrap();
-        (SafeCookie::new(&unhex(transcript.text("cookie").as_bytes()).unwrap(), nonce).unwrap(), transcript)
+        (SafeCookie::new(&unhex::<32>(transcript.text("cookie").as_bytes()).unwrap(), nonce).unwrap(), transcript)
     }
 
     #[test]
