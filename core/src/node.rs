@@ -260,7 +260,9 @@ impl Node {
         }
         for ((tor, renewal), id) in self.tors.iter().zip(&mut self.renewals).zip(0..) {
             let is_there = tor.state() != TorState::Disconnected && self.shutdown == Shutdown::No;
-            if renewal.tick(now.mono, view.removals, turn(&view), tor.processes(), is_there) {
+            // The view of a follower has no members.
+            let turn = || turn(self.id, &self.cluster.members());
+            if renewal.tick(now.mono, view.removals, turn, tor.processes(), is_there) {
                 self.out.push(Output::RestartTor(TorId(id)));
             }
         }

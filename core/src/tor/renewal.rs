@@ -4,7 +4,8 @@
 
 use core::time::Duration;
 
-use crate::cluster::{Liveness, View};
+use crate::cluster::{Liveness, Member};
+use crate::id::NodeId;
 use crate::time::Mono;
 
 /// Between two nodes: time for a tor to bootstrap, and for its new points to reach the HSDirs.
@@ -22,21 +23,28 @@ pub struct Renewal {
 }
 
 impl Renewal {
-    /// At the node's start, whose tor starts with it. `removals` is [`View::removals`].
+    /// At the node's start, whose tor starts with it. `removals` is [`View::removals`](crate::cluster::View).
     pub fn new(removals: u64) -> Self {
         Self { done: removals, due: None, asked: None }
     }
 
-    /// Whether tor is to start anew now. `turn` is [`turn`]; `processes` counts those seen so far, and `is_there` tells
+    /// Whether tor is to start anew now. `turn` is [`turn`], asked for once; `processes` counts those seen so far, and `is_there` tells
     /// whether the newest one takes orders.
-    pub fn tick(&mut self, now: Mono, removals: u64, turn: u32, processes: u64, is_there: bool) -> bool {
+    pub fn tick(
+        &mut self,
+        now: Mono,
+        removals: u64,
+        turn: impl FnOnce() -> u32,
+        processes: u64,
+        is_there: bool,
+    ) -> bool {
         if self.asked.is_some_and(|asked| processes > asked) {
             *self = Self::new(self.done);
         }
         if removals <= self.done && self.asked.is_none() {
             return false;
         }
-        let due = *self.due.get_or_insert_with(|| now.plus(TURN * turn));
+        let due = *self.due.get_or_insert_with(|| now.plus(TURN * turn()));
         if now < due || !is_there {
             return false;
         }
@@ -52,9 +60,9 @@ impl Renewal {
     }
 }
 
-/// How many nodes come before ours.
-pub fn turn(view: &View) -> u32 {
-    let before = view.members.iter().filter(|member| member.node < view.me && member.liveness != Liveness::Down);
+/// How many of `members` come before `me`.
+pub fn turn(me: NodeId, members: &[Member]) -> u32 {
+    let before = members.iter().filter(|member| member.node < me && member.liveness != Liveness::Down);
     u32::try_from(before.count()).unwrap_or(u32::MAX)
 }
 
@@ -69,9 +77,9 @@ mod tests {
     /// What the node whose turn is `turn` does in each of the first 100 seconds after a removal.
     fn orders(turn: u32, answers: bool) -> Vec<u64> {
         let (mut renewal, mut processes) = (Renewal::new(4), 1);
-        assert!(!renewal.tick(at(0), 4, turn, processes, true));
+        assert!(!renewal.tick(at(0), 4, || turn, processes, true));
         let mut order = |secs| {
-            let order = renewal.tick(at(secs), 5, turn, processes, true);
+            let order = renewal.tick(at(secs), 5, || turn, processes, true);
             processes += u64::from(order && answers);
             order
         };
@@ -91,10 +99,10 @@ mod tests {
     #[test]
     fn no_order_goes_to_a_tor_that_is_away_and_a_removal_meanwhile_needs_another() {
         let mut renewal = Renewal::new(0);
-        assert!(!renewal.tick(at(0), 1, 0, 1, false));
-        assert!(renewal.tick(at(1), 1, 0, 1, true));
-        assert!(renewal.tick(at(2), 2, 0, 2, true));
-        assert!(!renewal.tick(at(3), 2, 0, 3, true));
+        assert!(!renewal.tick(at(0), 1, || 0, 1, false));
+        assert!(renewal.tick(at(1), 1, || 0, 1, true));
+        assert!(renewal.tick(at(2), 2, || 0, 2, true));
+        assert!(!renewal.tick(at(3), 2, || 0, 3, true));
         assert_eq!(renewal.next_timeout(), None);
     }
 }

@@ -281,7 +281,8 @@ impl Clients {
         if let Some(known) = self.decoded.get(&text) {
             return known.clone();
         }
-        let descriptor = hsdesc::open(text.as_bytes(), world.service, &[period], None, wall(world, at)).ok();
+        let (reader, wall) = (world.hsdirs.reader.as_ref(), wall(world, at));
+        let descriptor = hsdesc::open(text.as_bytes(), world.service, &[period], reader, wall).ok();
         let listed = descriptor.map(|descriptor| descriptor.points.iter().map(Listed::new).collect());
         if self.decoded.len() >= DECODED_MAX {
             self.decoded.clear();

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rustbalance_core::hsdesc;
 use rustbalance_core::id::RelayFingerprint;
+use rustbalance_core::onion::client::HsClientDescEncKeypair;
 use rustbalance_core::onion::key::{HsBlindId, HsId};
 use rustbalance_core::onion::period::TimePeriod;
 use rustbalance_core::onion::revision::RevisionCounter;
@@ -47,6 +48,8 @@ struct Decoded {
 /// Every HSDir's store, and what became of uploads.
 #[derive(Default)]
 pub struct HsDirs {
+    /// As whom descriptors are opened, here and by the clients, if the address is restricted.
+    pub reader: Option<HsClientDescEncKeypair>,
     stored: BTreeMap<(RelayFingerprint, HsBlindId), Stored>,
     decoded: VecDeque<(Arc<str>, Result<Decoded, String>)>,
     ill_until: BTreeMap<RelayFingerprint, u64>,
@@ -98,6 +101,11 @@ pub enum Refused {
 }
 
 impl HsDirs {
+    /// Nothing is stored yet.
+    pub fn new(reader: HsClientDescEncKeypair) -> Self {
+        Self { reader: Some(reader), ..Self::default() }
+    }
+
     /// Takes an upload of `text` for `service` at one HSDir.
     pub fn upload(
         &mut self,
@@ -141,7 +149,7 @@ impl HsDirs {
         if let Some((_, decoded)) = self.decoded.iter().find(|(known, _)| known == text) {
             return decoded.clone();
         }
-        let decoded = decode(text, service, layout, wall);
+        let decoded = decode(text, service, self.reader.as_ref(), layout, wall);
         if self.decoded.len() >= DECODED_MAX {
             self.decoded.pop_front();
         }
@@ -203,14 +211,20 @@ impl HsDirs {
     }
 }
 
-fn decode(text: &str, service: HsId, layout: &Layout, wall: Wall) -> Result<Decoded, String> {
+fn decode(
+    text: &str,
+    service: HsId,
+    reader: Option<&HsClientDescEncKeypair>,
+    layout: &Layout,
+    wall: Wall,
+) -> Result<Decoded, String> {
     // An uploader whose consensus is older may be a period behind.
     let before = |period: TimePeriod| TimePeriod { number: period.number - 1, ..period };
     let periods: Vec<_> = layout.periods().into_iter().flat_map(|period| [period, before(period)]).collect();
     let blind = blinded_key(text).ok_or("no blinded key in its certificate")?;
     let revision = hsdesc::peek_revision(text.as_bytes()).ok_or("no revision counter")?;
     let descriptor =
-        hsdesc::open(text.as_bytes(), service, &periods, None, wall).map_err(|error| format!("{error:?}"))?;
+        hsdesc::open(text.as_bytes(), service, &periods, reader, wall).map_err(|error| format!("{error:?}"))?;
     let points = descriptor.points.iter().map(|point| point.auth_key).collect();
     Ok(Decoded { blind, revision, secs: layout.secs(blind, revision), points: Arc::new(points) })
 }

@@ -167,7 +167,7 @@ impl World {
         let nodes: Vec<_> = numbers.map(|index| SimNode::new(index, &master_file, &options, &mut rng)).collect();
         Self {
             now: 0,
-            hsdirs: HsDirs::default(),
+            hsdirs: HsDirs::new(master.own_client()),
             network: TorNetwork::default(),
             options,
             calm_since: 0,
