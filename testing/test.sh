@@ -1,7 +1,9 @@
 #!/bin/sh
-# Every test, stopping at the first failure. About 25 minutes on 2 cores, half of them for the end-to-end tests.
+# Every test, stopping at the first failure. About 40 minutes on 2 cores, a third of them for the end-to-end tests.
 # Usage: sh testing/test.sh [--full]
-#   --full   also the checks of licences and duplicates (cargo-deny) and longer campaigns of the randomised tests
+#   --full   also the checks of licences and duplicates (cargo-deny), Arti as oracle, fuzzing, three deployed machines (as
+#            root), twelve nodes, proof of work, and moves in and out on private tor networks, and longer campaigns of the
+#            randomised tests
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -52,19 +54,49 @@ sum() {
 
 step "format" cargo fmt --all -- --check
 step "lints" cargo clippy --quiet --workspace --all-targets --features rustbalance-testing/sabotage -- -D warnings
+# Those that only run when asked for are no targets of "all".
+step "lints of the tests that take minutes" \
+    cargo clippy --quiet --package rustbalance-testing --test attach --test e2e --test machines --test migration \
+    --test pow --test spread -- -D warnings
 step "build" cargo build --quiet --workspace --all-targets
 step "unit, property, vector and simulator tests" cargo test --quiet --workspace
 step "campaign of the simulator" \
     cargo run --release --quiet --package rustbalance-testing --bin simulate -- --ci --from 1
 step "whatever rule of the protocol is broken, the simulator notices" \
     cargo test --quiet --package rustbalance-testing --features sabotage --test sabotage
+if [ "$(id -u)" -eq 0 ]; then
+    command -v systemd-analyze >/dev/null ||
+        step "installing systemd-analyze" apt-get install -qq --yes --no-install-recommends systemd
+    cargo deb --version >/dev/null 2>&1 || step "installing cargo-deb" cargo install --quiet --locked --debug cargo-deb
+    step "package" sh node/package/deb.sh
+    step "deploying, on machines of their own" \
+        cargo test --quiet --package rustbalance-testing --test deploy -- --ignored
+else
+    printf '\n=== deploying: left out, as it needs root\n'
+fi
 step "end to end, on a private tor network" cargo test --quiet --package rustbalance-testing --test e2e
 
 if [ -n "$full" ]; then
     command -v cargo-deny >/dev/null || step "installing cargo-deny" cargo install --quiet --locked cargo-deny
     step "licences, duplicates, sources" cargo deny check licenses bans sources
-    step "Arti reads our descriptors and we Arti's" \
-        cargo test --quiet --release --package rustbalance-testing --features arti --test arti_oracle
+    step "Arti reads our descriptors and we Arti's, and both judge damaged ones alike" \
+        cargo test --quiet --release --package rustbalance-testing --features arti --test arti_oracle \
+        --test arti_difference
+    step "a minute of fuzzing of whatever reads foreign bytes" sh fuzz/run.sh all 60
+    if [ "$(id -u)" -eq 0 ]; then
+        step "three machines, deployed, joined by invite, drained, removed, left and restored" \
+            cargo test --quiet --package rustbalance-testing --test machines
+    else
+        printf '\n=== three machines: left out, as it needs root\n'
+    fi
+    step "fresh clients fall on three nodes and on twelve by chance alone" \
+        cargo test --quiet --package rustbalance-testing --test spread -- --nocapture
+    step "an address moves in from a plain tor and from Onionbalance, and out again" \
+        cargo test --quiet --package rustbalance-testing --test migration -- --nocapture
+    step "clients that solve get through a crowd, on one node and on three" \
+        cargo test --quiet --package rustbalance-testing --test pow -- --nocapture
+    step "a node attached to a tor that somebody else runs serves beside another" \
+        cargo test --quiet --package rustbalance-testing --test attach
     step "campaign of the simulator, on fresh seeds" \
         cargo run --release --quiet --package rustbalance-testing --bin simulate -- --ci
     for suffers in "--loss 1" "--loss 10" "--loss 1 --burst 300"; do
@@ -73,6 +105,8 @@ if [ -n "$full" ]; then
             cargo run --release --quiet --package rustbalance-testing --bin simulate -- \
             --scenario week --minutes 10080 --seeds 1 --from "$(date +%s)" $suffers
     done
+    step "nodes and tors are killed 200 times, at any moment" \
+        env RUSTBALANCE_KILLS=38 cargo test --quiet --package rustbalance --test kill -- --nocapture
     PROPTEST_CASES=5000
     export PROPTEST_CASES
     step "longer campaigns of the property tests" cargo test --quiet --workspace

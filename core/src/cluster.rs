@@ -3,19 +3,20 @@
 //!
 //! - `roster`: members, by a chain of signed admissions from the first node, each an `entry`; `admission` adds to it.
 //! - `rotation`: the generations of the cluster `token`, and who is kept from it.
-//! - `access`: who may connect to the address.
+//! - `access`: who may connect to the address; `invites`: who may join through tor. Both are a `ledger`.
 //! - `record`: what each node says of itself, signed and versioned; `contacts`: where each is reached.
-//! - `gossip`, with `chunk` and `partners`: spreads roster entries, records and the last proven `plan`, all as `item`s
-//!   with comparable stamps.
+//! - `gossip`, with `chunk` and `partners`: spreads roster entries, records, the last proven `plan`, the newest rotation and
+//!   pause, and the ledgers, all as `item`s with comparable stamps.
 //! - `member`: heartbeats, silence, probes, verdicts.
 //! - `lease`, with `beacon`, `rank` and `handover`: who publishes.
-//! - `command`: what operators ask for while the node runs.
+//! - `command`: what operators ask for while the node runs; `order`: what they ask of one node, at any other.
+//! - `pause`: for maintenance, nothing is changed by itself. `presence`: whether clients are to find this node.
 //! - `disk`: what must be durable before it is acted on. `stall`: what happens when the process was stopped.
 //!
 //! Datagrams come from members only, proven by WireGuard, and reach a part through one `match` in [`Cluster`]. Every
 //! part recomputes in its `tick` what should be true now; nothing depends on which input came before.
 
-mod access;
+pub(crate) mod access;
 mod admission;
 mod beacon;
 mod beat;
@@ -24,18 +25,24 @@ mod command;
 mod contacts;
 mod disk;
 mod entry;
-mod exercise;
+#[doc(hidden)]
+pub mod exercise;
 mod forge;
 mod goodbye;
 mod gossip;
 mod handover;
 mod introduction;
+mod invites;
 mod item;
 mod lease;
+mod ledger;
 mod member;
 mod memo;
+mod order;
 mod partners;
+mod pause;
 mod plan;
+mod presence;
 mod rank;
 mod receive;
 mod record;
@@ -45,10 +52,12 @@ pub(crate) mod sign;
 mod stall;
 pub mod timing;
 mod token;
+mod token_age;
 mod view;
 mod walk;
 mod wire;
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 
 use rand_core::Rng as _;
@@ -59,17 +68,21 @@ use self::contacts::Contacts;
 use self::disk::{Disk, LeaseFile, load};
 use self::goodbye::{Farewells, Goodbye};
 use self::gossip::Gossip;
+use self::invites::Invites;
 use self::item::{Items, Key};
 use self::lease::{Context, Lease};
 use self::member::{Judgement, Members};
 use self::memo::Memo;
+use self::order::Orders;
 use self::partners::Partners;
+use self::pause::Pause;
 use self::plan::Plans;
-use self::rank::{Order, Ranks};
+use self::rank::{Ranking, Ranks};
 use self::record::Records;
 use self::roster::{Roster, RosterFile};
 use self::rotation::Rotations;
 use self::stall::{Stall, Stalled};
+use self::token_age::TokenAge;
 use crate::id::{ClusterId, EffectId, NodeId, WgPublicKey};
 use crate::input::EffectError;
 use crate::output::{DurableKind, Event, Outbox, Output, Peer, TimerName};
@@ -79,8 +92,9 @@ use crate::time::{Mono, Now};
 
 pub use self::access::{Access, AccessChange, CLIENTS_MAX};
 pub use self::command::CommandError;
-pub use self::exercise::exercise_datagrams;
 pub use self::forge::{Forger, unknown_kind};
+pub use self::invites::{INVITE_USES_MAX, InviteStatus, NewInvite};
+pub use self::order::{GivenOrder, Order, Ordered};
 pub use self::plan::{PlanNode, ProvenPlan, Publication};
 pub use self::receive::PeerError;
 pub use self::record::{CONTACT_MAX, HEADER_MAX, Local, NAME_MAX, NodeState, Record};
@@ -109,6 +123,8 @@ pub struct ClusterConfig {
     pub name: String,
     /// Where peers can reach our mesh socket, in the shell's words, at most 64 bytes.
     pub contact: Option<String>,
+    /// As the publisher, replace a token that is older; `None`: never.
+    pub token_age_max: Option<Duration>,
 }
 
 /// Who we are: the configuration without what has a part of its own.
@@ -131,6 +147,7 @@ pub struct Cluster {
     rng: Rng,
     roster: Roster,
     rotations: Rotations,
+    token_age: TokenAge,
     records: Records,
     plans: Plans,
     items: Items,
@@ -140,6 +157,7 @@ pub struct Cluster {
     lease: Lease,
     admittance: Admittance,
     admissions: Admissions,
+    invites: Invites,
     disk: Disk,
     stall: Stall,
     publication: Publication,
@@ -155,8 +173,12 @@ pub struct Cluster {
     build_era: u64,
     alone_since: Option<Mono>,
     goodbye: Option<Goodbye>,
+    /// Since when this node does not serve.
+    out_since: Option<Mono>,
     farewells: Farewells,
-    order: Order,
+    ranking: Ranking,
+    orders: Orders,
+    pause: Pause,
     /// The members as [`View`] shows them, by what roster, records and verdicts they follow from.
     seen: Memo<([u8; 16], u64, u64), Vec<Member>>,
     /// What [`Cluster::peers`] says of members.
@@ -171,7 +193,7 @@ macro_rules! ranks {
             roster: &$cluster.roster,
             records: &$cluster.records,
             members: &$cluster.members,
-            order: &$cluster.order,
+            ranking: &$cluster.ranking,
         }
     };
 }
@@ -200,7 +222,8 @@ impl Cluster {
         now: Now,
         out: &mut Outbox,
     ) -> Self {
-        let ClusterConfig { keypair, wg, cluster, genesis, token, priority, weight, name, contact } = config;
+        let ClusterConfig { keypair, wg, cluster, genesis, token, priority, weight, name, contact, token_age_max } =
+            config;
         let id = keypair.id();
         let me = Identity { keypair, id, wg, cluster, priority, weight, name, contact };
         let (mut items, mut plans, mut disk) = (Items::default(), Plans::default(), Disk::default());
@@ -232,6 +255,11 @@ impl Cluster {
             let text = "who may connect, in state/roster, does not verify: until another node says it, nobody may";
             out.event(Event::Warning(text.to_owned()));
         }
+        let mut invites = Invites::default();
+        if saved.get(&DurableKind::Invites).is_some_and(|blob| !invites.load(&me, &mut items, blob)) {
+            let text = "state/invites does not verify: until another node says which there are, no invite is good";
+            out.event(Event::Warning(text.to_owned()));
+        }
         if let Some(newer) = rotations.token().filter(|newer| **newer != token) {
             out.push(Output::Token(newer.clone()));
         }
@@ -240,9 +268,9 @@ impl Cluster {
         }
         let incarnation = lease.incarnation.saturating_add(1).max(now.wall.as_secs());
         let mut records = Records::new(&me, incarnation);
-        let draining: bool = load(saved, DurableKind::Drain, out);
+        let ordered: Ordered = load(saved, DurableKind::Orders, out);
         records.amend(&me, &mut items, |record| {
-            record.state = if draining { NodeState::Draining } else { NodeState::Active };
+            ordered.apply(&me, false, record);
             record.generation = rotations.generation();
         });
         let mut contacts = Contacts::new(file.contacts);
@@ -253,6 +281,7 @@ impl Cluster {
             rng,
             roster,
             rotations,
+            token_age: TokenAge::new(token_age_max, saved, now.mono, out),
             records,
             plans,
             items,
@@ -261,6 +290,7 @@ impl Cluster {
             members: Members::default(),
             admittance,
             admissions: Admissions::default(),
+            invites,
             disk,
             stall: Stall::default(),
             publication: Publication::default(),
@@ -274,8 +304,11 @@ impl Cluster {
             build_era: 0,
             alone_since: None,
             goodbye: None,
+            out_since: None,
             farewells: Farewells::default(),
-            order: Order::default(),
+            ranking: Ranking::default(),
+            orders: Orders::new(ordered),
+            pause: Pause::default(),
             seen: Memo::default(),
             mates: Memo::default(),
             me,
@@ -312,9 +345,14 @@ impl Cluster {
         self.notice_stall(now.mono);
         self.judge(now.mono, out);
         self.keep_records(now);
+        self.keep_pause(now.mono, out);
+        self.keep_presence(now.mono);
+        self.keep_orders(now, out);
         self.keep_lease(now.mono, out);
         self.keep_token(now, out);
+        self.keep_token_young(now, out);
         self.keep_access(now.mono, out);
+        self.keep_invites(now, out);
         self.say_goodbye(now, out);
         self.farewells.tick(now.mono, &self.items, out);
         if now.mono >= self.beat_at {
@@ -338,6 +376,7 @@ impl Cluster {
             (self.goodbye.as_ref().and_then(Goodbye::next_timeout), TimerName::Shutdown),
             (self.farewells.next_timeout(), TimerName::Shutdown),
             (self.next_token_step(), TimerName::Gossip),
+            (self.token_age.next_timeout(), TimerName::Gossip),
             (Some(self.beat_at), TimerName::Beat),
             (self.lease.next_timeout(self.stall.ticked_at(), context!(self)), TimerName::Lease),
             (self.members.next_timeout(), TimerName::Probe),
@@ -345,6 +384,9 @@ impl Cluster {
             (self.disk.next_timeout(), TimerName::Gossip),
             (self.admissions.next_timeout(), TimerName::Gossip),
             (self.stall.next_timeout(), TimerName::Publish),
+            (self.presence_timeout(), TimerName::TorPoll),
+            (self.orders.next_timeout(), TimerName::Gossip),
+            (self.pause.next_timeout(), TimerName::Gossip),
         ];
         timers.into_iter().filter_map(|(at, name)| Some((at?, name))).min()
     }

@@ -11,11 +11,14 @@ mod client_key;
 mod crypt;
 mod error;
 mod examine;
+#[doc(hidden)]
+pub mod exercise;
 mod inner;
 mod intro;
 mod middle;
 mod netdoc;
 mod outer;
+mod pow;
 mod signing;
 
 use std::collections::BTreeSet;
@@ -26,7 +29,6 @@ use crate::onion::client::{HsClientDescEncKey, HsClientDescEncKeypair};
 use crate::onion::key::{HsBlindId, HsBlindIdKeypair, HsId, Subcredential};
 use crate::onion::period::TimePeriod;
 use crate::onion::revision::RevisionCounter;
-use crate::onion::signature::SharedSigner;
 use crate::time::Wall;
 use client::{Authorisation, cookie_for, random};
 pub use client_key::{ClientKey, ClientKeyError};
@@ -34,13 +36,14 @@ use crypt::{Cookie, CryptError, LayerCipher};
 pub use error::{BuildError, DescriptorError, DescriptorFault, Layer, PointError, PointFault};
 pub use examine::{
     CertShown, Examination, FaultShown, InnerShown, LayerShown, LineShown, MiddleShown, ObjectShown, OuterShown,
-    PointShown, examine,
+    PointShown, PowShown, examine,
 };
 use inner::{Inner, Listed};
 pub use intro::{IntroPoint, LINK_SPECIFIERS_LENGTH_MAX};
 use middle::Middle;
 pub use netdoc::SyntaxFault;
 use outer::UnverifiedOuter;
+pub use pow::{PowOffer, PowParams};
 pub use signing::SigningKeys;
 
 /// Introduction points a client accepts (DESIGN 2.13).
@@ -49,7 +52,7 @@ pub const NUM_INTRO_POINT_MAX: usize = 20;
 pub const DESCRIPTOR_SIZE_MAX: usize = 49_999;
 
 /// The inner layer's lines before the first introduction point, in order, as tor wrote them
-/// (`create2-formats`, `flow-control`, `single-onion-service`, ...). `pow-params` never stands here.
+/// (`create2-formats`, `flow-control`, `single-onion-service`, ...). `pow-params` never stands here: see [`PowParams`].
 #[derive(Clone, Debug, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct InnerHeader(pub Vec<String>);
 
@@ -63,6 +66,8 @@ pub struct Content<'a> {
     pub revision: RevisionCounter,
     /// Lines before the points.
     pub header: &'a InnerHeader,
+    /// Proof of work, if offered: of the one tor that has all the points, whose keys are of this period.
+    pub pow: Option<&'a PowParams>,
     /// 1..=20 points, no relay twice, their keys sound ([`IntroPoint::has_sound_keys`]): who takes a point in checks
     /// that once.
     pub points: &'a [IntroPoint],
@@ -79,7 +84,7 @@ pub struct Content<'a> {
 pub fn build(keys: &mut SigningKeys, content: &Content<'_>, rng: &mut impl CryptoRng) -> Result<String, BuildError> {
     check(keys, content)?;
     let points = keys.certify(content.points, content.now)?;
-    let inner = inner::encode(content.header, points.iter().copied());
+    let inner = inner::encode(content.header, content.pow, points.iter().copied());
 
     let blind = content.blind.public();
     let layers = Layers { blind, subcredential: content.subcredential, revision: content.revision };
@@ -107,6 +112,8 @@ pub struct Descriptor {
     pub period: TimePeriod,
     /// Lines before the points, without `pow-params`.
     pub header: InnerHeader,
+    /// Proof of work, if offered.
+    pub pow: Option<PowParams>,
     /// The points, in order, without the refused ones.
     pub points: Vec<IntroPoint>,
     /// Points left out, as tor does with those whose lines are broken or whose certificates are bad or expired.
@@ -208,12 +215,12 @@ fn read(text: &[u8], key: &Key<'_>, now: Wall, reader: &mut impl Reader) -> Resu
     let inner = Inner::read(&items, &outer.signing_key, now, reader)?;
     reader.sees(Part::Inner(&inner));
 
-    let Inner { header, points } = inner;
+    let Inner { header, pow, points } = inner;
     let refused = points.iter().filter_map(|listed| listed.refused).collect();
     let good = points.into_iter().filter(|listed| listed.refused.is_none());
     let points = good.filter_map(|Listed { point, .. }| point).map(intro::UnverifiedPoint::into_point).collect();
     let restricted = cookie.is_some();
-    Ok(Descriptor { revision: outer.revision, period, header, points, refused, restricted })
+    Ok(Descriptor { revision: outer.revision, period, header, pow, points, refused, restricted })
 }
 
 /// What the encryption of both layers depends on.
@@ -278,23 +285,6 @@ fn check(keys: &SigningKeys, content: &Content<'_>) -> Result<(), BuildError> {
         return Err(BuildError::RelayTwice);
     }
     if inner::header_is_sound(content.header) { Ok(()) } else { Err(BuildError::BadHeader) }
-}
-
-/// Feeds `bytes` to every parser of this module, past the signatures and MACs that would stop a fuzzer.
-#[doc(hidden)]
-pub fn exercise_parsers(bytes: &[u8]) {
-    let now = Wall::from_secs(0);
-    let _ = (peek_revision(bytes), open(bytes, HsId([0; 32]), &[], None, now));
-    let text = String::from_utf8_lossy(bytes);
-    let _ = UnverifiedOuter::parse(&text).map(|outer| outer.blind());
-    let _ = Middle::parse(&text);
-    let inner = Inner::parse(&text);
-    let signer = SharedSigner::new(ed25519_dalek::VerifyingKey::default());
-    let _ = inner.map(|items| Inner::read(&items, &signer, now, &mut Client).is_ok());
-    let _ = examine(bytes, HsId([0; 32]), &[], None, now);
-    let _ = crate::onion::cert::UnverifiedCert::parse(bytes);
-    let point = IntroPoint { link_specifiers: bytes.to_vec(), onion_key: [0; 32], auth_key: [0; 32], enc_key: [0; 32] };
-    let _ = point.relay();
 }
 
 #[cfg(test)]

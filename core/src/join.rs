@@ -5,7 +5,10 @@
 //! to name both static keys, under the cluster token's MAC (may ask) and the node key's signature (is that node): in
 //! another tunnel, between other keys, it is worth nothing.
 
-use core::fmt;
+#[doc(hidden)]
+pub mod exercise;
+mod refusal;
+
 use std::collections::BTreeMap;
 
 use rand_core::CryptoRng;
@@ -14,9 +17,11 @@ use sha3::{Digest as _, Sha3_256};
 
 use crate::cluster::roster::{self, RosterFile};
 use crate::cluster::sign::{self, Purpose, Signature};
-use crate::cluster::{ClusterToken, NodeKeypair};
+use crate::cluster::{Access, ClusterToken, NodeKeypair, access};
 use crate::id::{ClusterId, NodeId, WgPublicKey};
 use crate::onion::key::HsId;
+
+pub use self::refusal::{AdmitError, JoinError, NotAMember};
 
 /// Version of request and answer, their first byte.
 const VERSION: u8 = 1;
@@ -25,72 +30,7 @@ const FRAGMENT_SIZE: usize = 1150;
 /// Datagrams of the largest answer: a full roster with contacts.
 pub const REPLY_DATAGRAMS_MAX: u16 = 512;
 /// Signed before the joiner knows the cluster.
-const NO_CLUSTER: ClusterId = ClusterId([0; 32]);
-
-/// Why a request was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum AdmitError {
-    /// Does not decode.
-    Malformed,
-    /// MAC under another token.
-    BadToken,
-    /// NodeId not proven, or not the WireGuard key of the tunnel.
-    BadProof,
-    /// Another node has this NodeId or WireGuard key.
-    Taken,
-    /// The roster is full.
-    Full,
-    /// This NodeId left or was removed.
-    Tombstoned,
-    /// Too many requests at once; ask again.
-    Busy,
-    /// The token is being changed, and the member does not have the new one yet; ask again.
-    Rotating,
-}
-
-impl fmt::Display for AdmitError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Malformed => "the request does not decode; run the same release on both nodes",
-            Self::BadToken => "the cluster token is another one; copy the cluster's token file",
-            Self::BadProof => "the request does not prove the node's keys",
-            Self::Taken => "another node has this node key or WireGuard key; start from an empty state directory",
-            Self::Full => "the roster is full",
-            Self::Tombstoned => "this node has left the cluster for good; start from an empty state directory",
-            Self::Busy => "too many nodes are joining at once; try again",
-            Self::Rotating => "the cluster token is being changed; try again in a few seconds",
-        })
-    }
-}
-
-impl core::error::Error for AdmitError {}
-
-/// Why joining failed, for the joiner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum JoinError {
-    /// Refused, with the member's reason.
-    Refused(AdmitError),
-    /// The answer does not decode or verify.
-    BadReply,
-    /// The cluster serves another address than the master key's.
-    OtherAddress,
-}
-
-impl fmt::Display for JoinError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused(error) => write!(f, "the member refused: {error}"),
-            Self::BadReply => f.write_str("the member's answer does not verify; check the peer's key and release"),
-            Self::OtherAddress => {
-                f.write_str("the cluster serves another onion address; check the master key and the peer's endpoint")
-            }
-        }
-    }
-}
-
-impl core::error::Error for JoinError {}
+pub(crate) const NO_CLUSTER: ClusterId = ClusterId([0; 32]);
 
 /// What is signed and MACed: who asks whom.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,10 +104,7 @@ impl Joiner {
         let mut nonce = [0; 32];
         rng.fill_bytes(&mut nonce);
         let ask = Ask { node: keypair.id(), wg, member_wg: peer_wg, nonce };
-        let body = sign::encode(&ask);
-        let proof = keypair.sign(Purpose::Join, NO_CLUSTER, &body);
-        let mac = token.mac(&mac_message(&body));
-        let request = versioned(&Request { ask, proof, mac });
+        let request = request(keypair, token, ask);
         Self { node: keypair.id(), wg, master, request, hash: [0; 16], fragments: BTreeMap::new() }
     }
 
@@ -198,58 +135,22 @@ impl Joiner {
             return Err(JoinError::BadReply);
         }
         let reply: Result<Grant, AdmitError> = sign::decode(&reply).ok_or(JoinError::BadReply)?;
-        self.check(reply.map_err(JoinError::Refused)?).map(Some)
-    }
-
-    /// Believes nothing that the chain of admissions does not prove.
-    fn check(&self, grant: Grant) -> Result<Admitted, JoinError> {
-        let Grant { cluster, genesis, by, file } = grant;
-        if cluster != cluster_id(self.master, genesis) {
-            return Err(JoinError::OtherAddress);
-        }
-        let roster = roster::proven(cluster, genesis, &file);
-        if roster.members().get(&self.node) != Some(&self.wg) || !roster.contains(by) {
-            return Err(JoinError::BadReply);
-        }
-        Ok(Admitted { cluster, genesis, roster: sign::encode(&file), by })
+        check_grant(reply.map_err(JoinError::Refused)?, self.master, self.node, self.wg).map(Some)
     }
 }
 
-/// Why a node's files do not make it a member any more. `Display` names the file below the state directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotAMember {
-    /// The master key is another address' than the one the cluster was founded for.
-    OtherAddress,
-    /// There is no roster, or none that the first node's signature begins.
-    NoRoster,
-    /// The roster says that the node has left.
-    Left,
-    /// The roster says that another node removed this one.
-    Removed,
-    /// The roster does not know the node, or knows it with another WireGuard key.
-    OtherKeys,
-}
-
-impl fmt::Display for NotAMember {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::OtherAddress => {
-                "keys/hs_ed25519_secret_key is not the key of the address this cluster serves; put the right one back"
-            }
-            Self::NoRoster => {
-                "state/roster is missing or damaged; restore it from a backup, or join anew from another --dir"
-            }
-            Self::Removed => "this node was removed from its cluster; join again from another --dir, if it shall",
-            Self::Left => "this node has left its cluster for good; join again from another --dir",
-            Self::OtherKeys => {
-                "keys/node_key and keys/wireguard_key are not those the node was admitted with; \
-                 put the right ones back, or join anew from another --dir"
-            }
-        })
+/// What `node` is given. Believes nothing that the chain of admissions does not prove.
+pub(crate) fn check_grant(grant: Grant, master: HsId, node: NodeId, wg: WgPublicKey) -> Result<Admitted, JoinError> {
+    let Grant { cluster, genesis, by, file } = grant;
+    if cluster != cluster_id(master, genesis) {
+        return Err(JoinError::OtherAddress);
     }
+    let roster = roster::proven(cluster, genesis, &file);
+    if roster.members().get(&node) != Some(&wg) || !roster.contains(by) {
+        return Err(JoinError::BadReply);
+    }
+    Ok(Admitted { cluster, genesis, roster: sign::encode(&file), by })
 }
-
-impl core::error::Error for NotAMember {}
 
 /// Whether a node's files still make it a member of the cluster that serves `master`: to be asked before it runs, for a
 /// node without its roster would believe itself alone and publish over the others. `roster` is its
@@ -296,21 +197,33 @@ pub(crate) fn check_request(
     Ok(ask.node)
 }
 
+/// The request datagram, proven and authorised.
+fn request(keypair: &NodeKeypair, token: &ClusterToken, ask: Ask) -> Vec<u8> {
+    let body = sign::encode(&ask);
+    let proof = keypair.sign(Purpose::Join, NO_CLUSTER, &body);
+    let mac = token.mac(&mac_message(&body));
+    versioned(&Request { ask, proof, mac })
+}
+
 /// The answer in datagrams.
 pub(crate) fn encode_reply(reply: &Result<Grant, AdmitError>) -> Vec<Vec<u8>> {
-    let bytes = sign::encode(reply);
-    let hash = sign::hash16(&bytes);
+    in_datagrams(&sign::encode(reply))
+}
+
+fn in_datagrams(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let hash = sign::hash16(bytes);
     let count = u16::try_from(bytes.len().div_ceil(FRAGMENT_SIZE)).unwrap_or(u16::MAX);
     let fragments = (0..count).zip(bytes.chunks(FRAGMENT_SIZE));
     fragments.map(|(index, bytes)| versioned(&Fragment { hash, index, count, bytes: bytes.to_vec() })).collect()
 }
 
-/// The cluster a first node founds: its id, and its initial roster file (itself alone).
-pub fn found(keypair: &NodeKeypair, wg: WgPublicKey, master: HsId) -> Admitted {
+/// The cluster a first node founds: its id, and its initial roster file (itself alone, and who may connect).
+pub fn found(keypair: &NodeKeypair, wg: WgPublicKey, master: HsId, access: &Access) -> Admitted {
     let genesis = keypair.id();
     let cluster = cluster_id(master, genesis);
     let entries = vec![roster::admit(keypair, cluster, 0, genesis, wg)];
-    let roster = sign::encode(&RosterFile { entries, ..RosterFile::default() });
+    let access = access::founding(keypair, cluster, access);
+    let roster = sign::encode(&RosterFile { entries, access, ..RosterFile::default() });
     Admitted { cluster, genesis, roster, by: genesis }
 }
 
@@ -327,13 +240,13 @@ fn mac_message(body: &[u8]) -> Vec<u8> {
     [b"rustbalance join", body].concat()
 }
 
-fn versioned<T: Serialize>(value: &T) -> Vec<u8> {
+pub(crate) fn versioned<T: Serialize>(value: &T) -> Vec<u8> {
     let mut bytes = vec![VERSION];
     bytes.extend(sign::encode(value));
     bytes
 }
 
-fn unversioned<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+pub(crate) fn unversioned<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     let (version, body) = bytes.split_first()?;
     (*version == VERSION).then(|| sign::decode(body))?
 }
@@ -364,7 +277,7 @@ mod tests {
 
     fn grant(members: u8) -> Grant {
         let founder = keypair(1);
-        let Admitted { cluster, genesis, .. } = found(&founder, MEMBER_WG, MASTER);
+        let Admitted { cluster, genesis, .. } = found(&founder, MEMBER_WG, MASTER, &Access::Open);
         let entry = |n: u8| roster::admit(&founder, cluster, 0, keypair(n).id(), WgPublicKey([n; 32]));
         let file = RosterFile { entries: (1..=members).map(entry).collect(), ..RosterFile::default() };
         Grant { cluster, genesis, by: genesis, file }
@@ -388,7 +301,7 @@ mod tests {
     #[test]
     fn only_the_files_of_a_member_make_a_member() {
         let founder = keypair(1);
-        let Admitted { cluster, genesis, roster, .. } = found(&founder, MEMBER_WG, MASTER);
+        let Admitted { cluster, genesis, roster, .. } = found(&founder, MEMBER_WG, MASTER, &Access::Open);
         let check = |node, wg, master, roster: &[u8]| check_member((node, wg), master, (cluster, genesis), roster);
         assert_eq!(check(genesis, MEMBER_WG, MASTER, &roster), Ok(()));
         assert_eq!(check(genesis, MEMBER_WG, HsId([6; 32]), &roster), Err(NotAMember::OtherAddress));

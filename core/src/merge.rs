@@ -1,4 +1,6 @@
-//! Which introduction points go into one descriptor: fair by node and weighted, at most 20, never two on one relay (DESIGN section 6).
+//! Which introduction points go into one descriptor: fair by node and weighted, at most 20 (or fewer, if the operator
+//! says so), never two on one relay (DESIGN section 6). Where not all have room, [`spread`](crate::spread) divides them
+//! over several.
 //!
 //! First the counts, then the points. Counts: every node gets one point before any gets two, then points go where
 //! `(2 count + 1) / weight` is least (Sainte-Laguë), as far as relays allow; a node short of relays displaces others
@@ -6,10 +8,12 @@
 //! `previous` had stays wherever the counts allow.
 
 mod matching;
+mod seats;
 
-use crate::hsdesc::{IntroPoint, NUM_INTRO_POINT_MAX};
+use crate::hsdesc::IntroPoint;
 use crate::id::{NodeId, RelayFingerprint};
-use matching::Matching;
+pub(crate) use matching::Matching;
+pub(crate) use seats::Seats;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What one node offers.
@@ -34,7 +38,7 @@ pub enum LeftOut {
     Duplicate,
     /// Its relay is taken by another point.
     RelayTaken,
-    /// No room among the 20.
+    /// No room among the places.
     NoRoom,
 }
 
@@ -46,7 +50,7 @@ impl core::fmt::Display for LeftOut {
             Self::BadKey => "has an unusable key",
             Self::Duplicate => "is offered twice",
             Self::RelayTaken => "its relay is taken by another point",
-            Self::NoRoom => "no room among the 20 points of a descriptor",
+            Self::NoRoom => "there is no room for more points of its node",
         })
     }
 }
@@ -54,19 +58,31 @@ impl core::fmt::Display for LeftOut {
 /// The outcome: points in a stable order, each with its node, and what was left out and why.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Merged {
-    /// At most 20.
+    /// At most as many as were asked for.
     pub points: Vec<(NodeId, IntroPoint)>,
     /// The rest.
     pub left_out: Vec<(NodeId, IntroPoint, LeftOut)>,
 }
 
-/// Pure and deterministic: any order of offers gives the same result. `previous` keeps points and order stable where nothing changed.
-pub fn merge(offers: &[Offer<'_>], previous: &[(NodeId, IntroPoint)]) -> Merged {
-    let mut offers = offers.to_vec();
-    offers.sort_by(|a, b| (a.node, a.weight, a.points).cmp(&(b.node, b.weight, b.points)));
+impl Merged {
+    /// Whether every node that offers a usable point has one, and no point was left out for want of room.
+    pub fn is_whole(&self) -> bool {
+        let listed: BTreeSet<_> = self.points.iter().map(|(node, _)| node).collect();
+        self.left_out.iter().all(|(node, _, why)| match why {
+            LeftOut::NoRelay | LeftOut::BadKey | LeftOut::Duplicate => true,
+            LeftOut::RelayTaken => listed.contains(node),
+            LeftOut::NoRoom => false,
+        })
+    }
+}
+
+/// Divides `places` places. Pure and deterministic: any order of offers gives the same result. `previous` keeps points and
+/// order stable where nothing changed.
+pub fn merge(offers: &[Offer<'_>], previous: &[(NodeId, IntroPoint)], places: usize) -> Merged {
+    let offers = sorted(offers);
     let mut merged = Merged::default();
     let candidates = Candidates::collect(&offers, previous, &mut merged.left_out);
-    let counts = candidates.counts(&offers);
+    let counts = candidates.counts(&offers, places);
     let chosen = candidates.choose(&counts);
 
     let is_chosen = |node: &NodeId, point: &IntroPoint| {
@@ -92,7 +108,7 @@ pub fn merge(offers: &[Offer<'_>], previous: &[(NodeId, IntroPoint)]) -> Merged 
 /// The usable points, and what `previous` says of them.
 struct Candidates<'a> {
     /// In order of node, then in the node's own order.
-    usable: Vec<(NodeId, &'a IntroPoint, RelayFingerprint)>,
+    usable: Vec<Usable<'a>>,
     /// Per node, the relays it could use, least contested first.
     wants: BTreeMap<NodeId, Vec<RelayFingerprint>>,
     /// Which of `usable` stood in `previous`, by auth key.
@@ -105,54 +121,29 @@ impl<'a> Candidates<'a> {
         previous: &[(NodeId, IntroPoint)],
         left_out: &mut Vec<(NodeId, IntroPoint, LeftOut)>,
     ) -> Self {
-        let mut usable = Vec::new();
-        let mut auth_keys = BTreeSet::new();
-        for offer in offers {
-            for point in offer.points {
-                match relay_of_usable(point) {
-                    Ok(relay) if auth_keys.insert(point.auth_key) => usable.push((offer.node, point, relay)),
-                    Ok(_) => left_out.push((offer.node, point.clone(), LeftOut::Duplicate)),
-                    Err(reason) => left_out.push((offer.node, point.clone(), reason)),
-                }
-            }
-        }
+        let usable = usable(offers, left_out);
         let listed: BTreeMap<_, _> = previous.iter().map(|(node, point)| (point.auth_key, (node, point))).collect();
-        let stood = |(node, point, _): &&(NodeId, &IntroPoint, RelayFingerprint)| {
-            listed.get(&point.auth_key) == Some(&(node, *point))
-        };
+        let stood = |(node, point, _): &&Usable<'_>| listed.get(&point.auth_key) == Some(&(node, *point));
         let previous = usable.iter().filter(stood).map(|(_, point, _)| point.auth_key).collect();
         let wants = wants(&usable);
         Self { usable, wants, previous }
     }
 
     /// How many points each node gets.
-    fn counts(&self, offers: &[Offer<'_>]) -> BTreeMap<NodeId, usize> {
-        let weights: BTreeMap<_, _> = offers.iter().map(|offer| (offer.node, u64::from(offer.weight.max(1)))).collect();
+    fn counts(&self, offers: &[Offer<'_>], places: usize) -> BTreeMap<NodeId, usize> {
         let mut stood: BTreeMap<NodeId, usize> = BTreeMap::new();
         for (node, _) in self.stood() {
             *stood.entry(node).or_default() += 1;
         }
         let mut matching = Matching::new(&self.wants);
-        let mut open: BTreeSet<NodeId> = self.wants.keys().copied().collect();
-        let mut counts: BTreeMap<NodeId, usize> = BTreeMap::new();
-        // Least first; between equals, the node whose points stood in `previous`.
-        let rank = |node: &NodeId, counts: &BTreeMap<NodeId, usize>| {
-            let count = counts.get(node).copied().unwrap_or(0);
-            let weight = weights.get(node).copied().unwrap_or(1);
-            let share = (2 * count as u64 + 1) * SHARE_SCALE / weight;
-            (count > 0, share, count >= stood.get(node).copied().unwrap_or(0), *node)
-        };
-        while matching.len() < NUM_INTRO_POINT_MAX
-            && let Some(node) = open.iter().copied().min_by_key(|node| rank(node, &counts))
+        let mut seats = Seats::new(offers, self.wants.keys().copied(), stood);
+        while matching.len() < places
+            && let Some(node) = seats.next()
         {
             // Who cannot be given one more now never can: later steps only take relays away.
-            if matching.augment(node) {
-                *counts.entry(node).or_default() += 1;
-            } else {
-                open.remove(&node);
-            }
+            if matching.augment(node) { seats.take(node) } else { seats.close(node) }
         }
-        counts
+        seats.into_counts()
     }
 
     /// The relays, with the node that gets each. Starts from what stood, then fills up.
@@ -190,11 +181,34 @@ impl<'a> Candidates<'a> {
     }
 }
 
-/// Makes shares of different weights comparable as integers.
-const SHARE_SCALE: u64 = 1 << 40;
+/// A point that clients can use: its node, itself, its relay.
+pub(crate) type Usable<'a> = (NodeId, &'a IntroPoint, RelayFingerprint);
+
+/// In an order that does not depend on the one given.
+pub(crate) fn sorted<'a>(offers: &[Offer<'a>]) -> Vec<Offer<'a>> {
+    let mut offers = offers.to_vec();
+    offers.sort_by(|a, b| (a.node, a.weight, a.points).cmp(&(b.node, b.weight, b.points)));
+    offers
+}
+
+/// The usable points, in order of node, then in the node's own order; the others are told to `left_out`.
+pub(crate) fn usable<'a>(offers: &[Offer<'a>], left_out: &mut Vec<(NodeId, IntroPoint, LeftOut)>) -> Vec<Usable<'a>> {
+    let mut usable = Vec::new();
+    let mut auth_keys = BTreeSet::new();
+    for offer in offers {
+        for point in offer.points {
+            match relay_of_usable(point) {
+                Ok(relay) if auth_keys.insert(point.auth_key) => usable.push((offer.node, point, relay)),
+                Ok(_) => left_out.push((offer.node, point.clone(), LeftOut::Duplicate)),
+                Err(reason) => left_out.push((offer.node, point.clone(), reason)),
+            }
+        }
+    }
+    usable
+}
 
 /// Each node's relays, least contested first, else in its own order.
-fn wants(usable: &[(NodeId, &IntroPoint, RelayFingerprint)]) -> BTreeMap<NodeId, Vec<RelayFingerprint>> {
+pub(crate) fn wants(usable: &[Usable<'_>]) -> BTreeMap<NodeId, Vec<RelayFingerprint>> {
     let mut bidders: BTreeMap<RelayFingerprint, BTreeSet<NodeId>> = BTreeMap::new();
     let mut wants: BTreeMap<NodeId, Vec<RelayFingerprint>> = BTreeMap::new();
     for (node, _, relay) in usable {

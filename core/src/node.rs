@@ -1,24 +1,30 @@
 //! [`Node`] routes each [`Input`] to its parts and drains them into the outbox; no protocol rules here.
 
+mod attached;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::cluster::{Access, Cluster, ClusterConfig, CommandError, Local, Role};
-use crate::hsdesc::NUM_INTRO_POINT_MAX;
+use crate::cluster::{Access, Cluster, ClusterConfig, CommandError, InviteStatus, Local, Record, Role};
+use crate::health::Health;
+use crate::hsdesc::{IntroPoint, NUM_INTRO_POINT_MAX, PowOffer};
+use crate::hsdir::ring::Ring;
 use crate::id::hex;
-use crate::input::{Command, Input, Rejected, TargetHealth};
+use crate::input::{Command, ControlInput, Input, Rejected, TargetHealth};
 use crate::onion::address::OnionAddress;
 use crate::onion::key::HsIdKeypair;
 use crate::output::{DurableKind, Outbox, Output, Peer, Stop, TimerName};
 use crate::publish::{Publisher, Wish};
 use crate::rng::Seed;
-use crate::status::{AccessStatus, MemberStatus, Status};
+use crate::status::{AccessStatus, ClockStatus, MemberStatus, OrderStatus, PauseStatus, Status};
 use crate::time::{Mono, Now};
-use crate::tor::{AuthorizedClients, Files, Native, Renewal, Tor, TorState, turn};
+use crate::tor::{AuthorizedClients, Files, Look, Native, Presence, Renewal, Tor, TorState, Validity, Watchdog, turn};
 use crate::{NodeId, TorId};
 
-/// Tors per node.
-const TORS_MAX: u8 = 8;
+/// Most tors of a node.
+pub const TORS_MAX: u8 = 8;
+/// What a plain tor service has: with fewer a descriptor would be like no other.
+const POINTS_MIN: usize = 3;
 
 /// Everything a node is told once.
 pub struct Config {
@@ -28,6 +34,11 @@ pub struct Config {
     pub cluster: ClusterConfig,
     /// How many tors, 1..=8.
     pub tors: u8,
+    /// They belong to somebody else ([`ControlInput::Attached`]). Known from the start: such a tor reads no file of ours, so
+    /// not even for a moment may it be told to publish by itself.
+    pub is_attached: bool,
+    /// The most introduction points in one descriptor while this node publishes, 3..=20.
+    pub points: u8,
 }
 
 /// Why a configuration was refused.
@@ -65,14 +76,19 @@ pub struct Node {
     address: OnionAddress,
     cluster: Cluster,
     tors: Vec<Tor>,
+    is_attached: bool,
     authorized_clients: AuthorizedClients,
     renewals: Vec<Renewal>,
+    watchdogs: Vec<Watchdog>,
     publisher: Publisher,
     target: TargetHealth,
+    health: Health,
     out: Outbox,
     /// The last peers wished for, to wish only for changes.
     peers: Arc<Vec<Peer>>,
     shutdown: Shutdown,
+    /// What was last said of a tor that somebody else runs.
+    attached_said: Option<String>,
     rejected: BTreeMap<&'static str, u64>,
 }
 
@@ -82,6 +98,8 @@ enum Shutdown {
     No,
     Asked,
     Stopped,
+    /// And nobody is to come by its introduction points any more.
+    Withdrawn,
 }
 
 impl Node {
@@ -98,6 +116,10 @@ impl Node {
         if !(1..=1000).contains(&config.cluster.weight) {
             return Err(ConfigError::OutOfRange { field: "weight", allowed: "1 to 1000" });
         }
+        let places = usize::from(config.points);
+        if !(POINTS_MIN..=NUM_INTRO_POINT_MAX).contains(&places) {
+            return Err(ConfigError::OutOfRange { field: "publish.points", allowed: "3 to 20" });
+        }
         let service = config.master.public();
         let mut out = Outbox::default();
         let id = config.cluster.keypair.id();
@@ -111,13 +133,17 @@ impl Node {
             address: OnionAddress::new(service),
             cluster,
             tors: (0..config.tors).map(|tor| Tor::new(TorId(tor), service, Arc::clone(&own_client))).collect(),
+            is_attached: config.is_attached,
             authorized_clients: AuthorizedClients::new(own_client.public()),
             renewals: (0..config.tors).map(|_| Renewal::new(removals)).collect(),
-            publisher: Publisher::new(config.master, seed.fork("publish")),
+            watchdogs: (0..config.tors).map(|_| Watchdog::default()).collect(),
+            publisher: Publisher::new(config.master, places, config.tors, seed.fork("publish")),
             target: TargetHealth::Down,
+            health: Health::default(),
             out,
             peers: Arc::default(),
             shutdown: Shutdown::No,
+            attached_said: None,
             rejected: BTreeMap::new(),
         };
         node.advance(now);
@@ -144,10 +170,12 @@ impl Node {
 
     /// When to call with [`Input::Tick`] at the latest, and why.
     pub fn next_timeout(&self) -> Option<(Mono, TimerName)> {
-        let files = self.authorized_clients.next_timeout().map(|at| (at, TimerName::TorPoll));
+        let files = self.authorized_clients.next_timeout().filter(|_| !self.is_attached);
+        let files = files.map(|at| (at, TimerName::TorPoll));
         let parts = [self.cluster.next_timeout(), self.publisher.next_timeout(), files];
         let renewals = self.renewals.iter().filter_map(Renewal::next_timeout).map(|at| (at, TimerName::TorPoll));
-        self.tors.iter().map(Tor::next_timeout).chain(parts).flatten().chain(renewals).min()
+        let watchdogs = self.watchdogs.iter().filter_map(Watchdog::next_timeout).map(|at| (at, TimerName::TorPoll));
+        self.tors.iter().map(Tor::next_timeout).chain(parts).flatten().chain(renewals).chain(watchdogs).min()
     }
 
     fn route(&mut self, now: Now, input: Input<'_>) -> Result<(), Rejected> {
@@ -162,10 +190,19 @@ impl Node {
             Input::Admit { request, wg, bytes } => {
                 self.cluster.handle_admit(now, request, wg, bytes, &mut self.out).map_err(Rejected::Admit)
             }
-            Input::Control(id, input) => match self.tors.get_mut(usize::from(id.0)) {
-                Some(tor) => tor.handle(now, input, &mut self.out).map_err(Rejected::Control),
-                None => Err(Rejected::Unexpected("tor")),
-            },
+            Input::Invited { request, path, bytes } => {
+                self.cluster.handle_invited(now, request, path, bytes, &mut self.out).map_err(Rejected::Admit)
+            }
+            Input::Control(id, input) => {
+                let index = usize::from(id.0);
+                let (Some(tor), Some(watchdog)) = (self.tors.get_mut(index), self.watchdogs.get_mut(index)) else {
+                    return Err(Rejected::Unexpected("tor"));
+                };
+                if let ControlInput::Ended { again_in } = input {
+                    watchdog.ended(now.mono, again_in);
+                }
+                tor.handle(now, input, &mut self.out).map_err(Rejected::Control)
+            }
             Input::Done { id, result } => {
                 let is_ours = self.authorized_clients.done(now.mono, id, &result, &mut self.out)
                     || self.cluster.handle_done(now, id, &result, &mut self.out);
@@ -173,6 +210,10 @@ impl Node {
             }
             Input::Target(health) => {
                 self.target = health;
+                Ok(())
+            }
+            Input::Host(facts) => {
+                self.health.measured(facts);
                 Ok(())
             }
             Input::Command(command) => self.command(now, &command).map_err(Rejected::Command),
@@ -187,10 +228,20 @@ impl Node {
                 self.cluster.shut_down(now, *command == Command::Leave, &mut self.out);
                 Ok(())
             }
-            Command::Drain => self.cluster.drain(now, &mut self.out),
-            Command::Undrain => self.cluster.undrain(now, &mut self.out),
+            Command::Withdraw => {
+                if self.shutdown != Shutdown::No {
+                    self.shutdown = Shutdown::Withdrawn;
+                }
+                Ok(())
+            }
+            Command::Order(node, order) => self.cluster.order(now, node.unwrap_or(self.id), *order, &mut self.out),
+            Command::Pause(secs) => self.cluster.pause(now, *secs, &mut self.out),
+            Command::Reconfigure { weight, priority } => self.cluster.reconfigure(now, *weight, *priority),
             Command::RotateToken => self.cluster.rotate_token(now, &mut self.out),
+            Command::ChangeAccess(changes) if self.would_fail_open(now, changes) => Err(CommandError::Attached),
             Command::ChangeAccess(changes) => self.cluster.change_access(now, changes, &mut self.out),
+            Command::Invite(new) => self.cluster.invite(now, new, &mut self.out),
+            Command::RevokeInvite(name) => self.cluster.revoke_invite(now, name, &mut self.out),
             Command::Remove(node) => self.cluster.remove(now, *node, &mut self.out),
         }
     }
@@ -198,10 +249,18 @@ impl Node {
     /// Recomputes what should be true and does the next step towards it. Idempotent.
     fn advance(&mut self, now: Now) {
         self.advance_tors(now);
+        self.health.tick(now, self.cluster.clock_offset(now), self.validity(), &mut self.out);
         let local = self.local(now);
         self.cluster.set_local(now, local, &mut self.out);
         self.cluster.tick(now, &mut self.out);
+        self.cluster.answer_invited(now, self.publisher.master(), &mut self.out);
         self.publish(now);
+        let is_withdrawn = self.shutdown == Shutdown::Withdrawn;
+        let presence = if is_withdrawn { Presence::Out } else { self.cluster.presence(now.mono) };
+        self.tors.iter_mut().for_each(|tor| tor.set_presence(now, presence, &mut self.out));
+        self.cluster.set_withdrawn(now.mono, presence == Presence::Out && self.is_withdrawn());
+        self.watch_tors(now);
+        self.tell_of_attached(now);
         self.cluster.set_publication(now, self.publisher.publication(), &mut self.out);
         self.wish_peers();
         let is_duplicate = self.cluster.is_duplicate();
@@ -210,6 +269,7 @@ impl Node {
         }
         if self.shutdown == Shutdown::Asked && self.cluster.is_stopped(now) {
             self.shutdown = Shutdown::Stopped;
+            self.publish_attached(now);
             self.out.push(Output::Stopped(if is_duplicate { Stop::DuplicateIdentity } else { Stop::Commanded }));
         }
     }
@@ -223,16 +283,30 @@ impl Node {
         }
     }
 
-    /// The tor that uploads: the first that knows the ring.
+    /// The tor that uploads, of those that know the ring: the first that can, or could soonest.
     fn uploader(&self) -> Option<usize> {
-        self.tors.iter().position(|tor| tor.facts().ring.is_some())
+        let known = self.tors.iter().enumerate().filter(|(_, tor)| tor.facts().ring.is_some());
+        let uploader = known.rev().max_by_key(|(_, tor)| (tor.can_publish(), tor.state() != TorState::Disconnected));
+        uploader.map(|(index, _)| index)
+    }
+
+    /// The ring of the newest consensus that any tor has, so that it never goes back when another one uploads.
+    fn ring(&self) -> Option<Arc<Ring>> {
+        let rings = self.tors.iter().rev().filter_map(|tor| tor.facts().ring.as_ref());
+        rings.max_by_key(|ring| ring.valid_after()).cloned()
+    }
+
+    /// The clock against that consensus: a tor that is cut off says nothing of it.
+    fn validity(&self) -> Validity {
+        let known = self.tors.iter().map(Tor::facts).filter(|facts| facts.validity != Validity::Unknown);
+        known.max_by_key(|facts| facts.valid_after).map(|facts| facts.validity).unwrap_or_default()
     }
 
     fn publish(&mut self, now: Now) {
         let view = self.cluster.view(now);
-        let uploader = self.uploader().unwrap_or(0);
+        self.publisher.keep_merged(self.is_attached && !self.tors.iter().any(Tor::has_company));
+        let (uploader, ring) = (self.uploader().unwrap_or(0), self.ring());
         if let Some(tor) = self.tors.get_mut(uploader) {
-            let ring = tor.facts().ring.clone();
             let can_upload = |hsdir| tor.can_upload(hsdir);
             for wish in self.publisher.tick(now, &view, ring.as_ref(), &can_upload, &mut self.out) {
                 match wish {
@@ -241,10 +315,13 @@ impl Node {
                 }
             }
         }
-        self.authorized_clients.tick(now.mono, &view.access, &mut self.out);
+        if !self.is_attached {
+            self.authorized_clients.tick(now.mono, &view.access, &mut self.out);
+        }
         let files = self.authorized_clients.files();
         let native = self.publisher.wants_native(&view) && !self.cluster.admission_waiting();
-        for tor in &mut self.tors {
+        self.publish_attached(now);
+        for tor in self.tors.iter_mut().filter(|_| !self.is_attached) {
             // Who may connect changes while tor publishes: it goes on until it has read the new files. Off and on again, it
             // might upload nothing for hours.
             let native = native
@@ -258,16 +335,28 @@ impl Node {
             }
             tor.want_native(native, &mut self.out);
         }
-        for ((tor, renewal), id) in self.tors.iter().zip(&mut self.renewals).zip(0..) {
+        for ((tor, renewal), id) in self.tors.iter_mut().zip(&mut self.renewals).zip(0u8..) {
             let is_there = tor.state() != TorState::Disconnected && self.shutdown == Shutdown::No;
-            // The view of a follower has no members.
-            let turn = || turn(self.id, &self.cluster.members());
+            // The view of a follower has no members. A node's own tors have their turns one after the other, too.
+            let turn = || turn(self.id, &self.cluster.members()) + u32::from(id);
             if renewal.tick(now.mono, view.removals, turn, tor.processes(), is_there) {
-                self.out.push(Output::RestartTor(TorId(id)));
+                tor.renew(&format!("tor {id}: a removed client may know its introduction points"), &mut self.out);
             }
         }
-        if self.cluster.admission_waiting() && self.tors.iter().all(|tor| tor.native() == Native::Off) {
+        let is_off = !self.publisher.may_be_native() || self.tors.iter().all(|tor| tor.native() == Native::Off);
+        if self.cluster.admission_waiting() && is_off {
             self.cluster.native_is_off(now, &mut self.out);
+        }
+    }
+
+    /// Starts a tor anew that is of no use.
+    fn watch_tors(&mut self, now: Now) {
+        let may_restart = self.shutdown == Shutdown::No && self.cluster.paused(now.mono).is_none();
+        for ((tor, watchdog), id) in self.tors.iter_mut().zip(&mut self.watchdogs).zip(0..) {
+            let look = Look { state: tor.state(), processes: tor.processes(), is_wanted: tor.is_wanted(), may_restart };
+            if let Some(ailment) = watchdog.tick(now.mono, look) {
+                tor.renew(&format!("tor {id} {ailment}"), &mut self.out);
+            }
         }
     }
 
@@ -281,24 +370,56 @@ impl Node {
 
     /// What this node can say of itself.
     fn local(&self, now: Now) -> Local {
-        let serving = |tor: &&Tor| tor.is_serving();
-        let points = self.tors.iter().filter(serving).flat_map(|tor| &tor.facts().points);
-        let ready = self.tors.iter().any(|tor| tor.state() == TorState::Ready);
+        let uploader = self.uploader().and_then(|index| self.tors.get(index));
+        let ready = uploader.is_some_and(|tor| tor.can_publish() && self.may_offer(now, tor));
         Local {
-            points: points.take(NUM_INTRO_POINT_MAX).cloned().collect(),
-            header: self.tors.iter().find(serving).map(|tor| tor.facts().header.clone()).unwrap_or_default(),
-            tor_ready: self.tors.iter().any(Tor::is_serving),
+            points: self.points(now),
+            header: self.serving(now).next().map(|tor| tor.facts().header.clone()).unwrap_or_default(),
+            pow: self.pow(now),
+            tor_ready: self.serving(now).next().is_some(),
             target_up: self.target == TargetHealth::Up,
-            eligible: ready
-                && self.uploader().is_some()
-                && self.shutdown == Shutdown::No
-                && Publisher::clock_sane(self.cluster.clock_offset(now)),
+            eligible: ready && self.shutdown == Shutdown::No && self.health.may_publish(),
         }
+    }
+
+    /// The tors that clients can be sent to.
+    fn serving(&self, now: Now) -> impl Iterator<Item = &Tor> {
+        self.tors.iter().filter(move |tor| tor.is_serving() && self.may_offer(now, tor))
+    }
+
+    /// The points of all tors that serve: the first of each before the second of any, as there is not room for all of many.
+    fn points(&self, now: Now) -> Vec<IntroPoint> {
+        let serving: Vec<_> = self.serving(now).map(|tor| &tor.facts().points).collect();
+        let by_turns =
+            (0..NUM_INTRO_POINT_MAX).flat_map(|nth| serving.iter().filter_map(move |points| points.get(nth)));
+        by_turns.take(NUM_INTRO_POINT_MAX).cloned().collect()
+    }
+
+    /// Proof of work, which goes with the points of one tor alone.
+    fn pow(&self, now: Now) -> Option<PowOffer> {
+        let mut serving = self.serving(now);
+        let only = serving.next().filter(|_| serving.next().is_none());
+        only.and_then(|tor| tor.facts().pow)
+    }
+
+    /// Whether no client can come by the introduction points of its tors now.
+    pub fn is_withdrawn(&self) -> bool {
+        self.tors.iter().all(Tor::is_withdrawn)
+    }
+
+    /// What this node says of itself.
+    pub fn record(&self) -> &Record {
+        self.cluster.record()
     }
 
     /// Who may connect to the address.
     pub fn access(&self) -> &Access {
         self.cluster.access()
+    }
+
+    /// The invites that are remembered.
+    pub fn invites(&self, now: Now) -> Vec<InviteStatus> {
+        self.cluster.invites(now)
     }
 
     /// For operators.
@@ -319,14 +440,40 @@ impl Node {
             epoch: view.holder.map_or(0, |(_, epoch)| epoch),
             holder: view.holder.map(|(node, _)| hex(&node.0)),
             mode: if self.publisher.wants_native(&view) { "native" } else { "merged" }.to_owned(),
-            tors: self.tors.iter().map(|tor| tor.state().to_string()).collect(),
+            tors: self.tors_in_words(now),
             target: match self.target {
                 TargetHealth::Up => "up",
                 TargetHealth::Down => "down",
             }
             .to_owned(),
+            sessions: 0,
+            clock: ClockStatus {
+                ahead_ms: (view.clock_offset.others > 0).then(|| view.clock_offset.widest_ms().saturating_neg()),
+                others: view.clock_offset.others,
+            },
+            host: self.health.host(),
+            warnings: self.health.warnings(),
             access: AccessStatus { restricted: view.access.is_restricted(), clients: view.access.clients().count() },
-            members: self.cluster.members().iter().map(|member| MemberStatus::new(now, member, &publication)).collect(),
+            presence: match self.cluster.presence(now.mono) {
+                Presence::In => "in",
+                Presence::GoingOut => "going out",
+                Presence::Out => "out",
+            }
+            .to_owned(),
+            ordered: self.cluster.ordered().lines(),
+            stood_down_ms: self.cluster.stood_down_until().map(|until| until.as_ms().saturating_sub(now.mono.as_ms())),
+            paused: self.cluster.paused(now.mono).map(|(until, by)| PauseStatus {
+                by: hex(&by.0),
+                left_ms: until.as_ms().saturating_sub(now.mono.as_ms()),
+            }),
+            orders: self.cluster.given_orders().map(|(node, given)| OrderStatus::new(*node, given)).collect(),
+            unheard: self.cluster.unheard().map(|node| hex(&node.0)).collect(),
+            members: self
+                .cluster
+                .members()
+                .iter()
+                .map(|member| MemberStatus::new(now, member, self.cluster.heard(now, member.node), &publication))
+                .collect(),
             publication,
             rejected: self.rejected.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
         }

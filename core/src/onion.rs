@@ -8,6 +8,7 @@ mod comb;
 mod edwards;
 mod field;
 pub mod key;
+pub mod key_file;
 pub(crate) mod low_order;
 pub mod montgomery;
 pub mod period;

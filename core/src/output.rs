@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 
 use crate::cluster::{Access, ClusterToken, Liveness, Role};
 use crate::id::{EffectId, NodeId, TorId, WgPublicKey};
+use crate::invite::{InviteName, InvitePath};
 
-/// A provisional tunnel's request, named by the shell.
+/// A request to be admitted, named by the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
 
@@ -26,6 +27,16 @@ pub enum Output {
         /// The datagrams.
         datagrams: Vec<Vec<u8>>,
     },
+    /// The answer to an invited node, whole, to be sent as it is; none if the request is nothing of ours, and so for the
+    /// service.
+    InviteReply {
+        /// Which request.
+        request: RequestId,
+        /// The answer.
+        answer: Option<Vec<u8>>,
+    },
+    /// All paths of the service at which invited nodes are answered, replacing the previous list.
+    InvitePaths(Vec<InvitePath>),
     /// To that tor, in order.
     Control(TorId, Vec<u8>),
     /// That tor's control connection is of no use any more: close and reopen it.
@@ -91,8 +102,12 @@ pub enum DurableKind {
     Roster,
     /// The last proven plan.
     Plan,
-    /// Whether the operator took this node out of service.
-    Drain,
+    /// What the operator ordered of this node: out of service, weight, priority.
+    Orders,
+    /// Invites, and who has joined with them.
+    Invites,
+    /// Since when the cluster token has been in force here.
+    TokenAge,
     /// The files in tor's `authorized_clients`, a line each: name, space, content. The others there are to go, last of all,
     /// so that tor never finds none where there should be some.
     AuthorizedClients,
@@ -100,14 +115,16 @@ pub enum DurableKind {
 
 impl DurableKind {
     /// Those that are read again at the next start.
-    pub const SAVED: [Self; 4] = [Self::Lease, Self::Roster, Self::Plan, Self::Drain];
+    pub const SAVED: [Self; 6] = [Self::Lease, Self::Roster, Self::Plan, Self::Orders, Self::Invites, Self::TokenAge];
     /// The file's name.
     pub const fn file_name(self) -> &'static str {
         match self {
             Self::Lease => "lease",
             Self::Roster => "roster",
             Self::Plan => "plan",
-            Self::Drain => "drain",
+            Self::Orders => "orders",
+            Self::Invites => "invites",
+            Self::TokenAge => "token_age",
             Self::AuthorizedClients => "authorized_clients",
         }
     }
@@ -123,6 +140,8 @@ pub enum Event {
     Member(NodeId, Liveness),
     /// A node was admitted to the roster (by us or another member).
     Admitted(NodeId),
+    /// We admitted a node that showed this invite.
+    InviteUsed(InviteName, NodeId),
     /// A node left the roster.
     Left(NodeId),
     /// A node was removed from the roster by another, or was there only by the word of one that was.
@@ -131,12 +150,16 @@ pub enum Event {
     TokenRotated(u32),
     /// From now on these may connect to the address.
     Access(Access),
+    /// The cluster is paused from now on, or no more.
+    Paused(bool),
     /// A tor's readiness changed.
     Tor(TorId, crate::tor::TorState),
     /// Publication news.
     Publication(crate::publish::PublicationEvent),
     /// Something an operator must act on, in plain words.
     Warning(String),
+    /// Something of which there was a warning is well again, in plain words.
+    Well(String),
 }
 
 impl core::fmt::Display for Event {
@@ -149,6 +172,7 @@ impl core::fmt::Display for Event {
             Self::Member(node, Liveness::Unknown) => write!(f, "member {node} is silent"),
             Self::Member(node, Liveness::Down) => write!(f, "member {node} is down"),
             Self::Admitted(node) => write!(f, "member {node} was admitted"),
+            Self::InviteUsed(name, node) => write!(f, "{node} has joined with the invite {name}"),
             Self::Left(node) => write!(f, "member {node} left"),
             Self::Removed(node) => write!(f, "member {node} was removed"),
             Self::TokenRotated(generation) => write!(f, "new cluster token, generation {generation}"),
@@ -156,9 +180,11 @@ impl core::fmt::Display for Event {
             Self::Access(Access::Restricted(clients)) => {
                 write!(f, "{} authorised clients may connect to the address, and nobody else", clients.len())
             }
+            Self::Paused(true) => f.write_str("the cluster is paused: nobody is taken out for being down or unwell"),
+            Self::Paused(false) => f.write_str("the cluster is paused no more"),
             Self::Tor(tor, state) => write!(f, "tor {}: {state}", tor.0),
             Self::Publication(event) => event.fmt(f),
-            Self::Warning(text) => f.write_str(text),
+            Self::Warning(text) | Self::Well(text) => f.write_str(text),
         }
     }
 }

@@ -70,6 +70,8 @@ pub enum PublicationEvent {
         points: usize,
         /// Nodes with at least one.
         nodes: usize,
+        /// Different descriptors that list them.
+        descriptors: usize,
     },
     /// Every HSDir of both slots confirmed the plan.
     Confirmed {
@@ -78,6 +80,8 @@ pub enum PublicationEvent {
         /// Milliseconds from plan to last confirmation.
         took_ms: u64,
     },
+    /// Proof of work is in what clients read, or no longer, and why.
+    Pow(String),
     /// An upload failed; it will be retried.
     Failed {
         /// Slot.
@@ -92,10 +96,14 @@ pub enum PublicationEvent {
 impl fmt::Display for PublicationEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Planned { points, nodes } => write!(f, "plan: {points} introduction points of {nodes} nodes"),
+            Self::Planned { points, nodes, descriptors } => {
+                write!(f, "plan: {points} introduction points of {nodes} nodes")?;
+                if *descriptors > 1 { write!(f, " in {descriptors} different descriptors") } else { Ok(()) }
+            }
             Self::Confirmed { hsdirs, took_ms } => {
                 write!(f, "plan confirmed by all {hsdirs} HSDirs, {took_ms} ms after it was made")
             }
+            Self::Pow(words) => write!(f, "proof of work: {words}"),
             Self::Failed { slot, hsdir, failure } => {
                 write!(f, "upload to {hsdir} for the {slot:?} slot failed, trying again: {failure}")
             }
@@ -151,6 +159,8 @@ pub struct Publisher {
     proven: Option<Arc<ProvenPlan>>,
     /// Serial of the last plan reported as confirmed.
     reported: u64,
+    /// What was last said of proof of work.
+    pow_reported: Option<String>,
     /// What others proved, for status.
     known: Option<Arc<ProvenPlan>>,
     waiting: Option<Waiting>,
@@ -159,7 +169,8 @@ pub struct Publisher {
 
 impl Publisher {
     /// `master` signs; only a blinded key per period is derived from it, so custody can change later (DESIGN section 11).
-    pub fn new(master: HsIdKeypair, rng: Rng) -> Self {
+    /// No descriptor lists more than `places` points, 1 to 20. `tors` is how many there are on this node.
+    pub fn new(master: HsIdKeypair, places: usize, tors: u8, rng: Rng) -> Self {
         Self {
             builder: Builder::new(master),
             rng,
@@ -170,30 +181,45 @@ impl Publisher {
             gathering: Gathering::default(),
             suspect: None,
             warned_at: None,
-            planner: Planner::default(),
+            planner: Planner::new(places),
             schedule: Schedule::default(),
             majority: Majority::default(),
-            mode: Mode::default(),
+            mode: Mode::new(tors),
             clock: ClockWatch::default(),
             proven: None,
             reported: 0,
+            pow_reported: None,
             known: None,
             waiting: None,
             wake: Wake::default(),
         }
     }
 
+    /// The master key, for nodes that were invited.
+    pub(crate) fn master(&self) -> &HsIdKeypair {
+        self.builder.master()
+    }
+
     /// Whether our clock is near enough to the others' to publish (DESIGN section 4, Counters): part of being eligible.
     /// Of an even number, two nodes among them, either middle will do: nobody can tell which half is right, and one that
     /// is cannot be ruled out by one that is not.
     pub fn clock_sane(offset: ClockOffset) -> bool {
-        let ClockOffset { lower_ms, upper_ms, .. } = offset;
-        [lower_ms, upper_ms].iter().any(|middle| middle.unsigned_abs() <= CLOCK_OFFSET_MAX_MS)
+        offset.nearest_ms().unsigned_abs() <= CLOCK_OFFSET_MAX_MS
+    }
+
+    /// Whether a node alone, too, publishes itself, and tor never.
+    pub fn keep_merged(&mut self, keep: bool) {
+        self.mode.keep_merged(keep);
     }
 
     /// Whether tor's native publishing should be on (DESIGN 4, Modes).
     pub fn wants_native(&self, view: &View) -> bool {
         self.mode.wants_native(view)
+    }
+
+    /// Whether it ever should be.
+    pub fn may_be_native(&self) -> bool {
+        self.mode.may_be_native()
     }
 
     /// When, and why. Valid until the next [`Self::tick`] or [`Self::handle`].
@@ -247,17 +273,22 @@ impl Publisher {
         if !self.schedule.records_are_here(now.mono, view, &mut self.wake) {
             return Err(Waiting::Records);
         }
-        let mut offers = self.gathering.gather(now.mono, view, &mut self.wake);
+        let mut offers = self.gathering.gather(now, view, &mut self.wake);
         if offers.is_empty() {
             return Err(Waiting::NoPoints);
         }
         self.heed_majority(now, view, &mut offers, can_upload, wishes)?;
         // What a minority uploads must follow from the answer it has; the plan in force may be from before the partition.
         let urgent = self.schedule.is_first_plan() | !view.sees_majority;
-        if self.planner.follow(now.mono, offers, view, urgent, &mut self.wake) {
+        let read = self.slots.values().map(|uploads| uploads.fetch.len()).min().unwrap_or(0);
+        if self.planner.follow(now.mono, offers, view, read, urgent, &mut self.wake) {
             self.schedule.start_round();
             self.report_plan(out);
         }
+        if let Some(plan) = self.planner.plan() {
+            self.slots.values_mut().for_each(|uploads| uploads.assign(plan.contents(uploads.period.number).len()));
+        }
+        self.report_pow(out);
         self.schedule.tick(now.mono, view, &mut self.rng, &mut self.wake);
         if view.hold_uploads {
             return Err(Waiting::Stall);
@@ -333,17 +364,12 @@ impl Publisher {
                     continue;
                 }
                 match uploads.descriptor(hsdir, &context, builder, rng) {
-                    Descriptor::Ready { built, ahead } => {
-                        let confirmed = Confirmed {
-                            round: context.round,
-                            serial: planner.serial(),
-                            revision: built.revision,
-                            n: built.n,
-                            at: now.mono,
-                        };
-                        uploads.sent(hsdir, built.revision);
+                    Descriptor::Ready { text, content, revision, n, ahead } => {
+                        let (round, serial, at) = (context.round, planner.serial(), now.mono);
+                        let confirmed = Confirmed { round, serial, content, revision, n, at };
+                        uploads.sent(hsdir, revision);
                         flights.insert(hsdir, Flight { period: uploads.period, confirmed, ahead });
-                        wishes.push(Wish::Upload { hsdir, descriptor: built.text });
+                        wishes.push(Wish::Upload { hsdir, descriptor: text });
                     }
                     Descriptor::NotBefore(at) => wake.at(at),
                     Descriptor::ClockOutOfRange => {

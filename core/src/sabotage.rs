@@ -42,6 +42,20 @@ pub enum Rule {
     NewTokenOnly,
     /// Removals on two sides of a partition are united: a token that any removed node may know is replaced.
     UniteRemovals,
+    /// In a pause nobody is taken out for being down or unwell.
+    PauseKeepsAll,
+    /// An order is answered once a restart would not undo it.
+    OrderOnDisk,
+    /// A node whose application is dead is left out.
+    DeadTargetIsOut,
+    /// Who is out of service closes the circuits of points that clients know.
+    OutClosesPoints,
+    /// A minority asks what is published before it overwrites that.
+    MinorityAsks,
+    /// With more points than one descriptor lists HSDirs hold different ones.
+    DistinctContents,
+    /// Of the places in different descriptors each node has its part by weight.
+    FairParts,
 }
 
 #[cfg(feature = "sabotage")]

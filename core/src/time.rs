@@ -46,6 +46,25 @@ impl Wall {
         Self(secs.saturating_mul(1000))
     }
 
+    /// From `YYYY-MM-DDTHH:MM:SS` in UTC, read as tor reads it: days up to 31 in every month, seconds up to 60. `None` if it
+    /// is anything else, or before 1970.
+    pub fn from_iso(text: &str) -> Option<Self> {
+        let (date, time) = text.split_once('T')?;
+        let [year, month, day] = numbers(date, '-')?;
+        let [hour, minute, second] = numbers(time, ':')?;
+        let is_date = (1970..i32::MAX as u64).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
+        if !is_date || hour > 23 || minute > 59 || second > 60 {
+            return None;
+        }
+        // `days_from_civil`: the year begins in March.
+        let (year, month_index) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+        let (era, year_of_era) = (year / 400, year % 400);
+        let day_of_era =
+            year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + (153 * month_index + 2) / 5 + day - 1;
+        let days = era * 146_097 + day_of_era - 719_468;
+        Some(Self::from_secs(days * 86_400 + hour * 3600 + minute * 60 + second))
+    }
+
     /// Milliseconds since the unix epoch.
     pub const fn as_ms(self) -> u64 {
         self.0
@@ -70,6 +89,15 @@ impl fmt::Display for Wall {
         let year = year_of_era + era * 400 + u64::from(month <= 2);
         write!(f, "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60)
     }
+}
+
+/// Exactly `N` numbers of at most ten digits, with `separator` between them.
+fn numbers<const N: usize>(text: &str, separator: char) -> Option<[u64; N]> {
+    let number = |word: &str| {
+        let is_short = (1..=10).contains(&word.len()) && word.bytes().all(|digit| digit.is_ascii_digit());
+        is_short.then(|| word.parse().ok())?
+    };
+    text.split(separator).map(number).collect::<Option<Vec<u64>>>()?.try_into().ok()
 }
 
 /// A consensus' `valid-after`, in unix seconds. Time periods and the HSDir ring follow this
@@ -110,5 +138,24 @@ mod tests {
         assert_eq!(date(1_709_164_799), "2024-02-28 23:59:59");
         assert_eq!(date(1_709_164_800), "2024-02-29 00:00:00");
         assert!(!date(u64::MAX).is_empty());
+    }
+
+    #[test]
+    fn dates_read_back_as_they_are_written() {
+        for secs in [0, 1_795_446_800, 1_709_164_799, 1_709_164_800, 951_782_400, 4_107_542_399, 253_402_300_799] {
+            let written = Wall::from_secs(secs).to_string().replace(' ', "T");
+            assert_eq!(Wall::from_iso(&written), Some(Wall::from_secs(secs)), "{written}");
+        }
+        for bad in
+            ["", "T", "2026-11-23", "2026-11-23 15:13:20", "2026-11T15:13:20", "2026-11-23T15:13", "2026-0-23T15:13:20"]
+        {
+            assert_eq!(Wall::from_iso(bad), None, "{bad}");
+        }
+        for bad in
+            ["2026-11-32T0:0:0", "2026-11-23T24:0:0", "2026-11-23T0:60:0", "2026-11-23T0:0:61", "+2026-1-1T0:0:0"]
+        {
+            assert_eq!(Wall::from_iso(bad), None, "{bad}");
+        }
+        assert!(Wall::from_iso("2147483646-12-31T23:59:60").is_some());
     }
 }

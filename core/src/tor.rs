@@ -1,11 +1,15 @@
 //! One tor, seen through its control connection: a sans-IO state machine that turns control bytes into [`TorFacts`]
 //! and wishes into commands (DESIGN section 2).
 //!
-//! The parts stand in `tor/`: `session` matches replies to commands, `directory` reads the network, `service` the own
-//! descriptor and its circuits, `publishing` switches tor's own uploads, `upload` and `fetch` follow ours.
+//! The parts stand in `tor/`: `session` matches replies to commands, `replies` takes them in, `directory` reads the
+//! network, `service` the own descriptor and its circuits, `withdrawal` closes those that clients know, `publishing`
+//! switches tor's own uploads, `upload` and `fetch` follow ours. `renewal` and `watchdog` say when a tor is to start anew.
+//! `attachment` judges a tor that somebody else runs.
 
+mod attachment;
 mod authorized_clients;
 mod directory;
+mod error;
 mod facts;
 mod fetch;
 mod linger;
@@ -13,11 +17,14 @@ mod news;
 mod poll;
 mod publishing;
 mod renewal;
+mod replies;
 mod service;
 mod session;
 #[cfg(test)]
 mod tests;
 mod upload;
+mod watchdog;
+mod withdrawal;
 
 use core::fmt;
 use core::time::Duration;
@@ -25,8 +32,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::control::command;
-use crate::control::event::{self, HsDesc, HsDescAction};
-use crate::control::reply::{Reply, ReplyError};
 use crate::id::{RelayFingerprint, TorId};
 use crate::input::ControlInput;
 use crate::onion::address::OnionAddress;
@@ -34,9 +39,11 @@ use crate::onion::client::HsClientDescEncKeypair;
 use crate::onion::key::HsId;
 use crate::output::{Event, Outbox, Output, TimerName};
 use crate::time::{Mono, Now};
+pub use attachment::{Attachment, Found, Wanted};
 pub use authorized_clients::{AuthorizedClients, Files, FilesSerial};
 use directory::Directory;
-pub use facts::{Native, TorFacts, TorState};
+pub use error::TorError;
+pub use facts::{Native, TorFacts, TorState, Validity};
 use fetch::Fetches;
 use linger::Linger;
 pub use news::{TorEvent, UploadFailure};
@@ -45,34 +52,9 @@ pub use renewal::{Renewal, turn};
 use service::Service;
 use session::{Asked, Session};
 use upload::Uploads;
-
-/// The peer broke the control protocol.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TorError {
-    /// See [`ReplyError`].
-    Protocol(ReplyError),
-    /// A reply nobody asked for.
-    UnexpectedReply,
-}
-
-impl fmt::Display for TorError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Protocol(error) => error.fmt(f),
-            Self::UnexpectedReply => {
-                f.write_str("tor answered a question nobody asked: another controller on this connection?")
-            }
-        }
-    }
-}
-
-impl std::error::Error for TorError {}
-
-impl From<ReplyError> for TorError {
-    fn from(error: ReplyError) -> Self {
-        Self::Protocol(error)
-    }
-}
+pub use watchdog::{Look, Watchdog};
+pub use withdrawal::Presence;
+use withdrawal::Withdrawal;
 
 /// A call so much later than asked for means that we were not running: what timed out meanwhile may have been answered.
 const STALL: Duration = Duration::from_millis(500);
@@ -99,9 +81,16 @@ pub struct Tor {
     /// Until then nothing times out.
     lenient_until: Mono,
     session: Option<Session>,
+    /// Of a tor that somebody else runs, as it was found when it was last connected to.
+    attachment: Option<Attachment>,
+    /// Why a tor that somebody else runs cannot be used.
+    unfit: Vec<String>,
+    /// What its owner was last asked to do, and how many processes there had been then.
+    asked_owner: Option<(String, u64)>,
     directory: Directory,
     service: Service,
     linger: Linger,
+    withdrawal: Withdrawal,
     publishing: Publishing,
     uploads: Uploads,
     fetches: Fetches,
@@ -126,9 +115,13 @@ impl Tor {
             clock: Mono::default(),
             lenient_until: Mono::default(),
             session: None,
+            attachment: None,
+            unfit: Vec::new(),
+            asked_owner: None,
             directory: Directory::new(),
             service: Service::new(Mono::default()),
             linger: Linger::default(),
+            withdrawal: Withdrawal::default(),
             publishing: Publishing::new(),
             uploads: Uploads::default(),
             fetches: Fetches::default(),
@@ -147,14 +140,37 @@ impl Tor {
         self.observe(now);
         let result = match input {
             ControlInput::Connected => {
+                self.attachment = None;
                 self.disconnect();
                 self.connect(out);
+                Ok(())
+            }
+            ControlInput::Attached(attachment) => {
+                self.attachment = Some(attachment.clone());
+                self.unfit.clear();
+                if self.has_company() {
+                    self.publishing.leave_alone();
+                }
+                self.disconnect();
+                self.connect(out);
+                Ok(())
+            }
+            ControlInput::Unfit(reasons) => {
+                if self.unfit != reasons {
+                    reasons.iter().for_each(|reason| self.warn(out, format_args!("{reason}")));
+                    self.unfit = reasons.to_vec();
+                }
                 Ok(())
             }
             ControlInput::Bytes(bytes) => self.read(now, bytes, out),
             ControlInput::Closed => {
                 self.linger.begin(now.mono, self.service.points());
                 self.disconnect();
+                Ok(())
+            }
+            // Its connection was closed before. The watchdog counts.
+            ControlInput::Ended { .. } => {
+                self.linger.end();
                 Ok(())
             }
         };
@@ -166,15 +182,66 @@ impl Tor {
         result
     }
 
-    /// What native publishing should be; asserted again after every reconnect.
+    /// What native publishing should be; asserted again after every reconnect. The switch is for all services of a tor, and
+    /// so is left alone where there are others.
     pub fn want_native(&mut self, on: bool, out: &mut Outbox) {
-        self.publishing.want(on);
-        self.ask_what_is_due(out);
+        if !self.has_company() {
+            self.publishing.want(on);
+            self.ask_what_is_due(out);
+        }
+    }
+
+    /// Of a tor that somebody else runs.
+    pub fn attachment(&self) -> Option<&Attachment> {
+        self.attachment.as_ref()
+    }
+
+    /// Whether it belongs to somebody else and has other services, which merged publishing would silence.
+    pub fn has_company(&self) -> bool {
+        self.attachment.as_ref().is_some_and(|attachment| !attachment.others.is_empty())
+    }
+
+    /// Why it cannot be used, though it may run.
+    pub fn unfit(&self) -> &[String] {
+        &self.unfit
+    }
+
+    /// Has it start anew, for the reason in `what`. One that somebody else runs is only reconnected to, and its owner told.
+    pub fn renew(&mut self, what: &str, out: &mut Outbox) {
+        if self.attachment.is_none() {
+            out.event(Event::Warning(format!("{what}: starting it anew")));
+            return out.push(Output::RestartTor(self.id));
+        }
+        let asked = (what.to_owned(), self.processes);
+        if self.asked_owner.as_ref() != Some(&asked) {
+            let way_out = "this node did not start it and cannot restart it: do that, as in `systemctl restart tor`";
+            out.event(Event::Warning(format!("{what}: {way_out}")));
+            self.asked_owner = Some(asked);
+        }
     }
 
     /// Whether native publishing should be on.
     pub fn wants_native(&self) -> bool {
         self.publishing.wants_native()
+    }
+
+    /// Whether clients are to find this node. Once it is out, introduction circuits that they may come by are closed, and
+    /// the facts name only points that no client knows.
+    pub fn set_presence(&mut self, now: Now, presence: Presence, out: &mut Outbox) {
+        if self.withdrawal.presence() != presence {
+            self.withdrawal.set(presence);
+            self.close_circuits(out);
+            self.refresh(now, out);
+        }
+    }
+
+    /// Bootstrapped and connected, and if it has no points, then since we closed their circuits: it can upload.
+    pub fn can_publish(&self) -> bool {
+        match self.state {
+            TorState::Ready => true,
+            TorState::WaitingForPoints => self.withdrawal.presence() == Presence::Out,
+            TorState::Disconnected | TorState::Bootstrapping(_) => false,
+        }
     }
 
     /// The files of authorised clients have this content now; tor is told to read them again.
@@ -191,6 +258,18 @@ impl Tor {
     /// Whether clients can be sent here: ready, or was a moment ago and only the control connection is lost.
     pub fn is_serving(&self) -> bool {
         !self.facts.points.is_empty() && (self.state == TorState::Ready || self.linger.deadline().is_some())
+    }
+
+    /// Whether it is to have points: clients may still come by them.
+    pub fn is_wanted(&self) -> bool {
+        self.withdrawal.presence() != Presence::Out
+    }
+
+    /// Whether no client can come by its points now: their circuits are closed, or nobody can be told to
+    /// close them.
+    pub fn is_withdrawn(&self) -> bool {
+        let is_done = || self.service.are_circuits_known() && self.withdrawal.is_done(self.service.circuits());
+        self.session.is_none() || is_done()
     }
 
     /// Readiness.
@@ -290,6 +369,7 @@ impl Tor {
     fn connect(&mut self, out: &mut Outbox) {
         self.session = Some(Session::default());
         self.directory.connected(self.clock);
+        self.withdrawal.new_connection();
         self.send(Asked::Events, command::set_events(&EVENTS), out);
         self.send(Asked::Testing, command::get_conf(&["TestingTorNetwork"]), out);
     }
@@ -325,9 +405,22 @@ impl Tor {
                 Asked::Microdescs => command::get_info(&[directory::MICRODESCS_KEY]),
                 Asked::Circuits => command::get_info(&[CIRCUITS_KEY]),
                 Asked::Descriptor => command::get_info(&[&self.descriptor_key()]),
-                Asked::Events | Asked::Testing | Asked::Native(_) | Asked::Upload(_) | Asked::Fetch(_) => continue,
+                Asked::Events
+                | Asked::Testing
+                | Asked::Native(_)
+                | Asked::Close
+                | Asked::Upload(_)
+                | Asked::Fetch(_) => continue,
             };
             self.send(asked, command, out);
+        }
+        self.close_circuits(out);
+    }
+
+    fn close_circuits(&mut self, out: &mut Outbox) {
+        let room = self.session.as_ref().map_or(0, Session::room);
+        for circuit in self.withdrawal.take_circuits(self.service.circuits(), room) {
+            self.send(Asked::Close, command::close_circuit(&circuit), out);
         }
     }
 
@@ -342,117 +435,18 @@ impl Tor {
         format!("hs/service/desc/id/{}", self.host)
     }
 
-    fn read(&mut self, now: Now, bytes: &[u8], out: &mut Outbox) -> Result<(), TorError> {
-        if let Some(session) = &mut self.session {
-            session.push(bytes);
-        }
-        while let Some(reply) = self.session.as_mut().map_or(Ok(None), Session::next_reply)? {
-            if reply.is_event() {
-                self.event(&reply);
-            } else {
-                let asked = self.session.as_mut().and_then(|session| session.answered(now.mono));
-                self.answer(now, asked.ok_or(TorError::UnexpectedReply)?, &reply, out);
-            }
-        }
-        Ok(())
-    }
-
-    /// A reply and the command it answers.
-    fn answer(&mut self, now: Now, asked: Asked, reply: &Reply, out: &mut Outbox) {
-        match asked {
-            Asked::Events if !reply.is_ok() => self.warn(out, format_args!("tor refuses to report events: {reply}")),
-            Asked::Events => {}
-            Asked::Testing => self.directory.testing_read(reply),
-            Asked::Native(on) => {
-                self.publishing.replied(now.mono, on, reply.is_ok());
-                if !reply.is_ok() {
-                    let value = u8::from(on);
-                    self.warn(
-                        out,
-                        format_args!("tor refuses PublishHidServDescriptors {value}, trying again: {reply}"),
-                    );
-                }
-            }
-            Asked::Status => {
-                if self.directory.status_read(reply) {
-                    self.processes += 1;
-                    self.uploads.new_process();
-                    self.linger.end();
-                }
-            }
-            Asked::Consensus => {
-                self.service.consensus_changed(now.mono);
-                if let Err(error) = self.directory.consensus_read(now.mono, reply) {
-                    self.warn(out, format_args!("{error}"));
-                }
-            }
-            Asked::Microdescs => self.directory.microdescs_read(reply),
-            Asked::Circuits => {
-                self.service.circuits_read(now.mono, &self.host, reply.value(CIRCUITS_KEY).unwrap_or_default());
-            }
-            Asked::Descriptor => {
-                let (text, periods) =
-                    (reply.value(&self.descriptor_key()).map(<[u8]>::to_vec), self.directory.periods());
-                if let Err(error) =
-                    self.service.descriptor_read(now, self.service_id, &self.own_client, text.as_deref(), periods)
-                {
-                    self.warn(out, format_args!("tor's own descriptor cannot be read: {error}"));
-                }
-            }
-            Asked::Upload(hsdir) => {
-                let outcome = if reply.is_ok() { Ok(()) } else { Err(reply.to_string()) };
-                self.uploads.replied(hsdir, outcome, &mut self.events);
-            }
-            Asked::Fetch(hsdir) if !reply.is_ok() => self.fetches.ended(hsdir, None, &mut self.events),
-            Asked::Fetch(_) => {}
-        }
-    }
-
-    /// An event. A malformed one is no reason to part.
-    fn event(&mut self, reply: &Reply) {
-        match event::parse(reply) {
-            Some(event::Event::Circ(circuit)) => self.service.circuit_event(self.clock, &self.host, circuit),
-            Some(event::Event::StatusClient { action, args }) => self.directory.news(self.clock, &action, &args),
-            Some(event::Event::HsDesc(event)) if event.address == self.host => self.descriptor_event(event),
-            Some(event::Event::HsDescContent { address, hsdir: Some(hsdir), content }) if address == self.host => {
-                let content = Some(content).filter(|content| !content.is_empty());
-                self.fetches.ended(hsdir, content, &mut self.events);
-            }
-            Some(event::Event::HsDesc(_) | event::Event::HsDescContent { .. } | event::Event::Other(_)) | None => {}
-        }
-    }
-
-    /// `HS_DESC` of our service.
-    fn descriptor_event(&mut self, event: HsDesc) {
-        let Some(hsdir) = event.hsdir else { return };
-        match event.action {
-            HsDescAction::Upload => self.uploads.native_started(self.clock, hsdir),
-            HsDescAction::Uploaded => self.uploads.answered(hsdir, Ok(()), &mut self.events),
-            HsDescAction::Requested => self.fetches.requested(hsdir),
-            HsDescAction::Received => {
-                self.fetches.request_ended(hsdir);
-            }
-            HsDescAction::Failed => match event.reason.as_deref().unwrap_or_default() {
-                "UPLOAD_REJECTED" => self.uploads.answered(hsdir, Err(UploadFailure::Rejected), &mut self.events),
-                // The other reasons are common to uploads and fetches. A fetch's end is told by its content.
-                reason if !self.fetches.request_ended(hsdir) => {
-                    let failure = UploadFailure::Failed(reason.to_owned());
-                    self.uploads.answered(hsdir, Err(failure), &mut self.events);
-                }
-                _ => {}
-            },
-            HsDescAction::Created | HsDescAction::Ignore | HsDescAction::Other => {}
-        }
-    }
-
     /// Brings facts and state up to date.
     fn refresh(&mut self, now: Now, out: &mut Outbox) {
+        self.withdrawal.see(self.service.listed());
         self.facts.points = self.linger.or_fresh(now.mono, self.service.points());
+        self.facts.points.retain(|point| self.withdrawal.may_offer(point));
         if let Some(header) = self.service.header() {
             self.facts.header.clone_from(header);
+            self.facts.pow = self.service.pow();
         }
         self.facts.ring = self.directory.live_ring(now.wall);
         self.facts.valid_after = self.directory.valid_after();
+        self.facts.validity = self.directory.validity(now.wall);
         let state = match (&self.session, self.directory.progress()) {
             (None, _) => TorState::Disconnected,
             (Some(_), percent @ 0..100) => TorState::Bootstrapping(percent),

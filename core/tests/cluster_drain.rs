@@ -4,7 +4,7 @@ mod mesh;
 
 use mesh::{World, seeds};
 use rustbalance_core::NodeId;
-use rustbalance_core::cluster::{CommandError, NodeState};
+use rustbalance_core::cluster::{CommandError, NodeState, Order};
 
 /// What `of` says of itself, as `node` knows it.
 fn state(world: &World, node: usize, of: NodeId) -> Option<NodeState> {
@@ -17,7 +17,7 @@ fn a_draining_holder_hands_over_and_everyone_knows() {
     for seed in seeds(20) {
         let mut world = World::of(seed, 3);
         let [holder] = world.holders()[..] else { panic!("one holder") };
-        assert_eq!(world.command(holder, |cluster, now, out| cluster.drain(now, out)), Ok(()));
+        assert_eq!(world.order(holder, holder, Order::Drain), Ok(()));
         let id = world.hosts[holder].id;
         world.until(200, "everyone knows", |world| {
             (0..3).all(|node| state(world, node, id) == Some(NodeState::Draining))
@@ -33,12 +33,12 @@ fn draining_survives_a_restart_and_ends_with_undrain() {
     for seed in seeds(10) {
         let mut world = World::of(seed, 3);
         let id = world.hosts[1].id;
-        world.command(1, |cluster, now, out| cluster.drain(now, out)).unwrap();
+        world.order(1, 1, Order::Drain).unwrap();
         world.run(100);
         world.kill(1);
         world.start(1);
         assert_eq!(state(&world, 1, id), Some(NodeState::Draining));
-        world.command(1, |cluster, now, out| cluster.undrain(now, out)).unwrap();
+        world.order(1, 1, Order::Undrain).unwrap();
         world.run(100);
         world.kill(1);
         world.start(1);
@@ -49,15 +49,15 @@ fn draining_survives_a_restart_and_ends_with_undrain() {
 #[test]
 fn the_last_that_serves_is_not_drained_and_who_leaves_is_neither() {
     let mut world = World::of(1, 3);
-    world.command(0, |cluster, now, out| cluster.drain(now, out)).unwrap();
+    world.order(0, 0, Order::Drain).unwrap();
     world.kill(1);
     world.until(8_000, "the other is down", |world| {
         let members = world.view(2).members;
         members.iter().any(|member| member.liveness == rustbalance_core::cluster::Liveness::Down)
     });
-    assert_eq!(world.command(2, |cluster, now, out| cluster.drain(now, out)), Err(CommandError::LastServing));
-    assert_eq!(world.command(0, |cluster, now, out| cluster.drain(now, out)), Ok(()), "again");
+    assert_eq!(world.order(2, 2, Order::Drain), Err(CommandError::LastServing));
+    assert_eq!(world.order(0, 0, Order::Drain), Ok(()), "again");
     let now = world.now(0);
     world.hosts[0].shut_down(now, false);
-    assert_eq!(world.command(0, |cluster, now, out| cluster.undrain(now, out)), Err(CommandError::Stopping));
+    assert_eq!(world.order(0, 0, Order::Undrain), Err(CommandError::Stopping));
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mesh::{World, seeds};
-use rustbalance_core::cluster::{PlanNode, ProvenPlan, Publication};
+use rustbalance_core::cluster::{Liveness, PlanNode, ProvenPlan, Publication};
 use rustbalance_core::hsdesc::{InnerHeader, IntroPoint};
 use rustbalance_core::onion::period::Slot;
 
@@ -103,6 +103,30 @@ fn clocks_are_compared() {
     let offset = world.view(0).clock_offset.lower_ms;
     assert!((6_900..=7_000).contains(&offset), "{offset}");
     assert!(world.view(1).clock_offset.lower_ms.abs() < 100);
+}
+
+#[test]
+fn no_heartbeat_beacon_or_record_is_dropped_because_of_a_clock() {
+    const YEARS_MS: i64 = 30 * 365 * 86_400_000;
+    let run = |node: usize, ahead_ms: i64| {
+        let mut world = World::of(1, 3);
+        world.set_clock(node, ahead_ms);
+        world.hosts[node].local.points = points(3);
+        world.settle(node);
+        world.run(20_000);
+        let (id, holder) = (world.hosts[node].id, world.holders()[0]);
+        let members = world.view(holder).members;
+        let all_live = members.iter().all(|member| member.liveness == Liveness::Live);
+        let record = members.iter().find(|member| member.node == id).and_then(|member| member.record.clone());
+        (all_live, record.map(|record| record.points.len()), world.sent, world.refused)
+    };
+    for node in 0..3 {
+        let right = run(node, 0);
+        assert_eq!((right.0, right.1), (true, Some(3)));
+        for ahead_ms in [-YEARS_MS, YEARS_MS] {
+            assert_eq!(run(node, ahead_ms), right, "clock of {node} ahead by {ahead_ms} ms");
+        }
+    }
 }
 
 #[test]

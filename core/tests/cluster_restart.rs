@@ -97,6 +97,30 @@ fn who_leaves_is_gone_for_good_and_the_last_is_alone() {
 }
 
 #[test]
+fn who_leaves_or_stops_waits_until_no_client_can_come_but_not_for_ever() {
+    for (seed, leaves) in seeds(10).zip([true, false].into_iter().cycle()) {
+        let mut world = World::of(seed, 3);
+        let knows = |world: &World| world.view(1).members.len();
+        for (leaver, closes) in [(2, true), (0, false)] {
+            let (now, before) = (world.now(leaver), knows(&world));
+            world.hosts[leaver].is_withdrawn = false;
+            world.hosts[leaver].shut_down(now, leaves);
+            world.run(9_000);
+            assert!(!world.hosts[leaver].is_stopped(world.now(leaver)));
+            assert_eq!(knows(&world), before, "a member until then");
+            world.hosts[leaver].is_withdrawn = closes;
+            world.settle(leaver);
+            world.run(2_500);
+            assert_eq!(world.hosts[leaver].is_stopped(world.now(leaver)), closes);
+            world.run(2_500);
+            assert!(world.hosts[leaver].is_stopped(world.now(leaver)));
+            assert_eq!(knows(&world), before - usize::from(leaves));
+            world.kill(leaver);
+        }
+    }
+}
+
+#[test]
 fn who_is_leaving_admits_nobody() {
     for seed in seeds(10) {
         let mut world = World::of(seed, 3);

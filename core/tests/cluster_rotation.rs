@@ -200,6 +200,31 @@ fn a_member_removed_while_it_was_cut_off_changes_nothing_when_it_is_back() {
 }
 
 #[test]
+fn what_a_removed_member_published_where_nobody_heard_it_is_published_over() {
+    for seed in seeds(20) {
+        let mut world = World::of(seed, 3);
+        let [holder] = world.holders()[..] else { panic!("one holder") };
+        let [other, cut_off] = [1, 2].map(|step| (holder + step) % 3);
+        world.partition(&[cut_off], &[holder, other]);
+        world.run(8_000);
+        assert!(world.holders().contains(&cut_off));
+        assert_eq!(world.view(holder).rival_until, None);
+        remove(&mut world, holder, cut_off);
+        world.heal();
+        world.until(1_000, "it may have been a rival", |world| world.view(holder).rival_until.is_some());
+        world.run(31_000);
+        assert_eq!(world.view(holder).rival_until, None, "it was told to stop long ago");
+    }
+    for seed in seeds(5) {
+        let mut world = World::of(seed, 3);
+        let [holder] = world.holders()[..] else { panic!("one holder") };
+        remove(&mut world, holder, (holder + 1) % 3);
+        world.until(1_000, "a new token", |world| world.view(holder).members.len() == 2);
+        assert_eq!(world.view(holder).rival_until, None, "it was heard not to publish");
+    }
+}
+
+#[test]
 fn a_joiner_that_asked_with_the_old_token_is_turned_away_when_the_new_one_comes() {
     for seed in seeds(10) {
         let mut world = World::of(seed, 3);

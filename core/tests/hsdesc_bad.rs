@@ -94,11 +94,13 @@ fn broken_points_are_left_out_one_by_one() {
 }
 
 #[test]
-fn unknown_header_lines_are_kept_and_proof_of_work_is_not() {
+fn unknown_header_lines_are_kept_and_proof_of_work_stands_apart() {
     let header = |name| open_vector(name).expect("accepted").header.0;
     assert_eq!(header("inner-unknown-lines"), ["create2-formats 2", "x-future 1 2 3", "flow-control 1-2 31"]);
     assert_eq!(header("pow-unknown-type"), ["create2-formats 2"]);
     assert_eq!(header("pow-v1-expired"), ["create2-formats 2"]);
+    let pow = |name| open_vector(name).expect("accepted").pow.map(|params| params.effort);
+    assert_eq!((pow("pow-unknown-type"), pow("pow-v1-expired").is_some()), (None, true));
 }
 
 fn open_vector(name: &str) -> Result<Descriptor, DescriptorError> {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use rustbalance_core::hsdesc::{
     BuildError, Content, DESCRIPTOR_SIZE_MAX, DescriptorError, DescriptorFault, InnerHeader, IntroPoint, Layer,
-    SigningKeys, build, exercise_parsers, open, peek_revision,
+    PowParams, SigningKeys, build, exercise::Sealer, open, peek_revision,
 };
 use rustbalance_core::onion::client::{HsClientDescEncKey, HsClientDescEncKeypair};
 use rustbalance_core::onion::key::{HsBlindIdKeypair, HsIdKeypair};
@@ -24,6 +24,7 @@ struct Service {
     blind: HsBlindIdKeypair,
     signing_keys: SigningKeys,
     header: InnerHeader,
+    pow: Option<PowParams>,
     rng: Rng,
 }
 
@@ -34,7 +35,7 @@ impl Service {
         let blind = key.blind(PERIOD);
         let signing_keys = SigningKeys::new(&blind, &mut rng, NOW);
         let header = InnerHeader(vec!["create2-formats 2".into(), "flow-control 1-2 31".into()]);
-        Self { key, blind, signing_keys, header, rng }
+        Self { key, blind, signing_keys, header, pow: None, rng }
     }
 
     fn build(&mut self, points: &[IntroPoint], clients: &[HsClientDescEncKey]) -> Result<String, BuildError> {
@@ -43,6 +44,7 @@ impl Service {
             subcredential: self.key.public().subcredential(self.blind.public()),
             revision: RevisionCounter(12_345),
             header: &self.header,
+            pow: self.pow.as_ref(),
             points,
             clients,
             now: NOW,
@@ -121,6 +123,17 @@ fn a_rebuild_differs_in_nothing_but_randomness() {
     assert_eq!(cert(&first), cert(&second));
     let opened = |text: &str| open(text.as_bytes(), service.key.public(), &[PERIOD], None, NOW);
     assert_eq!(opened(&first), opened(&second));
+}
+
+#[test]
+fn proof_of_work_opens_as_it_was_given() {
+    let mut service = Service::new(8);
+    for effort in [0, 1, u32::MAX] {
+        service.pow = Some(PowParams { seed: [0xFB; 32], effort, expires: NOW.as_secs() + 7200 });
+        let text = service.build(&points(3), &[]).expect("builds");
+        let opened = open(text.as_bytes(), service.key.public(), &[PERIOD], None, NOW).expect("opens");
+        assert_eq!((opened.pow, opened.header), (service.pow, service.header.clone()));
+    }
 }
 
 #[test]
@@ -246,6 +259,15 @@ impl Damage {
     }
 }
 
+/// Reads `bytes` as every layer.
+fn exercise(bytes: &[u8]) {
+    let sealer = Sealer::default();
+    sealer.exercise(bytes);
+    sealer.exercise(&sealer.signed(bytes));
+    sealer.exercise(sealer.with_middle(bytes).as_bytes());
+    sealer.exercise(sealer.with_inner(bytes).as_bytes());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -257,12 +279,12 @@ proptest! {
     ) {
         let mut text = ctor::bytes(&format!("cases/{case}/{file}"));
         damages.iter().for_each(|damage| damage.apply(&mut text));
-        exercise_parsers(&text);
+        exercise(&text);
     }
 
     #[test]
     fn no_parser_panics_on_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
-        exercise_parsers(&bytes);
+        exercise(&bytes);
     }
 
     #[test]

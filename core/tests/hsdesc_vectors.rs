@@ -67,6 +67,7 @@ fn every_case_opens_to_what_tor_put_in() {
         let lines = list(&case.expected["inner"]["header"]["lines"]).iter().map(text);
         let header: Vec<&str> = lines.filter(|line| !line.starts_with("pow-params")).collect();
         assert_eq!(descriptor.header.0, header, "{}", case.name);
+        assert_eq!(descriptor.pow.is_some(), case.name == "pow-on", "{}", case.name);
     }
 }
 

@@ -1,4 +1,4 @@
-//! A microdescriptor consensus.
+//! A microdescriptor consensus and the ring made of it.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| drop(rustbalance_core::hsdir::consensus::Consensus::parse(bytes)));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rustbalance_fuzz_targets::directory::consensus(bytes));

@@ -1,4 +1,4 @@
-//! All layers of an onion service descriptor.
+//! A whole onion service descriptor.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rustbalance_core::hsdesc::exercise_parsers(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rustbalance_fuzz_targets::descriptor::whole(bytes));

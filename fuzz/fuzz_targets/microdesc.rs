@@ -1,4 +1,4 @@
 //! Microdescriptors.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| drop(rustbalance_core::hsdir::microdesc::identities(bytes)));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rustbalance_fuzz_targets::directory::microdescs(bytes));

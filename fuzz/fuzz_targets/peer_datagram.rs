@@ -1,4 +1,4 @@
-//! Datagrams between nodes, admission requests and their answers.
+//! Datagrams of another member.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rustbalance_core::cluster::exercise_datagrams(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rustbalance_fuzz_targets::cluster::exercise::exercise_datagrams(bytes));

@@ -2,21 +2,14 @@
 
 pub(crate) mod directory;
 
-use core::time::Duration;
 use std::path::Path;
 
 use rustbalance_core::cluster::{Access, AccessChange};
 use rustbalance_core::onion::client::HsClientDescEncKeypair;
 
-use crate::clock;
 use crate::entropy;
 use crate::keys::KeyError;
-use crate::status::{Answer, Request, StatusError, ask, unexpected};
-
-/// A change is on the node's disk within this, or something is wrong with the disk.
-const IN_FORCE_WITHIN: Duration = Duration::from_secs(10);
-/// How often to look whether it is.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+use crate::status::{self, Answer, Request, StatusError, ask, unexpected};
 
 /// A new client's pair.
 ///
@@ -41,22 +34,7 @@ pub fn access(dir: &Path) -> Result<Access, StatusError> {
 /// See [`StatusError`]; `NotInForce` leaves open whether it comes.
 pub fn change(dir: &Path, change: &AccessChange) -> Result<(), StatusError> {
     let request = Request::ChangeAccess { changes: vec![change.clone()] };
-    let by = clock::mono().plus(IN_FORCE_WITHIN);
-    let mut accepted = false;
-    while !accepted || !is_in_force(&access(dir)?, change) {
-        if !accepted {
-            let (answer, _) = ask(dir, &request)?;
-            accepted = matches!(answer, Answer::Accepted(_));
-            if !accepted && answer != Answer::Busy {
-                return Err(unexpected(answer));
-            }
-        }
-        if clock::mono() >= by {
-            return Err(StatusError::NotInForce);
-        }
-        std::thread::sleep(LOOK_EVERY);
-    }
-    Ok(())
+    status::change(dir, &request, || Ok(is_in_force(&access(dir)?, change)))
 }
 
 fn is_in_force(access: &Access, change: &AccessChange) -> bool {

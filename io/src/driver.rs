@@ -3,14 +3,16 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use rustbalance_core::cluster::{ClusterToken, CommandError};
 use rustbalance_core::join::AdmitError;
+use rustbalance_core::output::RequestId;
 use rustbalance_core::status::Status;
 use rustbalance_core::time::Mono;
 use rustbalance_core::{
-    Command, ControlInput, Durable, EffectError, EffectId, Event, Input, Node, Output, Rejected, Stop, TargetHealth,
-    TorId,
+    Command, ControlInput, Durable, EffectError, EffectId, Event, HostFacts, Input, Node, NodeId, Output, Rejected,
+    Stop, TargetHealth, TorId,
 };
 use smol::channel::{Receiver, Sender};
 use smol::future::FutureExt as _;
@@ -19,17 +21,25 @@ use crate::clock;
 use crate::mesh::counters::Count;
 use crate::mesh::{Mesh, MeshCommand, MeshEvent};
 use crate::proxy;
+use crate::proxy::door::{Door, Knock};
+use crate::run::Shares;
 use crate::seldom::Seldom;
 use crate::status::{Answer, Question, Request};
 use crate::store::{JoinedThrough, Store};
+use crate::systemd::Systemd;
 use crate::tor::{ConnectionId, TorCommand, TorInput};
+
+mod drain;
+
+pub(crate) use drain::Ending;
+use drain::{COUNT_EVERY, Drain};
 
 /// Records that may wait for the disk.
 const PERSIST_QUEUE: usize = 64;
+/// Time tor has to close its last introduction circuits, and the relays to hear of it.
+const WITHDRAWN_AFTER: Duration = Duration::from_secs(1);
 /// Longest wait without looking at the clock: a timer sleeps while the machine is suspended, boot time does not.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Time the core has to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(5);
 
 /// The driver's ends of all channels.
 pub(crate) struct Channels {
@@ -41,12 +51,18 @@ pub(crate) struct Channels {
     pub tor_commands: BTreeMap<TorId, Sender<TorCommand>>,
     /// What the proxy has done.
     pub proxy: Arc<proxy::Counters>,
+    /// Invited nodes.
+    pub door: Arc<Door>,
     /// The target's health.
     pub target: Receiver<TargetHealth>,
+    /// The machine.
+    pub host: Receiver<HostFacts>,
     /// Operators.
     pub questions: Receiver<Question>,
+    /// What the configuration says now, if it has changed.
+    pub reloaded: Receiver<Shares>,
     /// Signals.
-    pub stop: Receiver<()>,
+    pub stop: Receiver<Ending>,
 }
 
 /// Runs a node.
@@ -60,8 +76,16 @@ pub(crate) struct Driver {
     /// Outcomes known at once.
     failed: VecDeque<Done>,
     bad_token_said: Seldom,
-    stop_by: Option<Mono>,
+    systemd: Systemd,
+    /// Requests of invited nodes, numbered, that wait for the core. As many as the door lets wait, and the gone.
+    guests: BTreeMap<RequestId, Sender<Option<Vec<u8>>>>,
+    next_guest: u64,
+    /// When the tunnel to each member last had a handshake.
+    handshakes: BTreeMap<NodeId, Mono>,
+    drain: Drain,
     stopped: Option<Stop>,
+    /// Since when the last introduction circuits are being closed.
+    withdrawing: Option<Mono>,
 }
 
 /// What goes to the disk, in this order.
@@ -79,13 +103,22 @@ enum Woke {
     Mesh(MeshEvent),
     Tor(TorId, TorInput),
     Target(TargetHealth),
+    Host(HostFacts),
     Question(Question),
-    Stop,
+    Reloaded(Shares),
+    Knock(Knock),
+    Stop(Ending),
 }
 
 impl Driver {
     /// Ready to run; starts writing records at once.
-    pub fn new(node: Node, store: Arc<Store>, joined_through: Option<JoinedThrough>, channels: Channels) -> Self {
+    pub fn new(
+        node: Node,
+        store: Arc<Store>,
+        joined_through: Option<JoinedThrough>,
+        drain_limit: Duration,
+        channels: Channels,
+    ) -> Self {
         let (persist, wishes) = smol::channel::bounded(PERSIST_QUEUE);
         let (to_done, persisted) = smol::channel::bounded(PERSIST_QUEUE);
         smol::spawn(write_records(store, wishes, to_done)).detach();
@@ -98,19 +131,25 @@ impl Driver {
             persisted,
             failed: VecDeque::new(),
             bad_token_said: Seldom::default(),
-            stop_by: None,
+            systemd: Systemd::from_env(),
+            guests: BTreeMap::new(),
+            next_guest: 0,
+            handshakes: BTreeMap::new(),
+            drain: Drain::new(drain_limit),
             stopped: None,
+            withdrawing: None,
         }
     }
 
-    /// Runs until the node has stopped, or has had its time to.
+    /// Runs until the node has stopped, or has had its time to, and its sessions have.
     pub async fn run(mut self) -> Stop {
+        self.systemd.ready(&self.status().role);
         loop {
+            self.systemd.alive(clock::mono());
             while let Some(output) = self.node.poll_output() {
                 self.perform(output);
             }
-            let is_late = self.stop_by.is_some_and(|by| clock::mono() >= by);
-            if let Some(why) = self.stopped.or(is_late.then_some(Stop::Commanded)) {
+            if let Some(why) = self.ended() {
                 return why;
             }
             let deadline = self.node.next_timeout().map(|(at, _why)| at);
@@ -124,22 +163,58 @@ impl Driver {
         }
     }
 
+    fn ended(&mut self) -> Option<Stop> {
+        let now = clock::mono();
+        let why = self.stopped.or(self.drain.is_late(now).then_some(Stop::Commanded))?;
+        let is_over = match (why, self.withdrawing) {
+            // A double must not go on under our name, not even for its sessions.
+            (Stop::DuplicateIdentity, _) => true,
+            (Stop::Commanded, Some(since)) => now >= since.plus(WITHDRAWN_AFTER),
+            (Stop::Commanded, None) => self.drain.is_over(now, self.sessions()) && !self.must_withdraw(now),
+        };
+        is_over.then_some(why)
+    }
+
+    /// Whether there still are introduction circuits, and if so, has them closed: relays of a tor that just ends may take
+    /// minutes to notice that nobody is behind them any more, and have clients wait.
+    fn must_withdraw(&mut self, now: Mono) -> bool {
+        let must = !self.node.is_withdrawn();
+        if must {
+            self.withdrawing = Some(now);
+            if let Err(rejected) = self.node.handle(clock::now(), Input::Command(Command::Withdraw)) {
+                self.log_rejected(&rejected);
+            }
+            while let Some(output) = self.node.poll_output() {
+                self.perform(output);
+            }
+        }
+        must
+    }
+
+    fn sessions(&self) -> usize {
+        self.channels.proxy.active.load(Relaxed)
+    }
+
     /// Exactly one event. The clock comes last: every input lets the core do what is due, so a busy node needs no
     /// ticks, while an overdue deadline must not keep inputs out. Of the inputs the rare and urgent come first.
     async fn wait(&self, deadline: Option<Mono>) -> Woke {
         let channels = &self.channels;
-        let stop = next(&channels.stop, |()| Woke::Stop);
+        let stop = next(&channels.stop, Woke::Stop);
         let question = next(&channels.questions, Woke::Question);
+        let reloaded = next(&channels.reloaded, Woke::Reloaded);
         let done = next(&self.persisted, Woke::Done);
         let target = next(&channels.target, Woke::Target);
+        let host = next(&channels.host, Woke::Host);
+        let knock = next(channels.door.knocks(), Woke::Knock);
         let mesh = next(&channels.mesh.events, Woke::Mesh);
         let tor = next(&channels.tors, |(id, input)| Woke::Tor(id, input));
         let tick = async {
-            let look_at = clock::mono().plus(LOOK_EVERY);
+            let is_ending = self.drain.is_waiting() || self.withdrawing.is_some();
+            let look_at = clock::mono().plus(if is_ending { COUNT_EVERY } else { LOOK_EVERY });
             clock::sleep_until(Some(deadline.map_or(look_at, |deadline| deadline.min(look_at)))).await;
             Woke::Tick
         };
-        stop.or(question).or(done).or(target).or(mesh).or(tor).or(tick).await
+        stop.or(question).or(reloaded).or(done).or(target).or(host).or(knock).or(mesh).or(tor).or(tick).await
     }
 
     fn handle(&mut self, woke: Woke) -> Result<(), Rejected> {
@@ -157,22 +232,47 @@ impl Driver {
                         self.connections.insert(*id, *connection);
                         ControlInput::Connected
                     }
+                    TorInput::Attached(connection, attachment) => {
+                        self.connections.insert(*id, *connection);
+                        ControlInput::Attached(attachment)
+                    }
+                    TorInput::Unfit(reasons) => ControlInput::Unfit(reasons),
                     TorInput::Bytes(bytes) => ControlInput::Bytes(bytes),
                     TorInput::Closed => ControlInput::Closed,
+                    TorInput::Ended { again_in } => ControlInput::Ended { again_in: *again_in },
                 },
             ),
+            Woke::Mesh(MeshEvent::Met { node, at }) => {
+                self.handshakes.insert(*node, *at);
+                Input::Tick
+            }
             Woke::Target(health) => Input::Target(*health),
+            Woke::Host(facts) => Input::Host(*facts),
+            Woke::Knock(Knock { path, body, answer }) => {
+                let request = RequestId(self.next_guest);
+                self.next_guest += 1;
+                // Who waited too long has hung up.
+                self.guests.retain(|_, answer| !answer.is_closed());
+                self.guests.insert(request, answer.clone());
+                Input::Invited { request, path: *path, bytes: body }
+            }
             Woke::Question(question) => return self.answer(question),
-            Woke::Stop => return self.stop(Command::Shutdown),
+            Woke::Reloaded(Shares { weight, priority }) => {
+                return self.order(Command::Reconfigure { weight: *weight, priority: *priority });
+            }
+            Woke::Stop(ending) => return self.stop(Command::Shutdown, *ending),
         };
         self.node.handle(now, input)
     }
 
-    /// Has the core stop, which gets its time for that unless it refuses.
-    fn stop(&mut self, command: Command) -> Result<(), Rejected> {
+    /// Has the core stop, which gets its time for that unless it refuses. One that has stopped, while sessions go on, and is
+    /// then told to leave its cluster comes to another end than before.
+    fn stop(&mut self, command: Command, ending: Ending) -> Result<(), Rejected> {
         let now = clock::now();
         self.node.handle(now, Input::Command(command))?;
-        self.stop_by.get_or_insert(now.mono.plus(GOODBYE));
+        (self.stopped, self.withdrawing) = (None, None);
+        self.drain.stop(now.mono, ending);
+        self.systemd.stopping();
         Ok(())
     }
 
@@ -183,20 +283,26 @@ impl Driver {
     /// Does what an operator asks for, and answers.
     fn answer(&mut self, question: &Question) -> Result<(), Rejected> {
         let outcome = match &question.request {
-            Request::Status | Request::Access => Ok(()),
+            Request::Status | Request::Access | Request::Invites => Ok(()),
             Request::ChangeAccess { changes } => self.order(Command::ChangeAccess(changes.clone())),
-            Request::Leave => self.stop(Command::Leave),
-            Request::Shutdown => self.stop(Command::Shutdown),
-            Request::Drain => self.order(Command::Drain),
-            Request::Undrain => self.order(Command::Undrain),
+            Request::Leave => self.stop(Command::Leave, Ending::Prompt),
+            Request::Shutdown => self.stop(Command::Shutdown, Ending::Prompt),
+            Request::Order { node, order } => self.order(Command::Order(*node, *order)),
+            Request::Pause { secs } => self.order(Command::Pause(*secs)),
             Request::Rotate => self.order(Command::RotateToken),
             Request::Remove { node } => self.order(Command::Remove(*node)),
+            Request::Invite { new } => self.order(Command::Invite(new.clone())),
+            Request::RevokeInvite { name } => self.order(Command::RevokeInvite(name.clone())),
         };
         let answer = match (&outcome, &question.request) {
             (Ok(()), Request::Status) => Answer::Status(Box::new(self.status())),
+            (Ok(()), Request::Invites) => Answer::Invites(self.node.invites(clock::now())),
             (Ok(()), Request::Access) => Answer::Access(self.node.access().clone()),
             (Ok(()), request) => Answer::Accepted(request.clone()),
-            (Err(Rejected::Command(CommandError::Busy)), Request::ChangeAccess { .. }) => Answer::Busy,
+            (
+                Err(Rejected::Command(CommandError::Busy)),
+                Request::ChangeAccess { .. } | Request::Invite { .. } | Request::RevokeInvite { .. },
+            ) => Answer::Busy,
             (Err(Rejected::Command(CommandError::OnlyMember)), _) => Answer::OnlyMember,
             (Err(Rejected::Command(why)), _) => Answer::Refused(why.to_string()),
             (Err(rejected), _) => Answer::Error(rejected.name().to_owned()),
@@ -207,9 +313,15 @@ impl Driver {
     }
 
     fn status(&self) -> Status {
-        let mut status = self.node.status(clock::now());
+        let now = clock::now();
+        let mut status = self.node.status(now);
+        for member in &mut status.members {
+            let at = NodeId::from_hex(&member.node).and_then(|node| self.handshakes.get(&node));
+            member.handshake_ms = at.map(|at| now.mono.as_ms().saturating_sub(at.as_ms()));
+        }
         status.rejected.extend(self.channels.mesh.counters.snapshot());
         status.rejected.extend(self.channels.proxy.refused());
+        status.sessions = self.sessions();
         status
     }
 
@@ -219,11 +331,19 @@ impl Driver {
         match output {
             Output::SendPeer { to, bytes } => self.to_mesh(MeshCommand::Send { to, bytes }),
             Output::AdmitReply { request, datagrams } => self.to_mesh(MeshCommand::Answer { request, datagrams }),
+            Output::InviteReply { request, answer } => {
+                if let Some(waits) = self.guests.remove(&request) {
+                    // One that has hung up asks again.
+                    _ = waits.try_send(answer);
+                }
+            }
+            Output::InvitePaths(paths) => self.channels.door.open(paths),
             Output::Peers(mut peers) => {
                 for peer in &mut peers {
                     let known = self.joined_through.as_ref().filter(|through| through.wireguard == peer.wg);
                     peer.contact = peer.contact.take().or_else(|| known.map(|through| through.endpoint.clone()));
                 }
+                self.handshakes.retain(|node, _| peers.iter().any(|peer| peer.node == *node));
                 // The newest list replaces one that still waits.
                 _ = self.channels.mesh.peers.force_send(peers);
             }
@@ -241,8 +361,18 @@ impl Driver {
                     tracing::warn!("keys/cluster_token was not replaced: too many records wait for the disk");
                 }
             }
-            Output::Event(event) => log_event(&event),
+            Output::Event(event) => self.tell(&event),
             Output::Stopped(why) => self.stopped = Some(why),
+        }
+    }
+
+    fn tell(&self, event: &Event) {
+        if let Event::Warning(_) = event {
+            return tracing::warn!("{event}");
+        }
+        tracing::info!("{event}");
+        if let Event::Role(_) = event {
+            self.systemd.status(&event.to_string());
         }
     }
 
@@ -301,13 +431,5 @@ async fn write_records(store: Arc<Store>, wishes: Receiver<Write>, done: Sender<
         if done.send((id, result)).await.is_err() {
             return;
         }
-    }
-}
-
-fn log_event(event: &Event) {
-    if let Event::Warning(_) = event {
-        tracing::warn!("{event}");
-    } else {
-        tracing::info!("{event}");
     }
 }

@@ -3,10 +3,19 @@
 use rustbalance_core::rng::{Rng, Seed};
 use zeroize::Zeroizing;
 
+use crate::fault::Fault;
+
 /// The operating system has no randomness to give.
 #[derive(Debug, thiserror::Error)]
 #[error("the operating system gives no randomness ({0}): check that getrandom(2) is available")]
 pub struct EntropyError(getrandom::Error);
+
+impl EntropyError {
+    /// Whose fault it is.
+    pub const fn fault(&self) -> Fault {
+        Fault::Runtime
+    }
+}
 
 /// 32 secret random bytes.
 ///

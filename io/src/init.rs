@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use rustbalance_core::cluster::Access;
 use rustbalance_core::onion::address::OnionAddress;
+use rustbalance_core::passphrase::Passphrase;
 use rustbalance_core::{NodeId, WgPublicKey};
 
 use crate::fault::Fault;
@@ -15,6 +17,10 @@ pub struct InitParams {
     pub dir: PathBuf,
     /// An existing address; `None`: a new one.
     pub master: Option<MasterKey>,
+    /// Who may connect to it, from the first start on.
+    pub access: Access,
+    /// To encrypt the keys with.
+    pub passphrase: Option<Passphrase>,
 }
 
 /// A founded cluster.
@@ -54,7 +60,7 @@ impl InitError {
 /// # Errors
 /// See [`InitError`].
 pub fn init(params: InitParams) -> Result<Founded, InitError> {
-    let store = Store::new(params.dir);
+    let store = Store::new(params.dir).encrypting(params.passphrase.as_ref())?;
     let lock = store.claim()?;
     let secrets = Secrets {
         master: params.master.map_or_else(MasterKey::generate, Ok)?,
@@ -63,7 +69,7 @@ pub fn init(params: InitParams) -> Result<Founded, InitError> {
         token: Token::generate()?,
     };
     let (node, wireguard, address) = (secrets.node.keypair(), secrets.wireguard.public(), secrets.master.address());
-    let first = rustbalance_core::join::found(&node, wireguard, address.id());
+    let first = rustbalance_core::join::found(&node, wireguard, address.id(), &params.access);
     let cluster = ClusterFile { cluster: first.cluster, genesis: first.genesis, joined_through: None };
     store.found(&lock, &Initial { secrets: &secrets, cluster, roster: &first.roster })?;
     Ok(Founded { address, node: node.id(), wireguard })

@@ -1,4 +1,5 @@
-//! Joining directly: one admission exchange with a member through a provisional tunnel (DESIGN section 7).
+//! Joining directly: one admission exchange with a member through a provisional tunnel (DESIGN section 7). With an invite,
+//! through tor: [`guest`].
 
 use core::time::Duration;
 use std::io;
@@ -9,21 +10,26 @@ use std::sync::Arc;
 use async_io::Async;
 use boringtun::noise::rate_limiter::RateLimiter;
 use boringtun::x25519::PublicKey;
-use rustbalance_core::join::{AdmitError, Admitted, JoinError as Refusal, Joiner};
+use rustbalance_core::join::{Admitted, JoinError as Refusal, Joiner};
 use rustbalance_core::onion::address::OnionAddress;
+use rustbalance_core::passphrase::Passphrase;
 use rustbalance_core::time::Mono;
 use rustbalance_core::{NodeId, WgPublicKey};
 use smol::future::FutureExt as _;
 
-use crate::entropy::{self, EntropyError};
-use crate::fault::Fault;
-use crate::keys::{KeyError, MasterKey, NodeKey, Token, WireguardKey};
+use crate::entropy;
+use crate::keys::{MasterKey, Token, WireguardKey};
 use crate::mesh::contact;
 use crate::mesh::packet::Port;
 use crate::mesh::tunnel::{Tunnel, TunnelKeys, WIRE_MAX};
-use crate::signals::StopSignals;
-use crate::store::{ClusterFile, Initial, JoinedThrough, Lock, Secrets, Store, StoreError};
+use crate::signals::OurSignals;
+use crate::store::{ClusterFile, Initial, JoinedThrough, Lock, NewKeys, Secrets, Store};
 use crate::{clock, mesh};
+
+mod error;
+pub mod guest;
+
+pub use error::JoinError;
 
 /// The whole exchange must end within this time; tests are less patient.
 const LIMIT: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 20 });
@@ -44,6 +50,8 @@ pub struct JoinParams {
     pub token: Token,
     /// The address' key.
     pub master: MasterKey,
+    /// To encrypt this node's keys with.
+    pub passphrase: Option<Passphrase>,
 }
 
 /// A node that was admitted; its state directory is written.
@@ -59,146 +67,41 @@ pub struct Joined {
     pub by: NodeId,
 }
 
-/// Why the node did not join; nothing was written.
-#[derive(Debug, thiserror::Error)]
-pub enum JoinError {
-    /// The directory.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A key.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// No randomness.
-    #[error(transparent)]
-    Entropy(#[from] EntropyError),
-    /// Key and address do not belong together.
-    #[error("the master key is not the key of {given} but of {of_key}; give the key file and address of one service")]
-    AddressOfKey {
-        /// As given.
-        given: OnionAddress,
-        /// As computed.
-        of_key: OnionAddress,
-    },
-    /// The endpoint's name.
-    #[error("{endpoint}: cannot be resolved: {source}; give the member's address as HOST:PORT")]
-    Resolve {
-        /// As given.
-        endpoint: String,
-        /// Why not.
-        source: io::Error,
-    },
-    /// Our socket.
-    #[error("cannot open a UDP socket to reach {endpoint}: {source}; check this machine's network")]
-    Socket {
-        /// As given.
-        endpoint: String,
-        /// Why not.
-        source: io::Error,
-    },
-    /// Signals.
-    #[error("cannot listen for SIGTERM and SIGINT: {0}; check the limits of this process")]
-    Signals(io::Error),
-    /// SIGTERM or SIGINT.
-    #[error("stopped before the node had joined; run the command again to join")]
-    Stopped,
-    /// No handshake.
-    #[error(
-        "{endpoint}: no answer within {} s; check that a node runs there, that UDP reaches that port, \
-         and that --peer-pubkey is that node's",
-        LIMIT.as_secs()
-    )]
-    Unreachable {
-        /// As given.
-        endpoint: String,
-    },
-    /// A handshake, but no answer to the request.
-    #[error(
-        "{endpoint}: answers, but not to the request to join, within {} s; look at that node's log, and check that the \
-         cluster token is of the same cluster",
-        LIMIT.as_secs()
-    )]
-    NoAnswer {
-        /// As given.
-        endpoint: String,
-    },
-    /// The member said no, or something we do not understand.
-    #[error("{endpoint}: {}", explain(.why))]
-    Refused {
-        /// As given.
-        endpoint: String,
-        /// Why.
-        why: Refusal,
-    },
-}
-
-impl JoinError {
-    /// Whose fault it is.
-    pub const fn fault(&self) -> Fault {
-        match self {
-            Self::Store(error) => error.fault(),
-            Self::Key(error) => error.fault(),
-            Self::Entropy(_) | Self::Signals(_) | Self::Stopped => Fault::Runtime,
-            Self::AddressOfKey { .. } => Fault::State,
-            Self::Resolve { .. }
-            | Self::Socket { .. }
-            | Self::Unreachable { .. }
-            | Self::NoAnswer { .. }
-            | Self::Refused { .. } => Fault::Network,
-        }
-    }
-}
-
-fn explain(why: &Refusal) -> String {
-    let text = match why {
-        Refusal::OtherAddress => "serves another address; check --peer-endpoint and --master-onion",
-        Refusal::BadReply => "sent an answer that does not verify; is it another version of rustbalance?",
-        Refusal::Refused(AdmitError::BadToken) => {
-            "refused the cluster token; copy the member's keys/cluster_token again"
-        }
-        Refusal::Refused(AdmitError::Full) => "the cluster has no room for another node; let one leave first",
-        Refusal::Refused(AdmitError::Taken) => "another node has this node's keys; join with an empty --dir",
-        Refusal::Refused(AdmitError::Busy) => "too many nodes are joining through it; try again in a few seconds",
-        Refusal::Refused(AdmitError::Rotating) => {
-            "the cluster token is being changed; take the new one and try again in a few seconds"
-        }
-        Refusal::Refused(AdmitError::Tombstoned) => {
-            "this node left the cluster for good, or was removed; join with an empty --dir"
-        }
-        Refusal::Refused(other) => return format!("refused the request ({other:?}); compare the versions of both"),
-        other => return format!("refused the request ({other:?}); compare the versions of both"),
-    };
-    text.to_owned()
-}
-
 /// Asks a member for admission and writes the state directory once it was given. Takes 20 s at most.
 ///
 /// # Errors
-/// See [`JoinError`].
+/// See [`JoinError`]. There is no node then, but its keys are kept: the next attempt is the same node, so that one that was
+/// admitted and died before it knew leaves no member behind that nobody is.
 pub fn join(params: JoinParams) -> Result<Joined, JoinError> {
     let (given, of_key) = (params.address, params.master.address());
     if given != of_key {
         return Err(JoinError::AddressOfKey { given, of_key });
     }
-    let store = Store::new(&params.dir);
+    let store = Store::new(&params.dir).encrypting(params.passphrase.as_ref())?;
     let lock = store.claim()?;
-    // So that who gives up waiting finds nothing half done.
-    let mut signals = StopSignals::new().map_err(JoinError::Signals)?;
+    let keys = store.new_keys(&lock)?;
+    until_stopped(join_claimed(&store, &lock, keys, params))
+}
+
+/// Joins unless a signal comes first, so that who gives up waiting finds nothing half done.
+fn until_stopped(joining: impl Future<Output = Result<Joined, JoinError>>) -> Result<Joined, JoinError> {
+    let mut signals = OurSignals::new().map_err(JoinError::Signals)?;
     let stopped = async {
         match signals.next().await {
             Ok(_) => Err(JoinError::Stopped),
             Err(error) => Err(JoinError::Signals(error)),
         }
     };
-    smol::block_on(join_claimed(&store, &lock, params).or(stopped))
+    smol::block_on(joining.or(stopped))
 }
 
-async fn join_claimed(store: &Store, lock: &Lock, params: JoinParams) -> Result<Joined, JoinError> {
+async fn join_claimed(store: &Store, lock: &Lock, keys: NewKeys, params: JoinParams) -> Result<Joined, JoinError> {
     let JoinParams { address, endpoint, peer, token, master, .. } = params;
     let resolved = contact::resolve(endpoint.clone()).await;
     let addresses = resolved.map_err(|source| JoinError::Resolve { endpoint: endpoint.clone(), source })?;
     let socket = bind(&addresses).map_err(|source| JoinError::Socket { endpoint: endpoint.clone(), source })?;
 
-    let secrets = Secrets { master, token, node: NodeKey::generate()?, wireguard: WireguardKey::generate()? };
+    let secrets = Secrets { master, token, node: keys.node, wireguard: keys.wireguard };
     let (node, wireguard) = (secrets.node.keypair(), secrets.wireguard.public());
     let mut rng = entropy::rng()?;
     let joiner = Joiner::new(&node, wireguard, peer, &secrets.token.token(), address.id(), &mut rng);
@@ -323,6 +226,7 @@ mod tests {
             peer: WireguardKey::generate().expect("randomness").public(),
             token: Token::generate().expect("randomness"),
             master,
+            passphrase: None,
         }
     }
 

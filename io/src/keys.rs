@@ -9,16 +9,21 @@ use base64::prelude::BASE64_STANDARD;
 use boringtun::x25519::{PublicKey, StaticSecret};
 use rustbalance_core::WgPublicKey;
 use rustbalance_core::cluster::{ClusterToken, NodeKeypair};
-use rustbalance_core::onion::address::OnionAddress;
-use rustbalance_core::onion::key::{HsIdKeypair, KeyFileError};
+use rustbalance_core::onion::key::KeyFileError;
+pub(crate) use rustbalance_core::onion::key_file::from_base64;
+use rustbalance_core::onion::key_file::{KEY_FILE_MAX, KeyFormat};
+use rustbalance_core::sealed::SealedError;
 use zeroize::Zeroizing;
 
 use crate::entropy::{self, EntropyError};
 use crate::fault::Fault;
 use crate::store::{Secrets, Store, StoreError, check_secret_file};
 
-/// Longer than any key file; what is longer is not read to its end.
-const FILE_MAX: usize = 1024;
+mod export;
+mod master;
+
+pub use export::write_new_secret;
+pub use master::{MASTER_FILE, MasterKey};
 
 /// Why a key cannot be used. No message contains key material.
 #[derive(Debug, thiserror::Error)]
@@ -26,13 +31,27 @@ pub enum KeyError {
     /// The file cannot be read, or others can read it too.
     #[error(transparent)]
     File(#[from] StoreError),
-    /// Not a tor key.
-    #[error("{}: not a tor key file ({}); give the `hs_ed25519_secret_key` of a v3 onion service", path.display(), describe(.why))]
+    /// Not a service's key.
+    #[error("{}: not the key of an onion service: {why}; give tor's `hs_ed25519_secret_key`, or an ed25519 key in PEM or base64", path.display())]
     Master {
         /// The file, or `standard input`.
         path: PathBuf,
         /// What is wrong with it.
         why: KeyFileError,
+    },
+    /// The files beside the key are of another one.
+    #[error("{}: is of another service than the key beside it; give the directory as tor has it, or the key file alone", path.display())]
+    Mixed {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The wanted format has what the key's file has not.
+    #[error("{}: tor's file has the key in expanded form, and from that nobody can work out the seed that {wanted} has; write it in tor's format, or give the file that it was made from", path.display())]
+    NoSeed {
+        /// The file, or `standard input`.
+        path: PathBuf,
+        /// What was asked for.
+        wanted: KeyFormat,
     },
     /// Not 32 bytes in base64.
     #[error("{}: not a {what}: expected 44 base64 characters on one line; copy the file again, byte for byte", path.display())]
@@ -45,71 +64,43 @@ pub enum KeyError {
     /// No randomness for a new key.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
+    /// A file of an encrypted state.
+    #[error("{}: {why}", path.display())]
+    Sealed {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: SealedError,
+    },
+    /// It cannot be read without the passphrase.
+    #[error("{}: is encrypted; give the passphrase, in a file with --passphrase-file", .0.display())]
+    Encrypted(PathBuf),
+    /// There is nothing to encrypt.
+    #[error("{}: the keys are encrypted already; `rustbalance key passphrase` changes the passphrase", .0.display())]
+    AlreadyEncrypted(PathBuf),
+    /// There is nothing to decrypt.
+    #[error("{}: the keys are not encrypted; `rustbalance key encrypt` encrypts them", .0.display())]
+    NotEncrypted(PathBuf),
+    /// More than a file can hold.
+    #[error("a secret is too long to be encrypted; report this as a bug")]
+    TooLong,
 }
 
 impl KeyError {
     /// Whose fault it is.
     pub const fn fault(&self) -> Fault {
         match self {
-            Self::Entropy(_) => Fault::Runtime,
-            Self::File(_) | Self::Master { .. } | Self::Base64 { .. } => Fault::State,
+            Self::Entropy(_) | Self::TooLong => Fault::Runtime,
+            Self::NoSeed { .. } => Fault::Usage,
+            Self::File(_)
+            | Self::Master { .. }
+            | Self::Mixed { .. }
+            | Self::Base64 { .. }
+            | Self::Sealed { .. }
+            | Self::Encrypted(_)
+            | Self::AlreadyEncrypted(_)
+            | Self::NotEncrypted(_) => Fault::State,
         }
-    }
-}
-
-fn describe(why: &KeyFileError) -> String {
-    match why {
-        KeyFileError::Length(length) => format!("{length} bytes instead of 96"),
-        KeyFileError::Header => "its header is not `== ed25519v1-secret: type0 ==`".to_owned(),
-        KeyFileError::NotClamped => "its scalar is not clamped".to_owned(),
-    }
-}
-
-/// The address' secret key, in tor's file format.
-pub struct MasterKey {
-    file: Zeroizing<Vec<u8>>,
-    address: OnionAddress,
-}
-
-impl MasterKey {
-    /// A new address.
-    ///
-    /// # Errors
-    /// No randomness.
-    pub fn generate() -> Result<Self, KeyError> {
-        let pair = HsIdKeypair::generate(&mut entropy::rng()?);
-        Ok(Self { file: pair.to_tor_file(), address: OnionAddress::new(pair.public()) })
-    }
-
-    /// From the content of tor's `hs_ed25519_secret_key`; `path` is for messages.
-    ///
-    /// # Errors
-    /// It is not such a file.
-    pub fn from_tor_file(bytes: Zeroizing<Vec<u8>>, path: &Path) -> Result<Self, KeyError> {
-        let pair = HsIdKeypair::from_tor_file(&bytes).map_err(|why| KeyError::Master { path: path.to_owned(), why })?;
-        Ok(Self { address: OnionAddress::new(pair.public()), file: bytes })
-    }
-
-    /// Reads tor's `hs_ed25519_secret_key`, which nobody else may be able to read.
-    ///
-    /// # Errors
-    /// See [`KeyError`].
-    pub fn read(path: &Path) -> Result<Self, KeyError> {
-        Self::from_tor_file(read_secret_file(path)?, path)
-    }
-
-    /// The address it is the key of.
-    pub const fn address(&self) -> OnionAddress {
-        self.address
-    }
-
-    /// For the core.
-    ///
-    /// # Errors
-    /// None in practice: the file was checked before.
-    pub fn keypair(&self) -> Result<HsIdKeypair, KeyError> {
-        let path = PathBuf::from("hs_ed25519_secret_key");
-        HsIdKeypair::from_tor_file(&self.file).map_err(|why| KeyError::Master { path, why })
     }
 }
 
@@ -145,7 +136,8 @@ macro_rules! secret {
                 Self::from_text(&read_secret_file(path)?, path)
             }
 
-            pub(crate) fn to_file(&self) -> Zeroizing<Vec<u8>> {
+            /// Its file: one line of base64.
+            pub fn to_file(&self) -> Zeroizing<Vec<u8>> {
                 let mut line = Zeroizing::new(vec![b'\n'; 45]);
                 if let Some(text) = line.first_chunk_mut::<44>() {
                     // 32 bytes are 44 characters: it fits.
@@ -193,9 +185,8 @@ impl From<&ClusterToken> for Token {
     }
 }
 
-const MASTER_FILE: &str = "hs_ed25519_secret_key";
-const NODE_FILE: &str = "node_key";
-const WIREGUARD_FILE: &str = "wireguard_key";
+pub(crate) const NODE_FILE: &str = "node_key";
+pub(crate) const WIREGUARD_FILE: &str = "wireguard_key";
 pub(crate) const TOKEN_FILE: &str = "cluster_token";
 /// All files below `keys/`.
 pub(crate) const KEY_FILES: [&str; 4] = [MASTER_FILE, NODE_FILE, WIREGUARD_FILE, TOKEN_FILE];
@@ -206,22 +197,42 @@ impl Secrets {
     /// # Errors
     /// The first that cannot be used.
     pub fn read(store: &Store) -> Result<Self, KeyError> {
+        let secret = |name| Ok::<_, KeyError>((store.read_secret(name)?, store.key_file(name)));
+        let ((node, node_path), (wireguard, wireguard_path)) = (secret(NODE_FILE)?, secret(WIREGUARD_FILE)?);
         Ok(Self {
-            master: MasterKey::read(&store.key_file(MASTER_FILE))?,
-            node: NodeKey::read(&store.key_file(NODE_FILE))?,
-            wireguard: WireguardKey::read(&store.key_file(WIREGUARD_FILE))?,
-            token: Token::read(&store.key_file(TOKEN_FILE))?,
+            master: store.master_key()?,
+            node: NodeKey::from_text(&node, &node_path)?,
+            wireguard: WireguardKey::from_text(&wireguard, &wireguard_path)?,
+            token: store.token()?,
         })
     }
 
     /// The files below `keys/`, by name.
     pub(crate) fn files(&self) -> [(&'static str, Zeroizing<Vec<u8>>); 4] {
         [
-            (MASTER_FILE, self.master.file.clone()),
+            (MASTER_FILE, self.master.to_tor_file()),
             (NODE_FILE, self.node.to_file()),
             (WIREGUARD_FILE, self.wireguard.to_file()),
             (TOKEN_FILE, self.token.to_file()),
         ]
+    }
+}
+
+impl Store {
+    /// The address' key.
+    ///
+    /// # Errors
+    /// See [`KeyError`].
+    pub fn master_key(&self) -> Result<MasterKey, KeyError> {
+        MasterKey::from_file(self.read_secret(MASTER_FILE)?, &self.key_file(MASTER_FILE))
+    }
+
+    /// The cluster token.
+    ///
+    /// # Errors
+    /// See [`KeyError`].
+    pub fn token(&self) -> Result<Token, KeyError> {
+        Token::from_text(&self.read_secret(TOKEN_FILE)?, &self.token_file())
     }
 }
 
@@ -239,27 +250,22 @@ pub(crate) fn to_base64(bytes: &[u8; 32]) -> String {
     BASE64_STANDARD.encode(bytes)
 }
 
-/// Exactly 32 bytes in canonical base64.
-pub(crate) fn from_base64(text: &str) -> Option<Zeroizing<[u8; 32]>> {
-    // One byte more than fits, since the decoder wants room for a whole last group.
-    let mut buffer = Zeroizing::new([0; 33]);
-    let length = BASE64_STANDARD.decode_slice(text, buffer.as_mut()).ok()?;
-    let (bytes, _) = buffer.split_first_chunk::<32>()?;
-    (length == 32).then(|| Zeroizing::new(*bytes))
-}
-
 /// Reads a secret from `input` (standard input, say) without leaving copies behind; `path` is for messages.
 ///
 /// # Errors
 /// It cannot be read.
 pub fn read_secret(input: &mut impl Read, path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     // Room from the start: a buffer that grows leaves its old place as it was.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(2 * FILE_MAX));
-    input.take(FILE_MAX as u64).read_to_end(&mut bytes).map_err(StoreError::io("read", path))?;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(2 * KEY_FILE_MAX));
+    input.take(KEY_FILE_MAX as u64).read_to_end(&mut bytes).map_err(StoreError::io("read", path))?;
     Ok(bytes)
 }
 
-fn read_secret_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+/// Reads a secret's file, which nobody else may be able to read.
+///
+/// # Errors
+/// It cannot be read, or others can read it.
+pub fn read_secret_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     check_secret_file(path)?;
     read_secret(&mut File::open(path).map_err(StoreError::io("read", path))?, path)
 }
@@ -285,25 +291,6 @@ mod tests {
             let message = error.to_string();
             assert!(message.starts_with("/t: not a cluster token"), "{message}");
             assert!(text.len() < 4 || !message.contains(text));
-        }
-    }
-
-    #[test]
-    fn a_master_key_is_tors_file_and_says_its_address() {
-        let bytes = include_bytes!("../../core/testdata/ctor/cases/plain-3ip/hs_ed25519_secret_key");
-        let hostname = include_str!("../../core/testdata/ctor/cases/plain-3ip/hostname");
-        let key = MasterKey::from_tor_file(Zeroizing::new(bytes.to_vec()), Path::new("key"))
-            .unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(key.address().to_string(), hostname.trim());
-        assert!(*key.file == bytes);
-    }
-
-    #[test]
-    fn what_is_no_master_key_is_refused_by_name() {
-        for (bytes, why) in [(vec![0; 95], "95 bytes instead of 96"), (vec![0; 96], "its header is not")] {
-            let Err(error) = MasterKey::from_tor_file(Zeroizing::new(bytes), Path::new("/k")) else { panic!("{why}") };
-            let message = error.to_string();
-            assert!(message.starts_with("/k: not a tor key file") && message.contains(why), "{message}");
         }
     }
 

@@ -23,6 +23,8 @@ use switch::{Outcome, Switch};
 pub mod address;
 pub(crate) mod contact;
 pub mod counters;
+#[doc(hidden)]
+pub mod exercise;
 pub(crate) mod packet;
 pub(crate) mod switch;
 pub(crate) mod tunnel;
@@ -60,6 +62,13 @@ pub enum MeshEvent {
         from: NodeId,
         /// Any content.
         bytes: Vec<u8>,
+    },
+    /// The tunnel to a member had a handshake.
+    Met {
+        /// Whom.
+        node: NodeId,
+        /// When.
+        at: Mono,
     },
     /// A datagram for the cluster from a key nobody has admitted, as far as is known here.
     Stranger {
@@ -200,7 +209,8 @@ impl MeshTask {
                 self.counters.add(Count::NotSent);
             }
         }
-        for event in out.events {
+        let met = out.met.into_iter().map(|(node, at)| MeshEvent::Met { node, at });
+        for event in out.events.into_iter().chain(met) {
             if self.events.try_send(event).is_err() {
                 self.counters.add(Count::QueueFull);
             }

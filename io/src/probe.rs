@@ -1,56 +1,122 @@
-//! Whether the operator's application answers: a connection to it now and then.
+//! Whether the operator's application answers: a connection to it now and then, and a request over it if it is to be
+//! asked for a page.
 
-use std::time::Duration;
+mod http;
+
+use std::io;
 
 use rustbalance_core::TargetHealth;
 use smol::channel::Sender;
 use tracing::{debug, info, warn};
 
 use crate::clock;
-use crate::proxy::Connector;
+use crate::proxy::{Connector, Isolation};
+use crate::settings::{ProbeRequest, ProbeSettings, Statuses};
 
-/// Connects to the target every `interval`. Sends the first outcome at once, then only changes: down after
-/// `failures` failed probes in a row, up after one success. Ends when nobody listens any more.
-pub async fn watch(connector: Connector, interval: Duration, failures: u32, changes: Sender<TargetHealth>) {
-    let mut tracker = Tracker { failures_to_down: failures, failures: 0, health: None };
-    loop {
-        let next = clock::mono().plus(interval);
-        let outcome = connector.probe(interval).await;
-        if let Err(error) = &outcome {
-            debug!(%error, "the target does not answer the probe");
-        }
-        if let Some(health) = tracker.record(outcome.is_ok()) {
-            match &outcome {
-                Ok(()) => info!("the application answers"),
-                Err(error) => {
-                    warn!("the application does not answer: {error}; start it, or correct service.target");
+/// Probes the target.
+pub struct Probe {
+    connector: Connector,
+    settings: ProbeSettings,
+    /// The onion service's address.
+    address: String,
+}
+
+/// Why the target is not well, in words for the operator.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("does not answer: {0}; start it, or correct service.target")]
+    Connect(io::Error),
+    #[error("takes connections and does not answer GET {path}: {source}; look at its log, or correct proxy.probe")]
+    NoAnswer { path: String, source: io::Error },
+    #[error("answers GET {0} with something else than HTTP; correct proxy.probe or service.target")]
+    NotHttp(String),
+    #[error(
+        "answers GET {path} with status {status}, which is not {wanted}; look at its log, or correct proxy.probe_status"
+    )]
+    Status { path: String, status: u16, wanted: Statuses },
+}
+
+impl Probe {
+    /// Of what `connector` reaches; a `Host` that `settings` do not name is `address`.
+    pub fn new(connector: &Connector, settings: &ProbeSettings, address: &str) -> Self {
+        let connector = connector.hastened(settings.interval);
+        Self { connector, settings: settings.clone(), address: address.to_owned() }
+    }
+
+    /// Probes again and again. Sends the first outcome at once, then only changes: down after so many failures in a row,
+    /// up after so many successes. Ends when nobody listens any more.
+    ///
+    /// Through tor, one circuit that no visitor shares serves all probes, until one of them fails: it may be the circuit
+    /// that is broken, so the next probe gets another.
+    pub async fn watch(self, changes: Sender<TargetHealth>) {
+        let mut tracker = Tracker::new(&self.settings);
+        let mut isolation = Isolation::unique();
+        loop {
+            let next = clock::mono().plus(self.settings.interval);
+            let outcome = self.attempt(isolation).await;
+            if let Err(failure) = &outcome {
+                debug!("a probe failed: the application {failure}");
+                isolation = Isolation::unique();
+            }
+            if let Some(health) = tracker.record(outcome.is_ok()) {
+                match &outcome {
+                    Ok(Some(status)) => info!("the application answers, with status {status}"),
+                    Ok(None) => info!("the application answers"),
+                    Err(failure) => warn!("the application {failure}"),
+                }
+                if changes.send(health).await.is_err() {
+                    return;
                 }
             }
-            if changes.send(health).await.is_err() {
-                return;
-            }
+            clock::sleep_until(Some(next)).await;
         }
-        clock::sleep_until(Some(next)).await;
+    }
+
+    /// One probe; the status, if it was asked for a page.
+    async fn attempt(&self, isolation: Isolation) -> Result<Option<u16>, Failure> {
+        let ProbeSettings { request, statuses, host, .. } = &self.settings;
+        let stream = self.connector.connect(isolation).await.map_err(Failure::Connect)?;
+        let ProbeRequest::Http(path) = request else { return Ok(None) };
+        let get = http::get(&stream, path, host.as_ref().unwrap_or(&self.address));
+        match self.connector.limit(get).await {
+            Ok(Some(status)) if statuses.contains(status) => Ok(Some(status)),
+            Ok(Some(status)) => Err(Failure::Status { path: path.clone(), status, wanted: *statuses }),
+            Ok(None) => Err(Failure::NotHttp(path.clone())),
+            Err(source) => Err(Failure::NoAnswer { path: path.clone(), source }),
+        }
     }
 }
 
 /// Turns outcomes into changes.
 struct Tracker {
     failures_to_down: u32,
-    failures: u32,
+    successes_to_up: u32,
+    /// Outcomes in a row that speak against `health`.
+    against: u32,
     health: Option<TargetHealth>,
 }
 
 impl Tracker {
+    fn new(settings: &ProbeSettings) -> Self {
+        let ProbeSettings { failures, successes, .. } = *settings;
+        Self { failures_to_down: failures, successes_to_up: successes, against: 0, health: None }
+    }
+
     /// The new health, if this outcome changes it.
     fn record(&mut self, answered: bool) -> Option<TargetHealth> {
-        self.failures = if answered { 0 } else { self.failures.saturating_add(1) };
-        let seen = match self.health {
-            _ if answered => TargetHealth::Up,
-            Some(TargetHealth::Up) if self.failures < self.failures_to_down => TargetHealth::Up,
-            Some(_) | None => TargetHealth::Down,
+        let seen = if answered { TargetHealth::Up } else { TargetHealth::Down };
+        let needed = match self.health {
+            None => 1,
+            Some(TargetHealth::Up) => self.failures_to_down,
+            Some(TargetHealth::Down) => self.successes_to_up,
         };
-        (self.health.replace(seen) != Some(seen)).then_some(seen)
+        self.against = if self.health == Some(seen) { 0 } else { self.against.saturating_add(1) };
+        if self.against < needed {
+            return None;
+        }
+        self.against = 0;
+        self.health = Some(seen);
+        self.health
     }
 }
 
@@ -58,25 +124,32 @@ impl Tracker {
 mod tests {
     use super::*;
 
-    fn changes(outcomes: &str) -> Vec<Option<TargetHealth>> {
-        let mut tracker = Tracker { failures_to_down: 3, failures: 0, health: None };
-        outcomes.chars().map(|outcome| tracker.record(outcome == '+')).collect()
+    fn changes(failures: u32, successes: u32, outcomes: &str) -> String {
+        let mut tracker = Tracker::new(&ProbeSettings { failures, successes, ..ProbeSettings::default() });
+        let change = |outcome| match tracker.record(outcome == '+') {
+            None => '.',
+            Some(TargetHealth::Up) => 'U',
+            Some(TargetHealth::Down) => 'D',
+        };
+        outcomes.chars().map(change).collect()
     }
 
     #[test]
     fn the_first_outcome_is_always_reported() {
-        assert_eq!(changes("+"), [Some(TargetHealth::Up)]);
-        assert_eq!(changes("-"), [Some(TargetHealth::Down)]);
+        assert_eq!(changes(3, 3, "+"), "U");
+        assert_eq!(changes(3, 3, "-"), "D");
     }
 
     #[test]
     fn only_failures_in_a_row_mean_down() {
-        assert_eq!(changes("+--+--"), [Some(TargetHealth::Up), None, None, None, None, None]);
-        assert_eq!(changes("+----").get(1..), Some([None, None, Some(TargetHealth::Down), None].as_slice()));
+        assert_eq!(changes(3, 1, "+--+--"), "U.....");
+        assert_eq!(changes(3, 1, "+-----"), "U..D..");
+        assert_eq!(changes(1, 1, "+-"), "UD");
     }
 
     #[test]
-    fn one_success_means_up() {
-        assert_eq!(changes("-+-"), [Some(TargetHealth::Down), Some(TargetHealth::Up), None]);
+    fn only_successes_in_a_row_mean_up_again() {
+        assert_eq!(changes(3, 1, "-+-"), "DU.");
+        assert_eq!(changes(1, 3, "-++-+++-"), "D.....UD");
     }
 }

@@ -2,9 +2,11 @@
 //! application.
 //!
 //! It knows no protocol. Bytes flow both ways from the start, so a server may speak first, and each direction ends
-//! on its own, so either side may half-close. [`Proxy::run`] owns every connection: dropping it closes them all.
+//! on its own, so either side may half-close. [`Proxy::run`] owns every connection: dropping it closes them all. While
+//! there are invites, what a client says first is looked at ([`door`]); what the target says first still waits for nothing.
 
 mod connect;
+pub(crate) mod door;
 mod pump;
 mod socks;
 
@@ -12,15 +14,20 @@ use std::convert::Infallible;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use async_io::{Async, Timer};
 use smol::Executor;
+use smol::future;
+use smol::lock::OnceCell;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tracing::{debug, warn};
 
 pub use connect::{Connector, Isolation};
+use door::{Door, Entrant};
+use pump::Activity;
+pub(crate) use pump::write_all;
 
 use crate::clock;
 use crate::fault::Fault;
@@ -32,6 +39,13 @@ const BACKLOG: i32 = 4096;
 
 /// How long accepting pauses when the system has no descriptor or memory left for one more.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// While there are invites: how long a client that says nothing is kept although the target cannot be reached. An invited
+/// node, which needs no target, has said who it is by then.
+const GUEST_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long an invited node may take to accept its answer, all of which mostly fits what the system holds for it.
+const ANSWER_TAKEN_WITHIN: Duration = Duration::from_secs(5);
 
 /// Descriptors the rest of the process may need besides two per proxied connection.
 const OTHER_DESCRIPTORS: u64 = 256;
@@ -97,6 +111,7 @@ struct Shared {
     idle_timeout: Duration,
     max_connections: usize,
     counters: Arc<Counters>,
+    door: Arc<Door>,
 }
 
 impl Proxy {
@@ -110,6 +125,7 @@ impl Proxy {
             idle_timeout: settings.idle_timeout,
             max_connections: settings.max_connections,
             counters: Arc::default(),
+            door: Arc::new(Door::new()),
         };
         Ok(Self { listener, shared: Arc::new(shared) })
     }
@@ -117,6 +133,11 @@ impl Proxy {
     /// The counters, for status and metrics.
     pub fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.shared.counters)
+    }
+
+    /// The door for invited nodes.
+    pub(crate) fn door(&self) -> Arc<Door> {
+        Arc::clone(&self.shared.door)
     }
 
     /// Serves until dropped.
@@ -170,23 +191,83 @@ impl Place {
     }
 
     async fn serve(&self, client: Async<Socket>) {
-        let Shared { connector, idle_timeout, counters, .. } = &*self.0;
-        let target = match connector.connect(Isolation::unique()).await {
-            Ok(target) => target,
-            Err(error) => {
+        let Shared { counters, door, .. } = &*self.0;
+        let served = if door.is_shut() { self.pass_on(&client).await } else { self.receive(&client).await };
+        match served {
+            Ok(()) => {}
+            Err(Parting::NoTarget(error)) => {
                 counters.target_failed.fetch_add(1, Relaxed);
                 debug!(%error, "cannot reach the target");
-                return;
             }
-        };
-        match pump::pump(&client, &target, *idle_timeout, counters).await {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            Err(Parting::Broken(error)) if error.kind() == io::ErrorKind::TimedOut => {
                 counters.idle_closed.fetch_add(1, Relaxed);
                 debug!("closed an idle connection");
             }
-            Err(error) => debug!(%error, "a connection broke"),
+            Err(Parting::Broken(error)) => debug!(%error, "a connection broke"),
+            Err(Parting::Answered(answer)) => {
+                let late = async {
+                    Timer::after(ANSWER_TAKEN_WITHIN).await;
+                    Err(io::ErrorKind::TimedOut.into())
+                };
+                if let Err(error) = future::or(write_all(&client, &answer, || ()), late).await {
+                    debug!(%error, "an invited node did not take its answer");
+                }
+            }
         }
+    }
+
+    async fn connect(&self) -> Result<Async<Socket>, Parting> {
+        self.0.connector.connect(Isolation::unique()).await.map_err(Parting::NoTarget)
+    }
+
+    /// Serves a client.
+    async fn pass_on(&self, client: &Async<Socket>) -> Result<(), Parting> {
+        let target = self.connect().await?;
+        let Shared { idle_timeout, counters, .. } = &*self.0;
+        Ok(pump::pump(client, &target, *idle_timeout, counters).await?)
+    }
+
+    /// Serves a client or an invited node, whichever it is. To the target it is a client until that is clear.
+    async fn receive(&self, client: &Async<Socket>) -> Result<(), Parting> {
+        let Shared { idle_timeout, counters, door, .. } = &*self.0;
+        let (target, activity, is_known) = (OnceCell::new(), Activity::new(), AtomicBool::new(false));
+        let inward = async {
+            match door.receive(client, &is_known).await? {
+                Entrant::Guest(answer) => Err(Parting::Answered(answer)),
+                Entrant::Client(held) => {
+                    let target = target.get_or_try_init(|| self.connect()).await?;
+                    write_all(target, &held, || activity.touch()).await?;
+                    counters.bytes_in.fetch_add(held.len() as u64, Relaxed);
+                    Ok(pump::copy(client, target, &activity, &counters.bytes_in).await?)
+                }
+            }
+        };
+        let outward = async {
+            match target.get_or_try_init(|| self.connect()).await {
+                Ok(target) => Ok(pump::copy(target, client, &activity, &counters.bytes_out).await?),
+                Err(no_target) => {
+                    Timer::after(GUEST_WITHIN).await;
+                    if is_known.load(Relaxed) { future::pending().await } else { Err(no_target) }
+                }
+            }
+        };
+        pump::or_silence(inward, outward, &activity, *idle_timeout).await
+    }
+}
+
+/// Why a connection ended before both sides had said their last word.
+enum Parting {
+    /// The target cannot be reached.
+    NoTarget(io::Error),
+    /// One side is gone, or (`TimedOut`) both are silent.
+    Broken(io::Error),
+    /// It is an invited node's, which is still to get this.
+    Answered(Vec<u8>),
+}
+
+impl From<io::Error> for Parting {
+    fn from(error: io::Error) -> Self {
+        Self::Broken(error)
     }
 }
 

@@ -1,7 +1,6 @@
 //! A node from start to stop.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixStream;
@@ -12,32 +11,31 @@ use async_io::Async;
 use rustbalance_core::cluster::ClusterConfig;
 use rustbalance_core::join::{NotAMember, check_member};
 use rustbalance_core::node::{Config, ConfigError, Saved};
-use rustbalance_core::{DurableKind, Node, Stop, TorId};
+use rustbalance_core::passphrase::Passphrase;
+use rustbalance_core::{DurableKind, Node, Stop};
 use smol::Task;
 use smol::channel::{Receiver, Sender};
 use smol::future::FutureExt as _;
 
 use crate::clients;
-use crate::driver::{Channels, Driver};
+use crate::driver::{Channels, Driver, Ending};
 use crate::entropy::{self, EntropyError};
 use crate::fault::Fault;
 use crate::keys::KeyError;
+use crate::probe::Probe;
 use crate::proxy::{Connector, ListenError, Proxy};
-use crate::settings::Settings;
-use crate::signals::StopSignals;
+use crate::settings::{AttachSettings, Settings};
+use crate::signals::{OurSignals, Wanted};
 use crate::store::{ClusterFile, Secrets, Store, StoreError};
-use crate::tor::{self, TorError, TorPaths};
-use crate::{clock, mesh, probe, status};
+use crate::tor::runtime::RuntimeDir;
+use crate::tor::{self, TorError, TorPaths, Tors, attach};
+use crate::{clock, host, mesh, status};
 use parts::Parts;
 
 mod parts;
 
-/// The one tor of this node. The core can take several.
-const TOR: TorId = TorId(0);
 /// Pieces of up to 64 KiB that tor said and that may wait; tor waits with the rest.
 const TOR_INPUTS: usize = 16;
-/// Commands for tor that may wait.
-const TOR_COMMANDS: usize = 256;
 /// Time tor has to exit at the end; beyond it is killed.
 const TOR_STOPS_WITHIN: Duration = Duration::from_secs(10);
 
@@ -84,7 +82,7 @@ pub enum RunError {
         source: io::Error,
     },
     /// Signals.
-    #[error("cannot listen for SIGTERM and SIGINT: {0}; check the limits of this process")]
+    #[error("cannot listen for SIGTERM, SIGINT and SIGHUP: {0}; check the limits of this process")]
     Signals(io::Error),
     /// Another process runs with the node's keys.
     #[error(
@@ -128,27 +126,66 @@ fn explain_bind(error: &io::Error) -> String {
     }
 }
 
-/// Runs the node of `settings.dir` until SIGTERM, SIGINT, or an operator's word. On return tor is gone, the sockets
-/// are removed, and the next node may start.
+/// What a running node takes over from a configuration that has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shares {
+    /// See [`Settings`].
+    pub weight: u16,
+    /// See [`Settings`].
+    pub priority: u8,
+}
+
+/// What comes of reading the configuration again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reloaded {
+    /// These shares hold from now on; what has changed, a line each.
+    Changed(Shares, Vec<String>),
+    /// It is wrong: all stays as it is. Why, a line each.
+    Refused(Vec<String>),
+}
+
+/// Reads the configuration again.
+pub type Reload = Box<dyn FnMut() -> Reloaded + Send>;
+
+/// Runs the node of `settings.dir` until SIGTERM, SIGINT, or an operator's word; at SIGHUP it calls `reload`. After a signal
+/// open sessions go on until `proxy.drain_limit` is over, or until a second one. On return a tor of our own is gone, the sockets are removed, and the next node may start.
+///
+/// With an encrypted state it needs the `passphrase`.
 ///
 /// # Errors
 /// What kept it from starting, or what it cannot run without.
-pub fn run(settings: Settings) -> Result<(), RunError> {
-    let store = Arc::new(Store::new(&settings.dir));
+pub fn run(settings: Settings, passphrase: Option<Passphrase>, reload: Reload) -> Result<(), RunError> {
+    let mut store = Store::new(&settings.dir).with_tors(settings.tor.instances);
     let _lock = store.open()?;
+    if let Some(passphrase) = passphrase {
+        store = store.unlock(&passphrase)?;
+    }
     let secrets = Secrets::read(&store)?;
     let cluster = store.cluster()?;
     let saved = store.saved()?;
     check_membership(&settings, &secrets, &cluster, &saved)?;
-    let paths = TorPaths::new(&settings.dir)?;
-    tor::check_binary(&settings.tor)?;
-    tor::check_options(&settings.tor.options).map_err(TorError::from)?;
-    let sockets = Sockets::bind(&settings, &store, &secrets, &paths)?;
+    // It goes when the node has stopped.
+    let runtime = in_memory(&store, &settings)?;
+    if let Some(runtime) = &runtime {
+        store = store.with_runtime_dir(runtime.path().to_owned());
+    }
+    let tors = TorPaths::all(&store)?;
+    let store = Arc::new(store);
+    if settings.tor.attach.control.is_some() {
+        attach::check_files(&settings.tor.attach)?;
+    } else {
+        tor::check_binary(&settings.tor)?;
+        tor::check_options(&settings.tor.options).map_err(TorError::from)?;
+    }
+    tor::paths::remove_surplus(&settings.dir, settings.tor.instances);
+    let sockets = Sockets::bind(&settings, &store, &secrets, &tors)?;
     let node = node(&settings, &secrets, &cluster, &saved)?;
     tracing::info!(address = %secrets.master.address(), node = %secrets.node.keypair().id(), "starting");
     drop(secrets);
-    let result = smol::block_on(serve(Arc::new(settings), Arc::clone(&store), cluster, node, sockets));
-    for socket in [store.status_socket(), paths.proxy_socket, paths.control_socket, paths.socks_socket] {
+    let proxy_socket = proxy_socket(&settings)?;
+    let result = smol::block_on(serve(Arc::new(settings), Arc::clone(&store), cluster, node, sockets, reload));
+    let of_tors = tors.into_iter().flat_map(|paths| [paths.control_socket, paths.socks_socket]);
+    for socket in of_tors.chain([proxy_socket, store.status_socket()]) {
         if let Err(error) = status::remove(&socket) {
             tracing::debug!(%error, socket = %socket.display(), "socket stays");
         }
@@ -156,17 +193,29 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
     result
 }
 
+/// Where tor's copy of the key lies, if that must be in memory. What a node that was killed left there goes.
+fn in_memory(store: &Store, settings: &Settings) -> Result<Option<RuntimeDir>, TorError> {
+    if store.is_encrypted() && settings.tor.attach.control.is_none() {
+        return RuntimeDir::create(settings).map(Some);
+    }
+    if let Err(error) = RuntimeDir::remove_stale(settings) {
+        // Mostly the place is another user's, and so has nothing of ours.
+        tracing::debug!(%error, "nothing removed");
+    }
+    Ok(None)
+}
+
 /// Everything that can be in somebody else's use, bound before anything starts.
 struct Sockets {
     mesh: (mesh::Mesh, mesh::MeshTask),
     status: status::Server,
     proxy: Proxy,
-    connector: Connector,
-    signals: StopSignals,
+    probe: Probe,
+    signals: OurSignals,
 }
 
 impl Sockets {
-    fn bind(settings: &Settings, store: &Store, secrets: &Secrets, paths: &TorPaths) -> Result<Self, RunError> {
+    fn bind(settings: &Settings, store: &Store, secrets: &Secrets, tors: &[TorPaths]) -> Result<Self, RunError> {
         let address = settings.mesh.listen;
         let first_index = u32::from_le_bytes(*entropy::secret()?.first_chunk().unwrap_or(&[0; 4]));
         let mesh = UdpSocket::bind(address)
@@ -175,12 +224,28 @@ impl Sockets {
         let path = store.status_socket();
         let status = status::Server::bind(&path).map_err(|source| RunError::Status { path, source })?;
         let target = settings.service.target.clone();
-        let connector = Connector::new(target, paths.socks_socket.clone(), settings.proxy.connect_timeout);
-        let proxy = Proxy::bind(paths.proxy_socket.clone(), connector.clone(), &settings.proxy)?;
-        let signals = StopSignals::new().map_err(RunError::Signals)?;
-        Ok(Self { mesh, status, proxy, connector, signals })
+        let through = tors.iter().map(|paths| paths.socks_socket.clone()).collect();
+        let connector = Connector::new(target, through, settings.proxy.connect_timeout);
+        let proxy = Proxy::bind(proxy_socket(settings)?, connector.clone(), &settings.proxy)?;
+        if settings.tor.attach.control.is_some() {
+            attach::share(&settings.tor.attach.proxy_socket)?;
+        }
+        let probe = Probe::new(&connector, &settings.proxy.probe, &secrets.master.address().to_string());
+        let signals = OurSignals::new().map_err(RunError::Signals)?;
+        Ok(Self { mesh, status, proxy, probe, signals })
     }
 }
+
+/// Where tor hands over the service's connections.
+fn proxy_socket(settings: &Settings) -> Result<PathBuf, TorError> {
+    match &settings.tor.attach {
+        AttachSettings { control: Some(_), proxy_socket, .. } => Ok(proxy_socket.clone()),
+        AttachSettings { control: None, .. } => TorPaths::new(&settings.dir).map(|paths| paths.proxy_socket),
+    }
+}
+
+/// As many as clients accept ([`NUM_INTRO_POINT_MAX`](rustbalance_core::hsdesc::NUM_INTRO_POINT_MAX)).
+const POINTS_AUTO: u8 = 20;
 
 fn check_membership(
     settings: &Settings,
@@ -207,8 +272,11 @@ fn node(settings: &Settings, secrets: &Secrets, cluster: &ClusterFile, saved: &S
             weight: settings.weight,
             name: settings.name.clone(),
             contact: settings.mesh.endpoint.clone(),
+            token_age_max: settings.cluster.token_rotation,
         },
-        tors: 1,
+        tors: settings.tor.instances,
+        is_attached: settings.tor.attach.control.is_some(),
+        points: settings.publish.points.unwrap_or(POINTS_AUTO),
     };
     Ok(Node::new(config, saved, &entropy::seed()?, clock::now())?)
 }
@@ -219,53 +287,54 @@ async fn serve(
     cluster: ClusterFile,
     node: Node,
     sockets: Sockets,
+    reload: Reload,
 ) -> Result<(), RunError> {
-    let Sockets { mesh: (mesh, mesh_task), status, proxy, connector, signals } = sockets;
+    let Sockets { mesh: (mesh, mesh_task), status, proxy, probe, signals } = sockets;
     let (to_tors, tors) = smol::channel::bounded(TOR_INPUTS);
-    let (tor_commands, from_core) = smol::channel::bounded(TOR_COMMANDS);
     let (to_target, target) = smol::channel::bounded(1);
+    let (to_host, host) = smol::channel::bounded(1);
     let (to_questions, questions) = smol::channel::bounded(1);
     let (keep, kept) = smol::channel::bounded::<Async<UnixStream>>(16);
-    let (to_stop, stop) = smol::channel::bounded(1);
+    let (to_stop, stop) = smol::channel::bounded(2);
+    let (to_reload, reloaded) = smol::channel::bounded(1);
 
-    let limits = &settings.proxy;
-    let probing = probe::watch(connector, limits.probe_interval, limits.probe_failures, to_target);
-    let tor = smol::spawn(tor::supervise(Arc::clone(&settings), TOR, to_tors, from_core));
-    let proxy_counters = proxy.counters();
+    let Tors { commands: tor_commands, task: all_tors } = tor::supervise_all(&settings, &store, &to_tors);
+    let (proxy_counters, door) = (proxy.counters(), proxy.door());
     let mut parts = Parts::new();
     parts.spawn("mesh", mesh_task.run());
-    parts.spawn("target's probe", probing);
+    parts.spawn("target's probe", probe.watch(to_target));
+    parts.spawn("machine's watcher", host::watch(settings.dir.clone(), to_host));
     parts.spawn(
         "authorized_clients' watcher",
         clients::directory::watch(store.authorized_clients(), to_questions.clone()),
     );
     parts.spawn("status socket", status.run(to_questions, keep));
-    parts.spawn("signal handler", forward(signals, to_stop.clone()));
+    parts.spawn("signal handler", forward(signals, to_stop.clone(), reload, to_reload));
     parts.spawn("proxy", async move { match proxy.run().await {} });
-    let tor_commands = BTreeMap::from([(TOR, tor_commands)]);
-    let channels = Channels { mesh, tors, tor_commands, proxy: proxy_counters, target, questions, stop };
-    let driver = Driver::new(node, store, cluster.joined_through, channels);
-    let result = until_stopped(driver.run(), tor, &parts, &to_stop, &settings.dir).await;
+    let channels =
+        Channels { mesh, tors, tor_commands, proxy: proxy_counters, door, target, host, questions, reloaded, stop };
+    let driver = Driver::new(node, store, cluster.joined_through, settings.proxy.drain_limit, channels);
+    let result = until_stopped(driver.run(), all_tors, &parts, &to_stop, &settings.dir).await;
     drop(parts);
     // Only now do operators who asked for the stop see their connections close.
     drop::<Receiver<_>>(kept);
     result
 }
 
-/// The driver's end closes tor's command channel, at which tor is stopped. Tor's unforeseen end ends the node; that of
-/// a part asks the driver for an orderly stop, and so hands the lease over as far as what is left can.
+/// The driver's end closes the tors' command channels, at which they are stopped. A supervisor's unforeseen end ends the
+/// node; that of a part asks the driver for an orderly stop, and so hands the lease over as far as what is left can.
 async fn until_stopped(
     driver: impl Future<Output = Stop>,
     mut tor: Task<Result<(), TorError>>,
     parts: &Parts,
-    to_stop: &Sender<()>,
+    to_stop: &Sender<Ending>,
     dir: &Path,
 ) -> Result<(), RunError> {
     let mut ended_part = None;
     let driven = async { Ok(driver.await) };
     let part_ends = async {
         ended_part = Some(parts.ended().await);
-        _ = to_stop.try_send(());
+        _ = to_stop.try_send(Ending::Prompt);
         core::future::pending().await
     };
     let tor_ends = async { Err((&mut tor).await) };
@@ -286,11 +355,30 @@ async fn until_stopped(
     }
 }
 
-async fn forward(mut signals: StopSignals, stop: Sender<()>) {
-    while let Ok(signal) = signals.next().await {
-        // A second signal while the first is being followed changes nothing.
-        _ = stop.try_send(());
-        tracing::info!(?signal, "stopping");
+async fn forward(mut signals: OurSignals, stop: Sender<Ending>, mut reload: Reload, reloaded: Sender<Shares>) {
+    let mut ending = Ending::Patient;
+    while let Ok(wanted) = signals.next().await {
+        match wanted {
+            Wanted::Stop => {
+                tracing::info!("told to stop");
+                // A third signal changes nothing.
+                _ = stop.try_send(ending);
+                ending = Ending::Prompt;
+            }
+            Wanted::Reload => {
+                match reload() {
+                    Reloaded::Changed(shares, changes) => {
+                        changes.iter().for_each(|change| tracing::info!("configuration: {change}"));
+                        // The newest replaces one that still waits.
+                        _ = reloaded.force_send(shares);
+                    }
+                    Reloaded::Refused(why) => {
+                        why.iter().for_each(|why| tracing::warn!("{why}"));
+                        tracing::warn!("configuration: not read again: all settings stay as they are");
+                    }
+                }
+            }
+        }
     }
 }
 

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use async_io::Async;
 use rustbalance_core::NodeId;
-use rustbalance_core::cluster::{Access, AccessChange};
+use rustbalance_core::cluster::{Access, AccessChange, InviteStatus, NewInvite, Order};
+use rustbalance_core::invite::InviteName;
 use rustbalance_core::status::Status;
 use serde::{Deserialize, Serialize};
 use smol::channel::Sender;
@@ -42,15 +43,35 @@ pub enum Request {
     Shutdown,
     /// Who may connect to the address, by name.
     Access,
+    /// Invites.
+    Invites,
+    /// Let in whoever shows this one.
+    Invite {
+        /// Which, and for how many.
+        new: NewInvite,
+    },
+    /// Let nobody in with that one any more.
+    RevokeInvite {
+        /// Which.
+        name: InviteName,
+    },
     /// Change that, all of it or nothing.
     ChangeAccess {
         /// In this order.
         changes: Vec<AccessChange>,
     },
-    /// Serve no new clients, over restarts too.
-    Drain,
-    /// Serve again.
-    Undrain,
+    /// Have a node follow an order.
+    Order {
+        /// Which; the one that is asked, if none.
+        node: Option<NodeId>,
+        /// What.
+        order: Order,
+    },
+    /// Take nobody out for being down or unwell, in the whole cluster; for none: do so again.
+    Pause {
+        /// For so many seconds.
+        secs: u32,
+    },
     /// Make a new cluster token.
     Rotate,
     /// Take another node off the roster for good, and make a new cluster token that it does not get.
@@ -72,7 +93,9 @@ pub enum Answer {
     Access(Access),
     /// To [`Request::Leave`]: nobody would be left to join again, so the node goes on.
     OnlyMember,
-    /// To [`Request::ChangeAccess`]: the last change is still being written to disk; ask again.
+    /// To [`Request::Invites`].
+    Invites(Vec<InviteStatus>),
+    /// To a change of who may connect or join: the last change is still being written to disk; ask again.
     Busy,
     /// Why not, in words for the operator. Nothing has changed.
     Refused(String),
@@ -113,7 +136,7 @@ pub enum StatusError {
     #[error("{0}; nothing was changed")]
     Refused(String),
     /// It took the change, and does not get it onto its disk.
-    #[error("the node does not get the change onto its disk; look at its log, and then at `rustbalance clients list`")]
+    #[error("the node does not get the change onto its disk; look at its log, then list, and see whether it is there")]
     NotInForce,
     /// It should have stopped.
     #[error("the node did not stop within {} s; look at its log", STOPPED_WITHIN.as_secs())]
@@ -153,6 +176,38 @@ pub fn order(dir: &Path, request: Request) -> Result<(), StatusError> {
     if answer == Answer::Accepted(request) { Ok(()) } else { Err(unexpected(answer)) }
 }
 
+/// A change is on the node's disk within this, or something is wrong with the disk.
+const IN_FORCE_WITHIN: Duration = Duration::from_secs(10);
+/// How often to look whether it is.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Tells the node of `dir` to change what `request` says, and waits until that `is_in_force`: on its disk, too.
+///
+/// # Errors
+/// See [`StatusError`]; `NotInForce` leaves open whether it comes.
+pub(crate) fn change(
+    dir: &Path,
+    request: &Request,
+    is_in_force: impl Fn() -> Result<bool, StatusError>,
+) -> Result<(), StatusError> {
+    let by = clock::mono().plus(IN_FORCE_WITHIN);
+    let mut accepted = false;
+    while !accepted || !is_in_force()? {
+        if !accepted {
+            let (answer, _) = ask(dir, request)?;
+            accepted = matches!(answer, Answer::Accepted(_));
+            if !accepted && answer != Answer::Busy {
+                return Err(unexpected(answer));
+            }
+        }
+        if clock::mono() >= by {
+            return Err(StatusError::NotInForce);
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    Ok(())
+}
+
 /// Tells the node of `dir` to stop, and waits until it has.
 ///
 /// # Errors
@@ -180,9 +235,12 @@ pub(crate) fn unexpected(answer: Answer) -> StatusError {
     match answer {
         Answer::Refused(why) => StatusError::Refused(why),
         Answer::Error(error) => StatusError::Answer(error),
-        Answer::Status(_) | Answer::Accepted(_) | Answer::Access(_) | Answer::OnlyMember | Answer::Busy => {
-            StatusError::Answer("something else than was asked".to_owned())
-        }
+        Answer::Status(_)
+        | Answer::Accepted(_)
+        | Answer::Access(_)
+        | Answer::Invites(_)
+        | Answer::OnlyMember
+        | Answer::Busy => StatusError::Answer("something else than was asked".to_owned()),
     }
 }
 

@@ -5,8 +5,10 @@
 //!   rustbalance.toml         configuration
 //!   lock                     held while a node runs, joins or is founded here
 //!   cluster.json             which cluster; not secret
-//!   keys/                    0700, files 0600: hs_ed25519_secret_key, node_key, wireguard_key, cluster_token
-//!   state/                   0700: lease, roster, plan, drain
+//!   keys/                    0700, files 0600: hs_ed25519_secret_key, node_key, wireguard_key, cluster_token;
+//!                            state_key if they are encrypted
+//!   state/                   0700: lease, roster, plan, orders, invites, token_age
+//!   .joining/                0700: keys of a node that has not joined yet
 //!   authorized_clients/      0700: who may connect, as tor's own files
 //!   tor/  run/               0700: tor's own files; sockets
 //! ```
@@ -15,26 +17,32 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustbalance_core::cluster::ClusterToken;
 use rustbalance_core::node::Saved;
-use rustbalance_core::{Durable, DurableKind};
+use rustbalance_core::{Durable, DurableKind, TorId};
 
 use crate::fault::Fault;
-use crate::keys::{self, Token};
+use crate::keys::{self, KeyError, Token};
 use crate::tor;
 
 pub(crate) mod atomic;
 mod cluster_file;
+mod encrypted;
 mod foreign;
 mod lock;
+mod new_keys;
 mod permission;
 mod staged;
 
 pub use cluster_file::{ClusterFile, JoinedThrough};
 pub use lock::Lock;
-pub use permission::{check_secret_file, create_private_dir};
+pub(crate) use new_keys::NewKeys;
+pub(crate) use permission::check_private;
+pub use permission::{check_secret_file, create_private_dir, credential};
 pub use staged::{Initial, Secrets};
+pub(crate) use staged::{remove, remove_or_warn};
 
 /// Why the state directory cannot be used. Each message names the file and the way out.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +72,24 @@ pub enum StoreError {
     /// Where a new node's file would go lies something else.
     #[error("{}: is not of a node; nothing was changed; name a --dir that holds nothing else", path.display())]
     Foreign {
+        /// Which.
+        path: PathBuf,
+    },
+    /// Among the node's keys lies something else.
+    #[error("{}: is none of the node's keys; nothing was changed; move it to another directory first", path.display())]
+    Stray {
+        /// Which.
+        path: PathBuf,
+    },
+    /// Two directories cannot change places.
+    #[error("{}: its file system cannot exchange two directories in one step, which this needs; nothing was changed; use ext4, XFS, Btrfs or a tmpfs", dir.display())]
+    NoExchange {
+        /// The state directory.
+        dir: PathBuf,
+    },
+    /// Where something new would go, something is.
+    #[error("{}: exists already; nothing was written; name a new one", path.display())]
+    Exists {
         /// Which.
         path: PathBuf,
     },
@@ -125,12 +151,39 @@ impl StoreError {
 #[derive(Clone, Debug)]
 pub struct Store {
     dir: PathBuf,
+    /// With what secrets are encrypted; `None`: they are not, or not open.
+    sealing: Option<Arc<encrypted::Sealing>>,
+    /// Where the tors' `HiddenServiceDir`s are, if that is elsewhere.
+    runtime_dir: Option<PathBuf>,
+    /// How many tors the node here has.
+    tors: u8,
 }
 
 impl Store {
     /// The state directory `dir`, which is not touched yet.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into() }
+        Self { dir: dir.into(), sealing: None, runtime_dir: None, tors: 1 }
+    }
+
+    /// The same, with the tors' `HiddenServiceDir`s elsewhere, in memory.
+    pub(crate) fn with_runtime_dir(self, dir: PathBuf) -> Self {
+        Self { runtime_dir: Some(dir), ..self }
+    }
+
+    /// The same of a node with so many tors.
+    pub fn with_tors(self, tors: u8) -> Self {
+        Self { tors, ..self }
+    }
+
+    /// The tors of the node here.
+    pub(crate) fn tors(&self) -> impl Iterator<Item = TorId> {
+        (0..self.tors).map(TorId)
+    }
+
+    /// The `HiddenServiceDir` of one of them.
+    pub(crate) fn hidden_service(&self, id: TorId) -> PathBuf {
+        let in_memory = |dir: &PathBuf| tor::paths::hidden_service_in_memory(dir, id);
+        self.runtime_dir.as_ref().map_or_else(|| tor::paths::hidden_service(&self.dir, id), in_memory)
     }
 
     /// The directory itself.
@@ -173,6 +226,7 @@ impl Store {
         }
         permission::check_private(&self.dir)?;
         let lock = Lock::take(&self.dir)?;
+        self.remove_leftovers();
         for name in ["keys", "state"] {
             permission::check_tree(&self.dir.join(name))?;
         }
@@ -180,6 +234,24 @@ impl Store {
             create_private_dir(&self.dir.join(name))?;
         }
         Ok(lock)
+    }
+
+    /// Removes the keys and all that a node here has learnt; the configuration stays. For a node that has left. Returns
+    /// what is gone.
+    ///
+    /// # Errors
+    /// No node there, in use, or something cannot be removed: then some is gone, and the rest [remains](Self::remains).
+    pub fn forget(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let _lock = self.open()?;
+        let gone = self.remains();
+        gone.iter().try_for_each(|path| remove(path))?;
+        Ok(gone)
+    }
+
+    /// What of a node is here: all but its configuration. `keys` come last: while they are there, there is a node.
+    pub fn remains(&self) -> Vec<PathBuf> {
+        let names = ["cluster.json", "authorized_clients", "state", "tor", "run", "keys"];
+        names.map(|name| self.dir.join(name)).into_iter().filter(|path| path.symlink_metadata().is_ok()).collect()
     }
 
     /// What the last run left.
@@ -199,15 +271,16 @@ impl Store {
         Ok(saved)
     }
 
-    /// Replaces one file of the node's state, or all those in which tor reads who may connect. On return it is on disk,
+    /// Replaces one file of the node's state, or all those in which its tors read who may connect. On return it is on disk,
     /// whole, or the old one still is.
     ///
     /// # Errors
     /// The disk refused.
     pub fn save(&self, record: &Durable) -> Result<(), StoreError> {
         if record.kind == DurableKind::AuthorizedClients {
-            let dir = self.dir.join("tor/hs/authorized_clients");
-            return tor::authorized_clients::write(&dir, &String::from_utf8_lossy(&record.bytes));
+            let lines = String::from_utf8_lossy(&record.bytes);
+            let dirs = self.tors().map(|id| self.hidden_service(id).join("authorized_clients"));
+            return dirs.into_iter().try_for_each(|dir| tor::authorized_clients::write(&dir, &lines));
         }
         let path = self.durable_file(record.kind);
         atomic::replace(&path, &record.bytes).map_err(StoreError::io("write", &path))
@@ -217,12 +290,13 @@ impl Store {
     ///
     /// # Errors
     /// The disk refused; the old one is still there.
-    pub fn save_token(&self, token: &ClusterToken) -> Result<(), StoreError> {
+    pub fn save_token(&self, token: &ClusterToken) -> Result<(), KeyError> {
         let path = self.token_file();
-        atomic::replace(&path, &Token::from(token).to_file()).map_err(StoreError::io("write", &path))
+        let file = self.secret_file(keys::TOKEN_FILE, &Token::from(token).to_file())?;
+        Ok(atomic::replace(&path, &file).map_err(StoreError::io("write", &path))?)
     }
 
-    fn durable_file(&self, kind: DurableKind) -> PathBuf {
+    pub(crate) fn durable_file(&self, kind: DurableKind) -> PathBuf {
         self.dir.join("state").join(kind.file_name())
     }
 

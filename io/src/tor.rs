@@ -1,23 +1,35 @@
 //! The managed tor: our own torrc and data directory, a child that dies with us, a control connection that comes
-//! back. [`supervise`] repairs what it can and carries bytes; what they mean is the core's business.
+//! back. [`supervise`] repairs what it can and carries bytes; what they mean is the core's business. [`attach`] does the same
+//! with a tor that somebody else runs.
 
+pub mod attach;
 pub(crate) mod authorized_clients;
 mod connection;
 pub mod fetch;
 mod hidden_service;
+mod instances;
+mod link;
 pub mod paths;
 mod process;
+mod restarts;
+pub(crate) mod runtime;
+mod stream;
 mod supervisor;
 pub mod torrc;
 mod version;
+pub(crate) mod visit;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+pub use instances::supervise;
+pub(crate) use instances::{Tors, supervise_all};
 pub use paths::TorPaths;
-pub use supervisor::supervise;
 pub use torrc::{OptionError, check_options};
 pub use version::{TorVersion, check_binary};
+
+use rustbalance_core::tor::Attachment;
 
 use crate::fault::Fault;
 use crate::keys::KeyError;
@@ -33,10 +45,19 @@ pub struct ConnectionId(pub u64);
 pub enum TorInput {
     /// Connected and authenticated.
     Connected(ConnectionId),
+    /// The same, to a tor that somebody else runs.
+    Attached(ConnectionId, Attachment),
+    /// A tor that somebody else runs cannot be reached or used, for these reasons.
+    Unfit(Vec<String>),
     /// Bytes from tor, at most 64 KiB.
     Bytes(Vec<u8>),
     /// Closed, for whatever reason. It comes back by itself.
     Closed,
+    /// Tor has ended, for whatever reason, and is started again by itself.
+    Ended {
+        /// After so long.
+        again_in: Duration,
+    },
 }
 
 /// What a tor's control connection is to do.
@@ -70,6 +91,12 @@ pub enum TorError {
     /// Too old.
     #[error("tor {0} is too old: at least 0.4.8 is needed, as in Debian 12 and later")]
     TooOld(TorVersion),
+    /// Built without proof of work.
+    #[error(
+        "tor ({0:?}) was built without its module for proof of work: set tor.binary to one whose --list-modules says \
+             pow: yes, as Debian's does, or service.pow to false"
+    )]
+    NoPow(PathBuf),
     /// The operator's lines cannot be used.
     #[error(transparent)]
     Option(#[from] OptionError),
@@ -84,12 +111,37 @@ pub enum TorError {
         /// By how much.
         excess: usize,
     },
+    /// There is no place for tor's copy of the key.
+    #[error(
+        "{}: cannot be used for tor's copy of the address' key: {source}; set tor.runtime_dir to a directory in memory (a \
+             tmpfs) that this user can write to, such as /dev/shm",
+        path.display()
+    )]
+    RuntimeDir {
+        /// Where it would be.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Tor's copy of the key would lie on a disk.
+    #[error(
+        "{}: is not in memory (a tmpfs), and there tor's copy of the address' key must lie while the state is encrypted; \
+             set tor.runtime_dir to a directory that is, such as /dev/shm",
+        .0.display()
+    )]
+    NotInMemory(PathBuf),
     /// The master key.
     #[error(transparent)]
     Key(#[from] KeyError),
     /// A file of the state directory.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// There is no tor of somebody else to be attached to.
+    #[error("this node runs a tor of its own: set tor.attach to the control socket of the one to use instead")]
+    NotAttached,
+    /// It ended, or does not answer.
+    #[error("tor does not run as it should: {0}; look at what it logged, and at tor.options")]
+    Ended(String),
     /// Another tor uses the data directory.
     #[error("another tor uses {0} and does not go: stop it")]
     Busy(PathBuf),
@@ -99,8 +151,16 @@ impl TorError {
     /// Whose fault it is.
     pub const fn fault(&self) -> Fault {
         match self {
-            Self::Missing(_) | Self::Start { .. } | Self::NotTor(_) | Self::TooOld(_) | Self::Busy(_) => Fault::Tor,
-            Self::Option(_) | Self::Config(_) => Fault::Usage,
+            Self::Missing(_)
+            | Self::Start { .. }
+            | Self::NotTor(_)
+            | Self::TooOld(_)
+            | Self::NoPow(_)
+            | Self::Busy(_)
+            | Self::Ended(_) => Fault::Tor,
+            Self::Option(_) | Self::Config(_) | Self::RuntimeDir { .. } | Self::NotInMemory(_) | Self::NotAttached => {
+                Fault::Usage
+            }
             Self::SocketPath { .. } => Fault::State,
             Self::Key(error) => error.fault(),
             Self::Store(error) => error.fault(),

@@ -22,11 +22,10 @@ fn the_proxy_waits_for_descriptors_without_spinning_and_goes_on() {
         connect_timeout: Duration::from_secs(5),
         idle_timeout: Duration::from_secs(60),
         max_connections: 100,
-        probe_interval: Duration::from_secs(5),
-        probe_failures: 3,
+        ..ProxySettings::default()
     };
     let target = Target::Unix(dir.path().join("nobody.sock"));
-    let connector = Connector::new(target, dir.path().join("socks.sock"), settings.connect_timeout);
+    let connector = Connector::new(target, Vec::new(), settings.connect_timeout);
     let proxy = Proxy::bind(socket.clone(), connector, &settings).unwrap();
     let counters = proxy.counters();
     let running = smol::spawn(proxy.run());

@@ -6,9 +6,9 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,9 @@ use rustbalance_io::settings::{ProxySettings, Target};
 
 /// Nothing here takes this long unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An onion target.
+const HOST: &str = "targetonion.onion";
 
 /// A running proxy; stops when dropped.
 struct Running {
@@ -28,17 +31,12 @@ struct Running {
 
 impl Running {
     fn start(target: Target, adjust: impl FnOnce(&mut ProxySettings)) -> Self {
-        let mut settings = ProxySettings {
-            connect_timeout: PATIENCE,
-            idle_timeout: PATIENCE,
-            max_connections: 4096,
-            probe_interval: PATIENCE,
-            probe_failures: 3,
-        };
+        let mut settings =
+            ProxySettings { connect_timeout: PATIENCE, idle_timeout: PATIENCE, ..ProxySettings::default() };
         adjust(&mut settings);
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("proxy.sock");
-        let connector = Connector::new(target, dir.path().join("socks.sock"), settings.connect_timeout);
+        let connector = Connector::new(target, Vec::new(), settings.connect_timeout);
         let proxy = Proxy::bind(socket.clone(), connector, &settings).unwrap();
         let counters = proxy.counters();
         Self { socket, counters, _task: smol::spawn(proxy.run()), _dir: dir }
@@ -251,7 +249,8 @@ fn only_connections_without_traffic_are_closed_for_idleness() {
         }
     });
     assert_eq!(read_all(silent), b"");
-    assert!(start.elapsed() >= limit);
+    // The proxy counts whole milliseconds.
+    assert!(start.elapsed() + Duration::from_millis(1) >= limit);
     talker.join().unwrap();
     proxy.wait_idle();
     assert_eq!(proxy.counters.accepted.load(Relaxed), 2);
@@ -278,13 +277,12 @@ fn the_socket_is_ours_alone_and_replaces_a_stale_one() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("proxy.sock");
     drop(UnixListener::bind(&socket).unwrap());
-    let connector = Connector::new(application(echo), PathBuf::new(), PATIENCE);
+    let connector = Connector::new(application(echo), Vec::new(), PATIENCE);
     let settings = ProxySettings {
         connect_timeout: PATIENCE,
         idle_timeout: PATIENCE,
         max_connections: 1,
-        probe_interval: PATIENCE,
-        probe_failures: 3,
+        ..ProxySettings::default()
     };
     let _proxy = Proxy::bind(socket.clone(), connector, &settings).unwrap();
     assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
@@ -295,7 +293,6 @@ fn socks_server(
     reply: &'static [u8],
     then: impl FnOnce(UnixStream) + Send + 'static,
 ) -> (tempfile::TempDir, Connector, thread::JoinHandle<Vec<u8>>) {
-    const HOST: &str = "targetonion.onion";
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("socks.sock");
     let listener = UnixListener::bind(&path).unwrap();
@@ -315,14 +312,57 @@ fn socks_server(
         sent
     });
     let target = Target::Onion { host: HOST.to_owned(), port: 0x1234 };
-    (dir, Connector::new(target, path, PATIENCE), server)
+    (dir, Connector::new(target, vec![path], PATIENCE), server)
+}
+
+/// A SOCKS server that refuses so many connections and grants all further ones; it counts them.
+fn patchy_socks_server(path: &Path, refusals: usize) -> Arc<AtomicUsize> {
+    let listener = UnixListener::bind(path).unwrap();
+    let count = Arc::new(AtomicUsize::new(0));
+    let counts = Arc::clone(&count);
+    thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            let nth = counts.fetch_add(1, Relaxed);
+            connection.read_exact(&mut [0; 3]).unwrap();
+            connection.write_all(&[5, 2]).unwrap();
+            connection.read_exact(&mut [0; 1 + 1 + 8 + 1 + 8]).unwrap();
+            connection.write_all(&[1, 0]).unwrap();
+            connection.read_exact(&mut [0; 4 + 1 + HOST.len() + 2]).unwrap();
+            let code = if nth < refusals { 1 } else { 0 };
+            connection.write_all(&[5, code, 0, 1, 0, 0, 0, 0, 0, 0]).unwrap();
+        }
+    });
+    count
+}
+
+#[test]
+fn another_tor_stands_in_for_one_that_is_dead_mute_or_refuses_until_it_fails_itself() {
+    use rustbalance_io::proxy::Isolation;
+    let dir = tempfile::tempdir().unwrap();
+    let [dead, mute, refuses, works] = ["dead", "mute", "refuses", "works"].map(|name| dir.path().join(name));
+    let _never_accepts = UnixListener::bind(&mute).unwrap();
+    let asked = [patchy_socks_server(&refuses, 1), patchy_socks_server(&works, 0)];
+    let counts = || asked.each_ref().map(|count| count.load(Relaxed));
+    let target = Target::Onion { host: HOST.to_owned(), port: 80 };
+    let limit = Duration::from_millis(300);
+    let connector = Connector::new(target, vec![dead, mute, refuses, works.clone()], limit);
+    let connect = || smol::block_on(connector.connect(Isolation::unique()));
+    connect().unwrap();
+    assert_eq!(counts(), [1, 1]);
+    connect().unwrap();
+    assert_eq!(counts(), [1, 2], "the one that worked is asked first");
+    std::fs::remove_file(works).unwrap();
+    connect().unwrap();
+    assert_eq!(counts(), [2, 2], "all others are asked then, that which refused too");
 }
 
 #[test]
 fn onion_targets_are_asked_for_by_name_with_isolation() {
     use rustbalance_io::proxy::Isolation;
     let mut users = Vec::new();
-    for isolation in [Isolation::unique(), Isolation::unique(), Isolation::PROBE, Isolation::PROBE] {
+    let same = Isolation::unique();
+    for isolation in [Isolation::unique(), Isolation::unique(), same, same] {
         let (_dir, connector, server) = socks_server(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0], drop);
         smol::block_on(connector.connect(isolation)).unwrap();
         let sent = server.join().unwrap();

@@ -1,18 +1,27 @@
 //! Whole nodes in one process, each with a real tor that stays off the network.
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
 use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustbalance_core::cluster::Access;
 use rustbalance_core::status::Status;
 use rustbalance_io::init::{Founded, InitParams, init};
 use rustbalance_io::join::{JoinParams, join};
 use rustbalance_io::keys::{MasterKey, Token};
-use rustbalance_io::run::{RunError, run};
-use rustbalance_io::settings::{MeshSettings, ProxySettings, ServiceSettings, Settings, Target, TorSettings};
+use rustbalance_io::run::{self, Reloaded, RunError};
+use rustbalance_io::settings::{
+    ClusterSettings, MeshSettings, PowSettings, ProbeSettings, ProxySettings, PublishSettings, ServiceSettings,
+    Settings, Target, TorSettings,
+};
 use rustbalance_io::status;
+use rustix::process::{Pid, Signal, kill_process};
 
 const WITHIN: Duration = Duration::from_secs(30);
 
@@ -29,16 +38,28 @@ fn settings(dir: &Path, listen: SocketAddr) -> Settings {
         priority: 100,
         weight: 100,
         mesh: MeshSettings { listen, endpoint: Some(listen.to_string()) },
-        service: ServiceSettings { port: 80, target: Target::Tcp("127.0.0.1:9".to_owned()), introduction_points: 3 },
+        cluster: ClusterSettings::default(),
+        service: ServiceSettings {
+            port: 80,
+            target: Target::Tcp("127.0.0.1:9".to_owned()),
+            introduction_points: 3,
+            pow: PowSettings::default(),
+        },
+        publish: PublishSettings::default(),
         proxy: ProxySettings {
             connect_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(60),
             max_connections: 16,
-            probe_interval: Duration::from_secs(1),
-            probe_failures: 3,
+            probe: ProbeSettings { interval: Duration::from_secs(1), ..ProbeSettings::default() },
+            ..ProxySettings::default()
         },
-        tor: TorSettings { binary: PathBuf::from("tor"), options: vec!["DisableNetwork 1".to_owned()] },
+        tor: TorSettings { options: vec!["DisableNetwork 1".to_owned()], ..TorSettings::default() },
     }
+}
+
+/// Runs a node whose configuration never changes.
+fn run(settings: Settings) -> Result<(), RunError> {
+    run::run(settings, None, Box::new(|| Reloaded::Refused(Vec::new())))
 }
 
 /// A running node, told to stop when the test ends, however it ends.
@@ -83,7 +104,8 @@ impl Drop for Running {
 }
 
 fn found(dir: &Path) -> Founded {
-    init(InitParams { dir: dir.to_owned(), master: None }).expect("an empty directory")
+    init(InitParams { dir: dir.to_owned(), master: None, access: Access::Open, passphrase: None })
+        .expect("an empty directory")
 }
 
 fn socket_is_dead(path: &Path) -> bool {
@@ -106,6 +128,55 @@ fn a_node_runs_answers_and_stops_without_leaving_anything_behind() {
     let again = Running::start(settings(&dir, free_address()));
     again.until("back", |status| status.address == founded.address.to_string());
     again.stop();
+}
+
+/// The tor that runs on this torrc.
+fn tor_on(torrc: &Path) -> Option<Pid> {
+    let processes = fs::read_dir("/proc").expect("a Linux").flatten();
+    let runs = |cmdline: &[u8]| {
+        let mut words = cmdline.split(|byte| *byte == 0).map(OsStr::from_bytes);
+        words.any(|word| word == torrc) && !words.any(|word| word == "--verify-config")
+    };
+    let pid = processes.into_iter().find_map(|process| {
+        fs::read(process.path().join("cmdline")).is_ok_and(|cmdline| runs(&cmdline)).then(|| process.file_name())
+    })?;
+    Pid::from_raw(pid.to_str()?.parse().ok()?)
+}
+
+#[test]
+fn one_of_two_tors_is_killed_and_comes_back_and_a_node_of_one_tor_removes_what_the_second_had() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("one");
+    init(InitParams { dir: dir.clone(), master: None, access: Access::Restricted(BTreeMap::new()), passphrase: None })
+        .unwrap();
+    let with_tors = |instances| {
+        let mut settings = settings(&dir, free_address());
+        settings.tor.instances = instances;
+        settings
+    };
+    let node = Running::start(with_tors(2));
+    let is_connected = |tor: &String| !tor.starts_with("disconnected");
+    let status = node.until("with both tors", |status| status.tors.iter().filter(|tor| is_connected(tor)).count() == 2);
+    assert_eq!(status.mode, "merged");
+    for service in ["tor/hs", "tor/1/hs"] {
+        let own = dir.join(service).join("authorized_clients/_rustbalance.auth");
+        node.until("with its client", |_| own.exists());
+    }
+    let pids = || ["tor/torrc", "tor/1/torrc"].map(|torrc| tor_on(&dir.join(torrc)).expect("it runs"));
+    let before = pids();
+    kill_process(before[1], Signal::KILL).unwrap();
+    node.until("with another second tor", |status| {
+        status.tors.last().is_some_and(|tor| is_connected(tor) && tor.ends_with("; ends within an hour: 1"))
+    });
+    let now = pids();
+    assert!(now[0] == before[0] && now[1] != before[1], "{before:?}, {now:?}");
+    node.stop();
+    assert!(socket_is_dead(&dir.join("run/control.sock")) && socket_is_dead(&dir.join("run/1/control.sock")));
+
+    let node = Running::start(with_tors(1));
+    node.until("with its tor", |status| status.tors.iter().all(is_connected) && status.mode == "native");
+    assert!(!dir.join("tor/1").exists() && !dir.join("run/1").exists() && dir.join("tor/hs").exists());
+    node.stop();
 }
 
 #[test]
@@ -138,6 +209,7 @@ fn a_second_node_joins_and_both_see_each_other() {
         peer: founded.wireguard,
         token,
         master: MasterKey::read(&one.join("keys/hs_ed25519_secret_key")).expect("the first node's key"),
+        passphrase: None,
     };
     first.until("with its tor", |status| status.tors.iter().all(|tor| tor != "disconnected"));
 

@@ -4,128 +4,19 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustbalance_core::TorId;
-use rustbalance_core::control::reply::{Reader, Reply};
-use rustbalance_core::onion::address::OnionAddress;
-use rustbalance_core::onion::key::HsIdKeypair;
-use rustbalance_core::rng::Seed;
 use rustbalance_io::proxy::{Connector, Isolation};
-use rustbalance_io::settings::{MeshSettings, ProxySettings, ServiceSettings, Settings, Target, TorSettings};
-use rustbalance_io::tor::{ConnectionId, TorCommand, TorError, TorInput, TorPaths, check_binary, supervise};
+use rustbalance_io::settings::{Settings, Target, TorSettings};
+use rustbalance_io::tor::{TorCommand, TorError, TorInput, TorPaths, check_binary};
 use rustix::fs::inotify;
 use rustix::process::{Pid, Signal};
-use smol::channel::{Receiver, Sender};
-use smol::future::FutureExt as _;
+use supervised::{PATIENCE, Supervised, settings, state_directory, within};
 
-/// Nothing here takes this long unless it is broken.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A state directory with a master key.
-fn state_directory() -> (tempfile::TempDir, OnionAddress) {
-    // A path that tor reads right only when it is quoted right.
-    let dir = tempfile::Builder::new().prefix("a \"b\" #c\\").tempdir().unwrap();
-    let key = HsIdKeypair::generate(&mut Seed::new([7; 32]).fork("test"));
-    fs::create_dir(dir.path().join("keys")).unwrap();
-    let file = dir.path().join("keys/hs_ed25519_secret_key");
-    fs::write(&file, key.to_tor_file()).unwrap();
-    fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
-    let address = OnionAddress::new(key.public());
-    (dir, address)
-}
-
-fn settings(dir: &Path) -> Settings {
-    Settings {
-        dir: dir.to_owned(),
-        name: "test".to_owned(),
-        priority: 1,
-        weight: 100,
-        mesh: MeshSettings { listen: ([127, 0, 0, 1], 0).into(), endpoint: None },
-        service: ServiceSettings {
-            port: 80,
-            target: Target::Onion { host: "target.onion".to_owned(), port: 80 },
-            introduction_points: 3,
-        },
-        proxy: ProxySettings {
-            connect_timeout: PATIENCE,
-            idle_timeout: PATIENCE,
-            max_connections: 1,
-            probe_interval: PATIENCE,
-            probe_failures: 3,
-        },
-        tor: TorSettings { binary: "tor".into(), options: vec!["DisableNetwork 1".to_owned()] },
-    }
-}
-
-/// A supervisor, and we in the driver's place.
-struct Supervised {
-    task: smol::Task<Result<(), TorError>>,
-    news: Receiver<(TorId, TorInput)>,
-    commands: Sender<TorCommand>,
-}
-
-impl Supervised {
-    fn start(settings: Settings) -> Self {
-        let (to_core, news) = smol::channel::bounded(4);
-        let (commands, from_core) = smol::channel::bounded(4);
-        Self { task: smol::spawn(supervise(Arc::new(settings), TorId(0), to_core, from_core)), news, commands }
-    }
-
-    fn next(&self) -> TorInput {
-        let (tor, input) = within(self.news.recv()).expect("the supervisor ended");
-        assert_eq!(tor, TorId(0));
-        input
-    }
-
-    fn connected(&self) -> ConnectionId {
-        match self.next() {
-            TorInput::Connected(connection) => connection,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn command(&self, command: TorCommand) {
-        within(self.commands.send(command)).unwrap();
-    }
-
-    /// The value of `key` in the answer to `GETINFO key` or `GETCONF key`.
-    fn get(&self, connection: ConnectionId, command: &str, key: &str) -> String {
-        let reply = self.ask(connection, &format!("{command} {key}"));
-        String::from_utf8(reply.value(key).unwrap().to_vec()).unwrap()
-    }
-
-    /// One command, and tor's reply.
-    fn ask(&self, connection: ConnectionId, command: &str) -> Reply {
-        self.command(TorCommand::Write(connection, format!("{command}\r\n").into_bytes()));
-        let mut reader = Reader::default();
-        loop {
-            if let Some(reply) = reader.next_reply().unwrap() {
-                return reply;
-            }
-            match self.next() {
-                TorInput::Bytes(bytes) => reader.push(&bytes),
-                other => panic!("{other:?}"),
-            }
-        }
-    }
-
-    fn tor_pid(&self, connection: ConnectionId) -> u32 {
-        self.get(connection, "GETINFO", "process/pid").parse().unwrap()
-    }
-}
-
-fn within<T>(future: impl Future<Output = T>) -> T {
-    smol::block_on(async { Some(future.await) }.or(async {
-        smol::Timer::after(PATIENCE).await;
-        None
-    }))
-    .expect("in time")
-}
+mod supervised;
 
 /// Whether the process runs; a zombie does not.
 fn alive(pid: u32) -> bool {
@@ -179,6 +70,7 @@ fn a_killed_tor_comes_back_and_old_commands_do_not_reach_it() {
     let pid = tor.tor_pid(first);
     signal(pid, Signal::KILL);
     assert_eq!(tor.next(), TorInput::Closed);
+    assert_eq!(tor.next(), TorInput::Ended { again_in: Duration::from_millis(500) });
     tor.command(TorCommand::Write(first, b"GETINFO version\r\n".to_vec()));
     let second = tor.connected();
     tor.command(TorCommand::Write(first, b"GETINFO version\r\n".to_vec()));
@@ -304,7 +196,7 @@ fn tors_socks_port_answers_our_client() {
     settings.tor.options = ["TestingTorNetwork 1", nobody].map(str::to_owned).into();
     let paths = TorPaths::new(dir.path()).unwrap();
     let no_address = Target::Onion { host: format!("{}.onion", "a".repeat(56)), port: 80 };
-    let connector = Connector::new(no_address, paths.socks_socket, PATIENCE);
+    let connector = Connector::new(no_address, vec![paths.socks_socket], PATIENCE);
     let tor = Supervised::start(settings);
     tor.connected();
     let error = within(connector.connect(Isolation::unique())).err().unwrap();
@@ -324,6 +216,13 @@ fn what_cannot_be_repaired_is_said_at_once() {
     assert!(missing.contains("install Debian's tor package or set tor.binary"), "{missing}");
     let not_tor = refusal(|settings| settings.tor.binary = "/bin/echo".into());
     assert!(not_tor.contains("tor.binary"), "{not_tor}");
+    let no_pow = refusal(|settings| {
+        settings.tor.binary = settings.dir.join("tor-without-pow");
+        settings.service.pow.enabled = true;
+        fs::write(&settings.tor.binary, "#!/bin/sh\necho 'Tor version 0.4.9.11.'\n").unwrap();
+        fs::set_permissions(&settings.tor.binary, fs::Permissions::from_mode(0o700)).unwrap();
+    });
+    assert!(no_pow.contains("built without its module for proof of work: set tor.binary"), "{no_pow}");
     let reserved = refusal(|settings| settings.tor.options.push("ControlPort 9051".to_owned()));
     assert!(reserved.contains("ControlPort"), "{reserved}");
     let unknown = refusal(|settings| settings.tor.options.push("NoSuchOption 1".to_owned()));
@@ -343,7 +242,7 @@ fn old_tors_are_refused() {
     for (version, refused) in [("0.4.7.16", true), ("0.4.8.1-alpha", false), ("0.5.0.1", false)] {
         fs::write(&binary, format!("#!/bin/sh\necho 'Tor version {version}.'\n")).unwrap();
         fs::set_permissions(&binary, fs::Permissions::from_mode(0o700)).unwrap();
-        let outcome = check_binary(&TorSettings { binary: binary.clone(), options: vec![] });
+        let outcome = check_binary(&TorSettings { binary: binary.clone(), ..TorSettings::default() });
         assert_eq!(matches!(outcome, Err(TorError::TooOld(_))), refused, "{outcome:?}");
         assert_eq!(outcome.is_ok(), !refused);
     }

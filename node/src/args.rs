@@ -1,8 +1,19 @@
 //! The command line. No flag ever takes a secret: those come from files or standard input.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+mod key;
+mod order;
+mod setup;
+mod tor;
+
+pub use self::tor::Tor;
+pub use key::{Backup, ChangePassphrase, Confirm, Encrypt, Export, Import, Key, Out, OutFormat, Restore};
+pub use order::{Effect, Pause, Resume, Share, StepDown, Waiting};
+pub use setup::{Init, Invite, InviteCommand, Join, NodeFlags};
 
 /// Where a node lives unless told otherwise.
 pub const DEFAULT_DIR: &str = "/var/lib/rustbalance";
@@ -13,13 +24,13 @@ Exit codes:
   1  failure at run time
   2  wrong usage or configuration
   3  state directory or key problem
-  4  network or peer problem: a join refused or unreachable
-  5  tor missing or older than 0.4.8
+  4  network or peer problem: a join refused or unreachable, an invite used or expired
+  5  tor missing, older than 0.4.8, or (tor.attach) not as this node needs it
   6  no: what was asked for is not so (`verify`: not proven; `descriptor diff`: they differ)
   7  a bad descriptor: clients refuse it or leave points out
 
-A node keeps everything in one directory. `init` founds a cluster on its first machine and prints the
-command that `join`s the next one; `run` serves until SIGTERM or SIGINT, then hands over and stops.";
+A node keeps everything in one directory. `init` founds a cluster on its first machine; `run` serves until
+SIGTERM or SIGINT, then hands over and stops; `invite` prints the line with which the next machine `join`s.";
 
 /// A load balancer for Tor v3 onion services with no single point of failure.
 #[derive(Debug, Parser)]
@@ -57,6 +68,20 @@ impl Common {
     }
 }
 
+/// How the keys of a node are opened if they are encrypted.
+#[derive(Debug, Args)]
+pub struct Unlock {
+    /// If this node's keys are encrypted: the passphrase, in a file that only you can read [default: the credential
+    /// `passphrase` of systemd, else ask on the terminal].
+    #[arg(long, value_name = "FILE|-")]
+    pub passphrase_file: Option<PathBuf>,
+}
+
+/// As in the configuration file.
+fn duration(text: &str, min: &str, max: &str) -> Result<Duration, String> {
+    crate::config_file::duration(&text.into(), min, max).ok_or_else(|| format!("use \"{min}\" to \"{max}\""))
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum LogFormat {
@@ -71,10 +96,12 @@ pub enum LogFormat {
 pub enum Command {
     /// Found a cluster: create the state directory and the onion address, print how others join.
     Init(Init),
-    /// Join a running cluster through one of its nodes.
+    /// Join a running cluster: through tor with an invite, or directly through one of its nodes.
     Join(Join),
+    /// Make an invite: one line, a secret, with which a new machine joins through tor.
+    Invite(Invite),
     /// Serve until SIGTERM or SIGINT.
-    Run,
+    Run(Unlock),
     /// Show what the running node knows: role, members, plan and what each HSDir has confirmed.
     Status(Status),
     /// Say whether every HSDir has what it should have; exit code 6 if not. Run it on the node that publishes.
@@ -85,31 +112,63 @@ pub enum Command {
     /// Look at the configuration file.
     #[command(subcommand)]
     Config(Config),
+    /// Look at the key of the address, bring it from one format into another, back it up and restore it; encrypt all keys.
+    #[command(subcommand)]
+    Key(Key),
+    /// Use a tor that somebody else runs, such as the system's: what it needs, and whether it has it.
+    #[command(subcommand)]
+    Tor(Tor),
     /// Restrict the address to authorised clients, on all nodes of the cluster.
     #[command(subcommand)]
     Clients(Clients),
-    /// Serve no new clients: this node's points leave the descriptor, open sessions go on. Restarts keep it so.
+    /// Have a node serve no new clients: its points leave the descriptor, open sessions go on. Restarts keep it so.
     Drain(Effect),
     /// End `drain`: serve again.
     Undrain(Effect),
+    /// Give a node another share of the introduction points, instead of what its configuration says.
+    Weight(Share<u16>),
+    /// Give a node another priority as publisher, lower is preferred, instead of what its configuration says.
+    Priority(Share<u8>),
+    /// Have the publisher hand the lease over to the next node, and keep out of it for a while.
+    StepDown(StepDown),
+    /// Take nobody out of the descriptor for being down or unwell, in the whole cluster, while you work on it.
+    Pause(Pause),
+    /// End `pause`.
+    Resume(Resume),
     /// Look after the cluster token, with which machines ask to join.
     #[command(subcommand)]
     Token(Token),
     /// Take another node off the roster for good, dead or alive, and replace the cluster token, which it knows.
     Remove(Remove),
     /// Leave the cluster for good and stop the running node. The only member cannot.
-    Leave,
+    Leave(Leave),
+    /// Print what makes a shell complete this program's commands and flags.
+    Completions {
+        /// Which one.
+        #[arg(value_name = "SHELL", value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual: a page for the program and one for each command.
+    Man {
+        /// An existing directory.
+        #[arg(value_name = "OUT")]
+        out: PathBuf,
+    },
 }
 
-/// `rustbalance drain` and `undrain`.
+/// `rustbalance leave`.
 #[derive(Debug, Args)]
-pub struct Effect {
-    /// Wait until the plan that the cluster publishes follows.
+pub struct Leave {
+    /// Then remove the keys, the address' among them, the state and tor's files from this directory. It cannot be asked
+    /// for afterwards.
     #[arg(long)]
-    pub wait: bool,
-    /// Give up waiting after so many seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    pub timeout: u64,
+    pub forget: bool,
+    /// Do not ask whether to `--forget`.
+    #[arg(long)]
+    pub yes: bool,
+    /// Leave also if no other node serves clients now.
+    #[arg(long)]
+    pub force: bool,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -124,6 +183,18 @@ pub enum Token {
         #[arg(long)]
         json: bool,
     },
+    /// Write it into a file, for a machine that joins without an invite: what `keys/cluster_token` is if the keys are not
+    /// encrypted.
+    Export {
+        /// A new file; - for standard output.
+        #[arg(long, value_name = "FILE|-")]
+        out: PathBuf,
+        /// Write the secret to standard output also if that is a terminal.
+        #[arg(long)]
+        to_terminal: bool,
+        #[command(flatten)]
+        unlock: Unlock,
+    },
 }
 
 /// `rustbalance remove`.
@@ -137,70 +208,12 @@ pub struct Remove {
     /// Its name, or the first 8 or more hex digits of its node id, as `status` shows them.
     #[arg(value_name = "NODE")]
     pub node: String,
+    /// Remove it also if it is the last that serves clients now.
+    #[arg(long)]
+    pub force: bool,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
-}
-
-/// `rustbalance init`.
-#[derive(Debug, Args)]
-pub struct Init {
-    #[command(flatten)]
-    pub node: NodeFlags,
-    /// Keep an existing address: tor's `hs_ed25519_secret_key` file, readable by its owner only.
-    #[arg(long, value_name = "FILE")]
-    pub import_key: Option<PathBuf>,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `rustbalance join`.
-#[derive(Debug, Args)]
-#[command(after_help = "`rustbalance init` or `join` printed these values when the member was set up.\n\
-    FILE may be - for standard input, for one of the two.")]
-pub struct Join {
-    /// The address the cluster serves; the master key must belong to it.
-    #[arg(long, value_name = "ADDRESS")]
-    pub master_onion: String,
-    /// Where the member's mesh listens (UDP).
-    #[arg(long, value_name = "HOST:PORT")]
-    pub peer_endpoint: String,
-    /// The member's WireGuard public key, base64.
-    #[arg(long, value_name = "KEY")]
-    pub peer_pubkey: String,
-    /// The cluster token: a copy of the member's `keys/cluster_token`.
-    #[arg(long, value_name = "FILE|-")]
-    pub cluster_token_file: PathBuf,
-    /// The onion service's key: a copy of the member's `keys/hs_ed25519_secret_key`.
-    #[arg(long, value_name = "FILE|-")]
-    pub master_key_file: PathBuf,
-    #[command(flatten)]
-    pub node: NodeFlags,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// What `init` and `join` write into a new configuration file. An existing one is used as it is, and a flag
-/// that contradicts it is an error.
-#[derive(Debug, Args)]
-pub struct NodeFlags {
-    /// Your application: HOST:PORT, unix:/path or ADDRESS.onion:PORT. Needed unless a configuration file exists.
-    #[arg(long, value_name = "TARGET")]
-    pub target: Option<String>,
-    /// Where other nodes reach this one's mesh (UDP). Without it, this node must be the one to connect.
-    #[arg(long, value_name = "HOST:PORT")]
-    pub endpoint: Option<String>,
-    /// Port of the onion service, the same on every node [default: 80].
-    #[arg(long, value_name = "PORT")]
-    pub port: Option<u16>,
-    /// Local UDP address of the mesh [default: 0.0.0.0 with the port of --endpoint, or 7900].
-    #[arg(long, value_name = "IP:PORT")]
-    pub listen: Option<String>,
-    /// This node's name in `status` and logs [default: the machine's host name].
-    #[arg(long, value_name = "NAME")]
-    pub name: Option<String>,
 }
 
 /// `rustbalance status`.
@@ -284,6 +297,8 @@ pub struct Reading {
     /// With --live: ask this HSDir, by its fingerprint [default: one of those that are responsible].
     #[arg(long, value_name = "FINGERPRINT", requires = "live")]
     pub hsdir: Option<String>,
+    #[command(flatten)]
+    pub unlock: Unlock,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -333,10 +348,35 @@ pub enum Clients {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use clap::{Command, CommandFactory as _};
+
+    use super::Cli;
 
     #[test]
     fn command_line_is_consistent() {
-        super::Cli::command().debug_assert();
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_help_and_so_has_all_that_it_takes() {
+        fn look(command: &Command) -> usize {
+            let name = command.get_name();
+            assert!(command.get_about().is_some(), "{name}");
+            for arg in command.get_arguments() {
+                assert!(arg.get_help().is_some(), "{name}: {arg}");
+            }
+            1 + command.get_subcommands().map(look).sum::<usize>()
+        }
+        assert!(look(&Cli::command()) > 25);
+    }
+
+    #[test]
+    fn the_help_names_every_command() {
+        let mut program = Cli::command();
+        let help = program.render_help().to_string();
+        for command in program.get_subcommands() {
+            let line = format!("\n  {} ", command.get_name());
+            assert!(help.contains(&line), "{line:?} in\n{help}");
+        }
     }
 }

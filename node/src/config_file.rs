@@ -1,5 +1,6 @@
 //! The configuration file: TOML in, [`Settings`] out. Every mistake is reported, each with its line and the way out.
 
+mod attach;
 mod default;
 mod key;
 mod load;
@@ -17,7 +18,7 @@ use toml::de::{DeTable, DeValue};
 pub use default::{MESH_PORT, settings as defaults};
 pub use key::{KEYS, Key};
 pub use load::load;
-pub use value::{is_endpoint, show_target};
+pub use value::{duration, is_endpoint, show_target};
 
 /// One mistake in the file.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,6 +49,7 @@ pub fn parse(text: &str, dir: &Path) -> Result<Settings, Vec<Problem>> {
     })?;
     let mut reader = Reader { text, settings: defaults(dir), problems: Vec::new() };
     reader.table("", document.get_ref());
+    reader.relations();
     reader.problems.sort_by_key(|problem| problem.line);
     if reader.problems.is_empty() { Ok(reader.settings) } else { Err(reader.problems) }
 }
@@ -114,6 +116,28 @@ impl Reader<'_> {
             let given = value::excerpt(self.text.get(value.span()).unwrap_or_default());
             let message = format!("{}: {given} is not allowed; use {}", key.name, key.allowed);
             self.problem(value.span().start, message);
+        }
+    }
+
+    /// What holds between keys, each of them allowed.
+    fn relations(&mut self) {
+        for message in attach::contradictions(&self.settings) {
+            self.problems.push(Problem { line: None, message });
+        }
+        let pow = &self.settings.service.pow;
+        if pow.queue_burst < pow.queue_rate {
+            let (rate, burst) = (pow.queue_rate, pow.queue_burst);
+            let message =
+                format!("service.pow_queue_burst: {burst} is less than service.pow_queue_rate, {rate}; raise it");
+            self.problems.push(Problem { line: None, message });
+        }
+        if pow.enabled && self.settings.tor.instances > 1 {
+            let message = format!(
+                "tor.instances: {} tors cannot serve with service.pow, whose puzzles are checked by the one tor that sets \
+                 them; set tor.instances to 1, or service.pow to false",
+                self.settings.tor.instances
+            );
+            self.problems.push(Problem { line: None, message });
         }
     }
 
@@ -203,6 +227,27 @@ mod tests {
              line 5: service.introduction_points: 21 is not allowed; use 3 to 20\n\
              line 7: proxy.idle_timeout: 3 is not allowed; use a duration from \"1s\" to \"7d\""
         );
+    }
+
+    #[test]
+    fn a_burst_below_the_rate_is_refused_whichever_of_the_two_is_set() {
+        for (text, burst, rate) in [("pow_queue_rate = 2501", 2500, 2501), ("pow_queue_burst = 249", 249, 250)] {
+            let expected =
+                format!("service.pow_queue_burst: {burst} is less than service.pow_queue_rate, {rate}; raise it");
+            assert_eq!(parsed(&format!("[service]\n{text}\n")).map(|_| ()), Err(expected));
+        }
+        assert!(parsed("[service]\npow_queue_rate = 1\npow_queue_burst = 1\n").is_ok());
+    }
+
+    #[test]
+    fn proof_of_work_and_several_tors_exclude_each_other() {
+        let said = |instances: u8, pow: bool| {
+            parsed(&format!("[service]\npow = {pow}\n[tor]\ninstances = {instances}\n")).map(|_| ())
+        };
+        assert_eq!((said(1, true), said(8, false)), (Ok(()), Ok(())));
+        let refused = said(2, true).unwrap_err();
+        assert!(refused.contains("set tor.instances to 1, or service.pow to false"), "{refused}");
+        assert!(said(9, false).unwrap_err().contains("tor.instances: 9 is not allowed; use 1 to 8"));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use rustbalance_io::backup::BackupError;
+use rustbalance_io::entropy::EntropyError;
 use rustbalance_io::fault::Fault;
 use rustbalance_io::init::InitError;
 use rustbalance_io::join::JoinError;
@@ -9,6 +11,7 @@ use rustbalance_io::keys::KeyError;
 use rustbalance_io::run::RunError;
 use rustbalance_io::status::StatusError;
 use rustbalance_io::store::StoreError;
+use rustbalance_io::tor::TorError;
 use rustbalance_io::tor::fetch::FetchError;
 
 /// Exit codes, as `rustbalance --help` lists them.
@@ -64,6 +67,11 @@ impl Failure {
         Self { exit, lines: vec![line.into()] }
     }
 
+    /// A usage mistake, in one line.
+    pub fn usage(line: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, line)
+    }
+
     /// Several mistakes at once.
     pub fn with_lines(exit: Exit, lines: Vec<String>) -> Self {
         Self { exit, lines }
@@ -81,4 +89,15 @@ macro_rules! from_shell {
     };
 }
 
-from_shell!(FetchError, InitError, JoinError, KeyError, RunError, StatusError, StoreError);
+from_shell!(
+    BackupError,
+    EntropyError,
+    FetchError,
+    InitError,
+    JoinError,
+    KeyError,
+    RunError,
+    StatusError,
+    StoreError,
+    TorError
+);

@@ -3,7 +3,7 @@
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Common, LogFormat};
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 
 /// Comes before what is asked for, which may replace it. boringtun warns of every peer that is away; the mesh reports
 /// that better.
@@ -34,7 +34,7 @@ fn filter(flag: Option<&str>) -> Result<EnvFilter, Failure> {
     };
     EnvFilter::try_new(format!("{BASE},{text}")).map_err(|error| {
         let way_out = "use error, warn, info, debug, trace or directives such as info,rustbalance_io=debug";
-        Failure::new(Exit::Usage, format!("{source} {text:?}: {error}; {way_out}"))
+        Failure::usage(format!("{source} {text:?}: {error}; {way_out}"))
     })
 }
 

@@ -2,8 +2,6 @@
 
 mod args;
 mod commands;
-mod config_file;
-mod failure;
 mod logging;
 mod output;
 
@@ -12,9 +10,10 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use clap::error::ErrorKind;
+use rustbalance_node::{config_file, failure};
 
 use crate::args::Cli;
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 
 fn main() -> ExitCode {
     let outcome = match Cli::try_parse() {
@@ -38,12 +37,12 @@ fn main() -> ExitCode {
 /// Clap's explanation on one line, without its usage block.
 fn usage(error: &clap::Error) -> Failure {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return Failure::new(Exit::Usage, "no command given; see rustbalance --help");
+        return Failure::usage("no command given; see rustbalance --help");
     }
     let text = error.render().to_string();
     let said = text.split("\n\nUsage:").next().unwrap_or_default();
     let said =
         said.strip_prefix("error: ").unwrap_or(said).split("\n\nFor more information").next().unwrap_or_default();
     let words: Vec<_> = said.split_whitespace().collect();
-    Failure::new(Exit::Usage, format!("{}; see rustbalance --help", words.join(" ")))
+    Failure::usage(format!("{}; see rustbalance --help", words.join(" ")))
 }

@@ -44,6 +44,33 @@ pub fn line(text: &str) -> Result<(), Failure> {
     write(text).map(|_| ())
 }
 
+/// Writes bytes as they are, as the last thing.
+///
+/// # Errors
+/// They could not all be written: nobody may take them for whole.
+pub fn bytes(bytes: &[u8]) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    written.map_err(|error| Failure::new(Exit::Runtime, format!("standard output: {error}; what came is not whole")))
+}
+
+/// Refuses to write to a terminal what does not belong there.
+///
+/// # Errors
+/// Standard output is one.
+pub fn refuse_terminal(flag: &str, why: &str) -> Result<(), Failure> {
+    match std::io::stdout().is_terminal() {
+        true => Err(Failure::usage(format!("{flag}: not to a terminal: {why}"))),
+        false => Ok(()),
+    }
+}
+
+/// Tells whoever watches something beside what was asked for, on standard error.
+pub fn note(text: &str) {
+    // Who does not read it misses nothing that was asked for.
+    _ = writeln!(std::io::stderr(), "rustbalance: {text}");
+}
+
 /// Writes `value` as one JSON object on one line, as the last thing.
 ///
 /// # Errors

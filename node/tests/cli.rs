@@ -2,31 +2,13 @@
 
 mod common;
 
-use common::rustbalance;
+use common::{assert_refused, rustbalance, text};
 
 #[test]
-fn help_names_every_command_and_exit_code() {
+fn help_names_the_common_options_and_every_exit_code() {
     let run = rustbalance(["--help"]);
     assert_eq!((run.code, run.stderr.as_str()), (0, ""));
-    for word in [
-        "init",
-        "join",
-        "run",
-        "status",
-        "verify",
-        "descriptor",
-        "config",
-        "clients",
-        "drain",
-        "undrain",
-        "token",
-        "remove",
-        "leave",
-        "--dir",
-        "--config",
-        "--log-level",
-        "--log-format",
-    ] {
+    for word in ["--dir", "--config", "--log-level", "--log-format"] {
         assert!(run.stdout.contains(word), "{word} in\n{}", run.stdout);
     }
     for code in 0..=7 {
@@ -35,26 +17,26 @@ fn help_names_every_command_and_exit_code() {
 }
 
 #[test]
-fn every_command_has_help() {
-    for command in [
-        &["init"][..],
-        &["join"],
-        &["run"],
-        &["status"],
-        &["verify"],
-        &["descriptor"],
-        &["descriptor", "show"],
-        &["descriptor", "diff"],
-        &["config"],
-        &["config", "check"],
-        &["drain"],
-        &["undrain"],
-        &["token"],
-        &["token", "rotate"],
-        &["remove"],
-        &["leave"],
-        &["clients", "add"],
-    ] {
+fn shells_get_completions_and_man_gets_a_page_for_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let run = rustbalance(["completions", shell]);
+        assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{shell}");
+        assert!(run.stdout.contains("undrain"), "{shell}");
+    }
+    let out = tempfile::tempdir().expect("a directory for the test");
+    let run = rustbalance(["man", text(out.path())]);
+    assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (0, "", ""));
+    for page in ["rustbalance.1", "rustbalance-init.1", "rustbalance-clients-add.1"] {
+        let page = std::fs::read_to_string(out.path().join(page)).expect(page);
+        assert!(page.contains(".TH rustbalance"), "{page}");
+    }
+    let missing = out.path().join("missing");
+    assert_refused(&rustbalance(["man", text(&missing)]), 1, "name a directory that exists");
+}
+
+#[test]
+fn help_of_a_command_is_on_standard_output() {
+    for command in [&["init"][..], &["clients", "add"]] {
         let run = rustbalance(command.iter().copied().chain(["--help"]));
         assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{command:?}");
         assert!(run.stdout.contains("Usage: rustbalance"), "{command:?}\n{}", run.stdout);
@@ -64,7 +46,13 @@ fn every_command_has_help() {
 #[test]
 fn usage_mistakes_are_one_line_and_exit_2() {
     for (args, expected) in [
-        (&["stauts"][..], "unrecognized subcommand 'stauts' tip: a similar subcommand exists: 'status'"),
+        (&["statu"][..], "unrecognized subcommand 'statu' tip: a similar subcommand exists: 'status'"),
+        (&["weight", "a", "-1"], "unexpected argument '-1' found"),
+        (&["weight", "a", "x"], "not a number in range; or write `default`"),
+        (&["pause", "--for", "2d"], "use \"1s\" to \"24h\""),
+        (&["invite", "--uses", "0"], "0 is not in 1..=8"),
+        (&["invite", "--uses", "9"], "9 is not in 1..=8"),
+        (&["invite", "--expires", "31d"], "use \"1m\" to \"30d\""),
         (&["run", "--jsno"], "unexpected argument '--jsno' found"),
         (&["join", "--target", "a:1"], "required arguments were not provided: --master-onion <ADDRESS>"),
         (&["init", "--port", "70000"], "invalid value '70000' for '--port <PORT>'"),
@@ -112,6 +100,12 @@ fn asking_a_node_that_does_not_run_is_a_runtime_failure() {
         &["leave"],
         &["drain"],
         &["undrain"],
+        &["drain", "a"],
+        &["weight", "a", "5"],
+        &["priority", "a", "default"],
+        &["step-down"],
+        &["pause"],
+        &["resume"],
         &["remove", "a"],
         &["clients", "list"],
         &["clients", "add", "a"],

@@ -37,6 +37,41 @@ fn json_shows_the_settings_in_effect() {
 }
 
 #[test]
+fn the_packaged_example_has_every_key_as_it_is_if_left_out() {
+    let example = include_str!("../package/rustbalance.toml");
+    let lines = example.lines().map(|line| line.strip_prefix('#').unwrap_or(line));
+    let keys: Vec<_> = lines.filter(|line| line.contains(" = ") || line.starts_with('[')).collect();
+    // Those that have none, or the machine's own, can only be shown; some of them do not go with others.
+    let shown = [
+        "name",
+        "mesh.endpoint",
+        "proxy.probe_host",
+        "tor.runtime_dir",
+        "tor.attach",
+        "tor.cookie_file",
+        "tor.password_file",
+    ];
+    let is_shown = |line: &&&str| shown.iter().any(|key| line.starts_with(&format!("{} = ", word(key))));
+    let valid: Vec<_> = keys.iter().filter(|line| !is_shown(line)).copied().collect();
+    let [said, defaults] = [valid.join("\n").as_str(), ""].map(|text| {
+        let run = check(text, &["--json"]);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        serde_json::from_str::<serde_json::Map<_, _>>(&run.stdout).unwrap()
+    });
+    for (key, default) in defaults {
+        assert!(keys.iter().any(|line| line.starts_with(&format!("{} = ", word(&key)))), "{key} is missing");
+        if !shown.contains(&key.as_str()) {
+            assert_eq!(said[&key], default, "{key}");
+        }
+    }
+}
+
+/// The key without its section.
+fn word(key: &str) -> &str {
+    key.rsplit_once('.').map_or(key, |(_, word)| word)
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_the_nearest_one_and_its_line() {
     let run = check("name = 'a'\n\n[mesh]\nlisten_address = '0.0.0.0:1'\n", &[]);
     assert_eq!((run.code, run.stdout.as_str()), (2, ""));
@@ -65,6 +100,10 @@ fn wrong_values_are_named_with_what_is_allowed() {
         ("proxy.connect_timeout = '99ms'", "use a duration from \"100ms\" to \"5m\""),
         ("proxy.idle_timeout = 60", "proxy.idle_timeout: 60 is not allowed; use a duration from \"1s\" to \"7d\""),
         ("proxy.max_connections = 0", "proxy.max_connections: 0 is not allowed; use 1 to 65535"),
+        ("proxy.probe = '/health'", "proxy.probe: '/health' is not allowed; use \"connect\" or \"http:/path\""),
+        ("proxy.probe_status = '200-'", "proxy.probe_status: '200-' is not allowed; use a status, \"200\", or a range"),
+        ("proxy.probe_host = 'a b'", "proxy.probe_host: 'a b' is not allowed; use \"HOST\" or \"HOST:PORT\""),
+        ("proxy.probe_successes = 0", "proxy.probe_successes: 0 is not allowed; use 1 to 100"),
         ("proxy.probe_failures = true", "proxy.probe_failures: true is not allowed; use 1 to 100"),
         ("tor.binary = ''", "tor.binary: '' is not allowed; use the tor program"),
         ("tor.options = 'a'", "tor.options: 'a' is not allowed; use a list of torrc lines"),

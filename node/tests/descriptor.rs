@@ -43,6 +43,7 @@ impl Service {
             subcredential: self.key.public().subcredential(blind.public()),
             revision: RevisionCounter(revision),
             header: &InnerHeader(vec!["create2-formats 2".to_owned()]),
+            pow: None,
             points: &points,
             clients,
             now,

@@ -1,158 +1,18 @@
 //! A node alone, with a real tor that may not use the network: start, questions, stop, and what keeps it from starting.
 
-#![expect(clippy::indexing_slicing, reason = "a test may panic")]
-
 mod common;
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::process::Stdio;
+use std::sync::mpsc;
 
-use common::{Run, assert_refused, command, mortal, rustbalance, text};
-use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
-
-/// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Nobody listens there.
-const NO_TARGET: &str = "127.0.0.1:9";
-
-/// A node that was set up and not yet started.
-struct Node {
-    root: TempDir,
-    /// What others join with: the command that `init` printed.
-    join: Vec<String>,
-}
-
-impl Node {
-    fn new() -> Self {
-        let mut node = Self::unfounded();
-        let run = node.run(&["init", "--json"]);
-        assert_eq!(run.code, 0, "{}", run.stderr);
-        let report: serde_json::Value = serde_json::from_str(&run.stdout).expect("JSON");
-        let words = report["join"].as_array().expect("a command").iter();
-        node.join = words.map(|word| word.as_str().expect("text").to_owned()).collect();
-        node
-    }
-
-    /// Only its configuration is there.
-    fn unfounded() -> Self {
-        let node = Self { root: tempfile::tempdir().expect("a directory for the test"), join: Vec::new() };
-        node.configure("[tor]\noptions = ['DisableNetwork 1']\n");
-        node
-    }
-
-    /// How another node joins through this one, without the endpoint, which its configuration names.
-    fn join_command(&self) -> Vec<&str> {
-        let words: Vec<_> = self.join.iter().map(String::as_str).collect();
-        let endpoint = words.iter().position(|word| *word == "--endpoint").expect("a flag");
-        [&words[1..endpoint], &words[endpoint + 2..]].concat()
-    }
-
-    fn dir(&self) -> PathBuf {
-        self.root.path().join("node")
-    }
-
-    /// Writes the configuration: a mesh port of the system's choice, a target that is not there, and `more`.
-    fn configure(&self, more: &str) {
-        let port = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
-        self.configure_port(port, more);
-    }
-
-    fn configure_port(&self, port: u16, more: &str) {
-        let mesh = format!("mesh.listen = '127.0.0.1:{port}'\nmesh.endpoint = '127.0.0.1:{port}'\n");
-        let config = format!("{mesh}service.target = '{NO_TARGET}'\n{more}");
-        let file = self.dir().join("rustbalance.toml");
-        fs::create_dir_all(self.dir()).expect("room for a directory");
-        fs::set_permissions(self.dir(), fs::Permissions::from_mode(0o700)).expect("our own directory");
-        fs::write(file, config).expect("room for a file");
-    }
-
-    /// Puts an application in the place of the one that is not there.
-    fn set_target(&self, target: SocketAddr) {
-        let file = self.dir().join("rustbalance.toml");
-        let config = fs::read_to_string(&file).expect("our own file");
-        fs::write(file, config.replace(NO_TARGET, &target.to_string())).expect("room for a file");
-    }
-
-    fn run(&self, args: &[&str]) -> Run {
-        rustbalance(args.iter().copied().chain(["--dir", text(&self.dir())]))
-    }
-
-    /// Starts the node, all its logs going to a file, and waits until it answers.
-    fn start(&self) -> Running<'_> {
-        self.start_logging_to(fs::File::create(self.log()).expect("room for a log"))
-    }
-
-    fn start_logging_to(&self, log: impl Into<Stdio>) -> Running<'_> {
-        let dir = self.dir();
-        let args = ["run", "--log-level", "trace,boringtun=trace", "--dir", text(&dir)];
-        let child = mortal(args).stdout(Stdio::piped()).stderr(log).spawn().expect("the binary starts");
-        let mut running = Running { node: self, child };
-        let started = Instant::now();
-        while self.run(&["status"]).code != 0 {
-            assert!(started.elapsed() < PATIENCE, "no status:\n{}", self.log_text());
-            assert!(running.child.try_wait().expect("our child").is_none(), "it ended:\n{}", self.log_text());
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        running
-    }
-
-    fn log(&self) -> PathBuf {
-        self.root.path().join("log")
-    }
-
-    fn log_text(&self) -> String {
-        fs::read_to_string(self.log()).unwrap_or_else(|error| format!("no log: {error}"))
-    }
-}
-
-/// A node that runs; killed when dropped.
-struct Running<'a> {
-    node: &'a Node,
-    child: Child,
-}
-
-impl Running<'_> {
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).expect("our child");
-    }
-
-    /// Waits for its end; the exit code, and what it printed.
-    fn end(mut self) -> (Option<i32>, String) {
-        let started = Instant::now();
-        while self.child.try_wait().expect("our child").is_none() {
-            assert!(started.elapsed() < PATIENCE, "it does not end:\n{}", self.node.log_text());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        let mut printed = String::new();
-        let mut stdout = self.child.stdout.take().expect("piped");
-        std::io::Read::read_to_string(&mut stdout, &mut printed).expect("text");
-        (self.child.wait().expect("our child").code(), printed)
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        // It has ended already unless the test failed.
-        _ = self.child.kill();
-        _ = self.child.wait();
-    }
-}
-
-/// Processes whose command line contains `path`.
-fn processes_naming(path: &Path) -> usize {
-    let processes = fs::read_dir("/proc").expect("proc").flatten();
-    let lines = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
-    lines.filter(|line| String::from_utf8_lossy(line).contains(text(path))).count()
-}
+use common::node::{Node, PATIENCE, pids_naming};
+use common::{Run, assert_refused, command, mortal, text};
+use rustix::process::Signal;
 
 #[test]
 fn a_node_answers_and_stops_in_order_on_sigterm() {
@@ -182,7 +42,7 @@ fn a_log_that_nobody_reads_keeps_a_node_neither_from_running_nor_from_stopping()
 fn connections_over_the_limit_are_in_the_status_and_once_in_the_log() {
     let node = Node::new();
     let application = TcpListener::bind("127.0.0.1:0").unwrap();
-    node.configure("[tor]\noptions = ['DisableNetwork 1']\n[proxy]\nmax_connections = 1\n");
+    node.configure("[tor]\noptions = ['DisableNetwork 1']\n[proxy]\nmax_connections = 1\ndrain_limit = '0s'\n");
     node.set_target(application.local_addr().unwrap());
     let running = node.start();
     let visitor = || UnixStream::connect(node.dir().join("run/proxy.sock")).expect("the proxy listens");
@@ -195,6 +55,68 @@ fn connections_over_the_limit_are_in_the_status_and_once_in_the_log() {
     running.signal(Signal::TERM);
     running.end();
     assert_eq!(node.log_text().matches("proxy.max_connections").count(), 1, "{}", node.log_text());
+}
+
+/// `node`, with an application that sends everything back.
+fn echoing(node: Node, drain_limit: &str) -> Node {
+    let application = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    node.configure(&format!("[tor]\noptions = ['DisableNetwork 1']\n[proxy]\ndrain_limit = '{drain_limit}'\n"));
+    node.set_target(application.local_addr().expect("bound"));
+    std::thread::spawn(move || {
+        for connection in application.incoming().flatten() {
+            std::thread::spawn(move || std::io::copy(&mut &connection, &mut &connection));
+        }
+    });
+    node
+}
+
+/// A client's connection, as tor hands it over, that is served.
+fn session(node: &Node) -> UnixStream {
+    let session = UnixStream::connect(node.dir().join("run/proxy.sock")).expect("the proxy listens");
+    session.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+    assert!(is_served(&session));
+    session
+}
+
+/// Whether what is sent comes back.
+fn is_served(mut session: &UnixStream) -> bool {
+    session.write_all(b"x").is_ok() && session.read_exact(&mut [0]).is_ok()
+}
+
+#[test]
+fn sessions_go_on_after_sigterm_and_tor_with_them_until_the_last_one_has_ended() {
+    let node = echoing(Node::new(), "1h");
+    let running = node.start();
+    let (first, second) = (session(&node), session(&node));
+    running.signal(Signal::TERM);
+    node.wait("draining", |node| node.log_text().contains("open sessions may go on for 3600 s"));
+    assert!(is_served(&first) && is_served(&second));
+    let status: serde_json::Value = serde_json::from_str(&node.run(&["status", "--json"]).stdout).expect("JSON");
+    assert_eq!((&status["sessions"], &status["members"][0]["state"]), (&2.into(), &"leaving".into()));
+    assert!(!pids_naming(&node.dir().join("tor")).is_empty(), "tor lives");
+    drop(first);
+    node.wait("one session", |node| node.run(&["status", "--json"]).stdout.contains("\"sessions\":1"));
+    assert!(is_served(&second));
+    drop(second);
+    assert_eq!(running.end().0, Some(0), "{}", node.log_text());
+    assert!(node.log_text().contains("all sessions have ended"), "{}", node.log_text());
+    assert!(pids_naming(&node.dir().join("tor")).is_empty());
+}
+
+#[test]
+fn sessions_are_cut_when_their_time_is_over_or_at_a_second_signal() {
+    for (drain_limit, signals) in [("1s", 1), ("1h", 2)] {
+        let node = echoing(Node::new(), drain_limit);
+        let running = node.start();
+        let session = session(&node);
+        for _ in 0..signals {
+            running.signal(Signal::TERM);
+            node.wait("draining", |node| node.log_text().contains("open sessions may go on"));
+        }
+        assert_eq!(running.end().0, Some(0), "{}", node.log_text());
+        assert!(!is_served(&session));
+        assert!(node.log_text().contains("open sessions are cut sessions=1"), "{}", node.log_text());
+    }
 }
 
 #[test]
@@ -210,13 +132,7 @@ fn a_watch_ends_when_nobody_reads_it() {
         assert!(page.starts_with('{'), "{page}");
     }
     drop(pages);
-    let started = Instant::now();
-    while watch.try_wait().expect("our child").is_none() {
-        if started.elapsed() > PATIENCE {
-            _ = watch.kill();
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    node.wait("the watch's end", |_| watch.try_wait().expect("our child").is_some());
     assert_eq!(watch.wait().expect("our child").code(), Some(0));
 }
 
@@ -238,10 +154,105 @@ fn who_leaves_stops_and_cannot_come_back() {
     let joined = leaver.run(&member.join_command());
     assert_eq!(joined.code, 0, "{}\n{}", joined.stderr, member.log_text());
     let running = leaver.start();
-    let left = leaver.run(&["leave"]);
-    assert_eq!((left.code, left.stdout.as_str()), (0, ""), "{}\n{}", left.stderr, leaver.log_text());
+    assert_refused(&leaver.run(&["leave"]), 1, "no other node serves clients now");
+    assert_refused(&leaver.run(&["leave", "--force", "--forget"]), 2, "confirm that with --yes");
+    let left = leaver.run(&["leave", "--force"]);
+    assert_eq!(left.code, 0, "{}\n{}", left.stderr, leaver.log_text());
+    assert!(left.stdout.starts_with("left; the key of the address is still in keys/"), "{}", left.stdout);
     assert_eq!(running.end().0, Some(0), "{}", leaver.log_text());
     assert_refused(&leaver.run(&["run"]), 3, "this node has left its cluster for good; join again from another --dir");
+}
+
+#[test]
+fn who_is_told_to_leave_while_its_sessions_go_on_leaves_all_the_same() {
+    let (member, leaver) = (Node::new(), Node::unfounded());
+    let _member = member.start();
+    let joined = leaver.run(&member.join_command());
+    assert_eq!(joined.code, 0, "{}\n{}", joined.stderr, member.log_text());
+    let leaver = echoing(leaver, "1h");
+    let running = leaver.start();
+    let _session = session(&leaver);
+    running.signal(Signal::TERM);
+    leaver.wait("draining", |node| node.log_text().contains("open sessions may go on"));
+    let left = leaver.run(&["leave", "--force"]);
+    assert_eq!(left.code, 0, "{}\n{}", left.stderr, leaver.log_text());
+    assert_eq!(running.end().0, Some(0), "{}", leaver.log_text());
+    assert_refused(&leaver.run(&["run"]), 3, "this node has left its cluster for good; join again from another --dir");
+}
+
+#[test]
+fn who_is_removed_before_anybody_heard_its_name_is_named_by_its_id() {
+    let (member, other) = (Node::new(), Node::unfounded());
+    let _member = member.start();
+    let joined = other.run(&[&member.join_command()[..], &["--json"]].concat());
+    assert_eq!(joined.code, 0, "{}\n{}", joined.stderr, member.log_text());
+    let joined: serde_json::Value = serde_json::from_str(&joined.stdout).expect("JSON");
+    let id = &joined["node"].as_str().expect("text")[..8];
+    let removed = member.run(&["remove", id]);
+    assert!(
+        removed.stdout.starts_with(&format!("{id} ({id}) is no member any more")),
+        "{}{}",
+        removed.stdout,
+        removed.stderr
+    );
+}
+
+#[test]
+fn who_leaves_can_forget_its_secrets() {
+    let (member, leaver) = (Node::new(), Node::unfounded());
+    let _member = member.start();
+    let joined = leaver.run(&member.join_command());
+    assert_eq!(joined.code, 0, "{}\n{}", joined.stderr, member.log_text());
+    let running = leaver.start();
+    let left = leaver.run(&["leave", "--force", "--forget", "--yes", "--json"]);
+    assert_eq!(left.code, 0, "{}\n{}", left.stderr, leaver.log_text());
+    let said: serde_json::Value = serde_json::from_str(&left.stdout).expect("JSON");
+    assert_eq!(said["forgotten"].as_array().map(Vec::len), Some(6), "{said}");
+    assert_eq!(running.end().0, Some(0), "{}", leaver.log_text());
+    let files = fs::read_dir(leaver.dir()).expect("its directory").flatten();
+    let mut files: Vec<String> = files.map(|file| file.file_name().to_string_lossy().into_owned()).collect();
+    files.sort();
+    assert_eq!(files, ["lock", "rustbalance.toml"]);
+}
+
+#[test]
+fn orders_are_kept_and_shown_and_go_before_the_configuration() {
+    let (member, other) = (Node::new(), Node::unfounded());
+    let _member = member.start();
+    let joined = other.run(&member.join_command());
+    assert_eq!(joined.code, 0, "{}\n{}", joined.stderr, member.log_text());
+    let running = other.start();
+    let status = |node: &Node| -> serde_json::Value {
+        serde_json::from_str(&node.run(&["status", "--json"]).stdout).expect("JSON")
+    };
+    let id = status(&other)["node"].as_str().expect("text").to_owned();
+    let line = |seen: &serde_json::Value| {
+        seen["members"].as_array().and_then(|all| all.iter().find(|line| line["node"] == id.as_str()).cloned())
+    };
+    member.wait("they hear each other", |node| line(&status(node)).is_some_and(|line| line["liveness"] == "live"));
+    let said = member.run(&["weight", &id[..8], "7", "--wait"]);
+    assert_eq!(said.code, 0, "{}\n{}", said.stderr, other.log_text());
+    assert!(said.stdout.contains("; known to all live nodes: 2"), "{}", said.stdout);
+    assert_eq!(status(&other)["ordered"], serde_json::json!(["weight 7"]));
+    assert_refused(&member.run(&["drain", &id[..8]]), 1, "no other node serves clients now");
+    assert_refused(&member.run(&["step-down"]), 1, "nobody publishes now");
+    assert!(member.run(&["pause", "--for", "90m", "--wait"]).stdout.starts_with("paused for 90 min"));
+    assert!(!status(&other)["paused"].is_null(), "the other one pauses, too");
+    assert_eq!(other.run(&["resume", "--json", "--wait"]).stdout, "{\"paused\":false}\n");
+    assert!(status(&member)["paused"].is_null());
+
+    let file = other.dir().join("rustbalance.toml");
+    let before = fs::read_to_string(&file).expect("its configuration");
+    fs::write(&file, format!("weight = 0\n{before}")).expect("writable");
+    running.signal(Signal::HUP);
+    other.wait("a mistake is said", |node| node.log_text().contains("all settings stay as they are"));
+    fs::write(&file, format!("weight = 50\npriority = 9\n{before}")).expect("writable");
+    running.signal(Signal::HUP);
+    other.wait("the change is said", |node| node.log_text().contains("priority was 100, and is 9 from now on"));
+    other.wait("and in force", |node| line(&status(node)).is_some_and(|line| line["priority"] == 9));
+    assert_eq!(line(&status(&other)).map(|line| line["weight"].clone()), Some(7.into()), "the order goes before it");
+    let said = other.run(&["weight", &id[..8], "default"]);
+    assert!(said.stdout.contains("weight 50, priority 9; as its configuration says"), "{}{}", said.stdout, said.stderr);
 }
 
 #[test]
@@ -278,22 +289,42 @@ fn files_that_make_no_member_keep_a_node_from_starting() {
 }
 
 #[test]
+fn systemd_is_told_of_start_role_every_round_and_stop_and_hears_nothing_of_tor() {
+    let node = Node::new();
+    let path = node.root.path().join("notify");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+    let (to_test, told) = mpsc::channel();
+    // As systemd does, it reads whatever the node is doing: who says something waits for that.
+    std::thread::spawn(move || {
+        let mut datagram = [0; 512];
+        while let Ok(length) = socket.recv(&mut datagram) {
+            let text = String::from_utf8_lossy(&datagram[..length]).into_owned();
+            if to_test.send(text).is_err() {
+                return;
+            }
+        }
+    });
+    let next = || told.recv_timeout(PATIENCE).expect("something");
+    let environment = [("NOTIFY_SOCKET", text(&path)), ("WATCHDOG_USEC", "2000000")];
+    let running = node.start_in(fs::File::create(node.log()).expect("room for a log"), &environment);
+    assert_eq!(next(), "READY=1\nSTATUS=alone\n");
+    assert_eq!([next(), next()], ["WATCHDOG=1\n"; 2]);
+    running.signal(Signal::TERM);
+    assert_eq!(running.end().0, Some(0));
+    let rest: Vec<_> = told.try_iter().filter(|text| text != "WATCHDOG=1\n").collect();
+    assert_eq!(rest, ["STOPPING=1\n"]);
+}
+
+#[test]
 fn tor_dies_with_a_killed_node() {
     let node = Node::new();
     let running = node.start();
-    let tors = || processes_naming(&node.dir().join("tor"));
-    let started = Instant::now();
-    while tors() == 0 {
-        assert!(started.elapsed() < PATIENCE, "no tor:\n{}", node.log_text());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let tors = || pids_naming(&node.dir().join("tor")).len();
+    node.wait("a tor", |_| tors() > 0);
     running.signal(Signal::KILL);
     assert_eq!(running.end().0, None);
-    let killed = Instant::now();
-    while tors() > 0 {
-        assert!(killed.elapsed() < PATIENCE, "tor lives on");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    node.wait("tor's end", |_| tors() == 0);
 }
 
 #[test]

@@ -6,9 +6,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Run, assert_refused, command, rustbalance, text};
+use rustbalance_core::time::Wall;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -182,8 +183,8 @@ fn init_refuses_a_bad_key_and_writes_nothing() {
     let files = [
         (place.file("open", &good, 0o640), "other users have access to it (mode 0640)"),
         (place.file("header", &header, 0o600), "its header is not"),
-        (place.file("short", &good[..95], 0o600), "95 bytes instead of 96"),
-        (place.file("empty", b"", 0o600), "0 bytes instead of 96"),
+        (place.file("short", &good[..95], 0o600), "95 bytes instead of the 96"),
+        (place.file("empty", b"", 0o600), "0 bytes instead of the 96"),
         (text(&place.root.path().join("missing")).to_owned(), "missing: cannot read: No such file"),
     ];
     for (file, expected) in files {
@@ -271,7 +272,7 @@ fn join_refuses_bad_input_and_writes_nothing() {
         ("--peer-pubkey", "abc", 2, "--peer-pubkey \"abc\": not a WireGuard key"),
         ("--cluster-token-file", &other, 3, "not a cluster token"),
         ("--cluster-token-file", &open, 3, "other users have access to it"),
-        ("--master-key-file", &other, 3, "not a tor key file"),
+        ("--master-key-file", &other, 3, "not the key of an onion service"),
         ("--target", "nowhere", 2, "--target: \"nowhere\" is not allowed"),
     ] {
         let run = join(&place, (flag, value));
@@ -318,4 +319,64 @@ fn join_that_is_stopped_while_it_waits_leaves_nothing_behind() {
     let run = joining.wait_with_output().unwrap().into();
     assert_refused(&run, 1, "stopped before the node had joined");
     place.assert_holds_no_node();
+}
+
+/// A well-formed invite of [`TOR_SERVICE`]'s address, good until `expires`.
+fn invite(expires: u64) -> String {
+    let address = tor_address().parse().expect("tor's address");
+    let rng = &mut rustbalance_core::rng::Seed::new([1; 32]).fork("invite");
+    let invite = rustbalance_core::invite::Invite::new(address, 80, Wall::from_secs(expires), rng);
+    invite.expose_line().to_string()
+}
+
+/// One that was good until 1970.
+fn expired_invite() -> String {
+    invite(1)
+}
+
+#[test]
+fn a_tor_that_never_gets_going_holds_join_up_no_longer_than_its_timeout() {
+    let place = Place::new();
+    let script = "#!/bin/sh\ncase \"$*\" in *--version*) echo 'Tor version 0.4.8.9.';; *) exec sleep 300;; esac\n";
+    let tor = place.file("tor", script.as_bytes(), 0o700);
+    let config =
+        place.file("config", format!("service.target = '127.0.0.1:1'\ntor.binary = '{tor}'\n").as_bytes(), 0o600);
+    let file = place.file("invite", invite(u64::MAX).as_bytes(), 0o600);
+    let started = Instant::now();
+    let run = place.run(&["join", "--invite-file", &file, "--config", &config, "--timeout", "1"]);
+    assert_refused(&run, 4, "tor was not bootstrapped in time");
+    assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
+    place.assert_holds_no_node();
+}
+
+#[test]
+fn an_invite_that_is_none_or_has_expired_is_refused_before_anything_is_made() {
+    let good = expired_invite();
+    let damaged = good.replacen("rbi1-", "rbi1-a", 1);
+    for (text, mode, code, says) in [
+        ("hello", 0o600, 3, "not an invite"),
+        (&good[..50], 0o600, 3, "cut off"),
+        (&damaged[..good.len()], 0o600, 3, "checksum"),
+        (&good, 0o644, 3, "chmod 600"),
+        (&good, 0o600, 4, "expired"),
+    ] {
+        let place = Place::new();
+        let file = place.file("invite", text.as_bytes(), mode);
+        let run = place.run(&["join", "--invite-file", &file, "--target", "127.0.0.1:1"]);
+        assert_refused(&run, code, says);
+        assert!(!run.stderr.contains(&good[..40]), "{}", run.stderr);
+        place.assert_holds_no_node();
+    }
+}
+
+#[test]
+fn an_invite_and_the_direct_form_exclude_each_other() {
+    let place = Place::new();
+    let file = place.file("invite", expired_invite().as_bytes(), 0o600);
+    let address = tor_address();
+    let both = place.run(&["join", "--invite-file", &file, "--master-onion", &address, "--target", "127.0.0.1:1"]);
+    assert_refused(&both, 2, "cannot be used with");
+    assert_refused(&place.run(&["join", "--target", "127.0.0.1:1"]), 2, "required");
+    let other_port = place.run(&["join", "--invite-file", &file, "--target", "x"]);
+    assert_refused(&other_port, 2, "--target");
 }

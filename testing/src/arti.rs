@@ -1,6 +1,8 @@
 //! Arti's `tor-netdoc`, an independent implementation of v3 descriptors: the oracle of ours and the peer of the bench.
 //! The same secrets, points and clients go to both.
 
+pub mod difference;
+
 use std::time::{Duration, SystemTime};
 
 use rand_core::CryptoRng;
@@ -15,7 +17,7 @@ use tor_hscrypto::pk::{self, HsBlindId, HsBlindIdKey, HsBlindIdKeypair, HsClient
 use tor_linkspec::EncodedLinkSpec;
 use tor_llcrypto::pk::{curve25519, ed25519};
 use tor_netdoc::NetdocBuilder as _;
-use tor_netdoc::doc::hsdesc::{HsDesc, HsDescBuilder, HsDescError, IntroPointDesc, create_desc_sign_key_cert};
+use tor_netdoc::doc::hsdesc::{HsDesc, HsDescBuilder, IntroPointDesc, create_desc_sign_key_cert};
 use tor_protover::{ProtoKind, Protocols};
 
 /// How long both certify keys, hours.
@@ -120,9 +122,9 @@ pub fn open(
     (blind, subcredential): &(HsBlindId, Subcredential),
     client: Option<&HsClientDescEncKeypair>,
     now: Wall,
-) -> Result<HsDesc, HsDescError> {
+) -> anyhow::Result<HsDesc> {
     let timed = HsDesc::parse_decrypt_validate(text, blind, subcredential, client)?;
-    Ok(timed.if_valid_at(&time(now)).unwrap())
+    Ok(timed.if_valid_at(&time(now))?)
 }
 
 /// The same point.

@@ -13,7 +13,7 @@ use crate::tor::Tor;
 use crate::tor_net::TorNet;
 
 /// How long a client may take to bootstrap.
-const BOOTSTRAP_LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const BOOTSTRAP_LIMIT: Duration = Duration::from_secs(60);
 
 /// A tor client, a process of its own. Fresh from the start: it has never heard of the service, has no descriptor, no
 /// circuit and no memory of failed introduction points.
@@ -83,16 +83,27 @@ impl Client {
     /// If tor says no, the connection breaks or `limit` passes.
     pub fn load(&self, address: &str, port: u16, circuit: u32, limit: Duration) -> Result<Page> {
         let start = Instant::now();
+        let request = format!("GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        let answer = self.say(address, port, circuit, limit, request.as_bytes())?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("the page was cut off")?;
+        ensure!(head.starts_with("HTTP/1.1 200 "), "answered {head:?}");
+        Ok(Page { node: body.to_owned(), took: start.elapsed() })
+    }
+
+    /// Says `request`, whatever it is, and returns all that comes back until the connection is closed.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn say(&self, address: &str, port: u16, circuit: u32, limit: Duration, request: &[u8]) -> Result<String> {
+        let start = Instant::now();
         let after = || format!("after {:.1} s", start.elapsed().as_secs_f32());
         let socks = UnixStream::connect(self.tor.dir().join("socks"))?;
         let mut stream = Deadline { stream: socks, deadline: start + limit };
         connect(&mut stream, address, port, circuit).with_context(after)?;
-        write!(stream, "GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+        stream.write_all(request)?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).with_context(|| format!("connected, then {}", after()))?;
-        let (head, body) = answer.split_once("\r\n\r\n").context("the page was cut off")?;
-        ensure!(head.starts_with("HTTP/1.1 200 "), "answered {head:?}");
-        Ok(Page { node: body.to_owned(), took: start.elapsed() })
+        Ok(answer)
     }
 }
 

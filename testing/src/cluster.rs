@@ -3,6 +3,9 @@
 mod node;
 pub mod plan;
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -14,6 +17,7 @@ use serde::Deserialize;
 use crate::tor_net::TorNet;
 use crate::wait::{self, Answer};
 pub use node::Node;
+use node::Service;
 
 /// Where nodes' meshes listen, each on an address of its own.
 const MESH_PORT: u16 = 7900;
@@ -45,6 +49,10 @@ pub struct Cluster<'a> {
     first: usize,
     /// What its nodes serve; each a web application of its own if `None`.
     target: Option<String>,
+    /// More lines for the `[service]` section of the nodes that are added from now on.
+    pub service_lines: String,
+    /// How many tors each node has that is added from now on.
+    pub tors: u8,
     /// In the order of joining.
     pub nodes: Vec<Node>,
 }
@@ -55,7 +63,8 @@ impl<'a> Cluster<'a> {
     /// # Errors
     /// If the `rustbalance` binary was not built.
     pub fn new(net: &'a TorNet, log_level: &str) -> Result<Self> {
-        Ok(Self { net, binary: binary()?, log_level: log_level.into(), first: 0, target: None, nodes: Vec::new() })
+        let (binary, log_level, service_lines) = (binary()?, log_level.into(), String::new());
+        Ok(Self { net, binary, log_level, first: 0, target: None, service_lines, tors: 1, nodes: Vec::new() })
     }
 
     /// A further cluster on the same network, the second is number 1, all of whose nodes serve `target`.
@@ -84,16 +93,43 @@ impl<'a> Cluster<'a> {
     /// # Errors
     /// If a command fails, with what it said.
     pub fn add(&mut self, through: Option<usize>) -> Result<usize> {
-        let number = self.nodes.len();
-        let mut node = Node::prepare(self.net, &self.binary, self.first + number, MESH_PORT, self.target.as_deref())?;
         let arguments = match through {
             None => vec!["init".to_owned()],
             Some(peer) => self.node(peer)?.join_arguments(),
         };
-        node.set_up(&arguments)?;
+        self.add_with(&arguments)
+    }
+
+    /// Sets a node up with this command, which is given its directory, and starts it. Returns its number.
+    ///
+    /// # Errors
+    /// If a command fails, with what it said.
+    pub fn add_with(&mut self, arguments: &[String]) -> Result<usize> {
+        let number = self.nodes.len();
+        let service = Service { target: self.target.as_deref(), lines: &self.service_lines, tors: self.tors };
+        let mut node = Node::prepare(self.net, &self.binary, self.first + number, MESH_PORT, service)?;
+        node.set_up(arguments)?;
         node.start(&self.log_level)?;
         self.nodes.push(node);
         Ok(number)
+    }
+
+    /// A file with a new invite called `name`, made at node `through`.
+    ///
+    /// # Errors
+    /// If the command fails, with what it said.
+    pub fn invite(&self, through: usize, name: &str) -> Result<PathBuf> {
+        let file = self.net.dir_of(&format!("invite-{name}"));
+        write_secret(&file, &self.node(through)?.ask(&["invite", "--name", name])?)?;
+        Ok(file)
+    }
+
+    /// Has a node join through tor with the invite in `file`, and starts it. Returns its number.
+    ///
+    /// # Errors
+    /// If the command fails, with what it said.
+    pub fn add_invited(&mut self, file: &Path) -> Result<usize> {
+        self.add_with(&["join".to_owned(), "--invite-file".to_owned(), file.display().to_string()])
     }
 
     /// Node number `number`.
@@ -175,10 +211,35 @@ impl<'a> Cluster<'a> {
             })
         })
     }
+
+    /// Waits until the publisher's plan has all points of the running nodes, no others, and every HSDir of both slots has
+    /// confirmed it. Returns the publisher's number and status.
+    ///
+    /// # Errors
+    /// If that is not so within `limit`.
+    pub fn settled(&self, what: &str, limit: Duration) -> Result<(usize, Status)> {
+        let running: Vec<&str> = self.running().into_iter().map(|number| self.nodes[number].name.as_str()).collect();
+        let holder = self.holder(limit)?;
+        let status = self.wait_for(holder, what, limit, |status| {
+            plan::has_points_of(status, &running).and_then(|()| plan::is_confirmed(status, u64::MAX))
+        })?;
+        Ok((holder, status))
+    }
+}
+
+/// Writes a new file that nobody else can read.
+///
+/// # Errors
+/// If it exists or cannot be written.
+pub fn write_secret(path: &Path, text: &str) -> Result<()> {
+    Ok(OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())?)
 }
 
 /// The `rustbalance` binary: `$RUSTBALANCE`, or next to the running program as cargo builds it.
-fn binary() -> Result<PathBuf> {
+///
+/// # Errors
+/// If it is in neither place.
+pub fn binary() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os("RUSTBALANCE") {
         return Ok(named.into());
     }

@@ -18,6 +18,7 @@ use rustbalance_core::time::Wall;
 
 use crate::client::Client;
 use crate::control::Control;
+use crate::tor::Tor;
 use crate::tor_net::TorNet;
 use crate::wait::{self, Answer};
 
@@ -30,7 +31,7 @@ pub type Copies = BTreeMap<RelayFingerprint, Option<Descriptor>>;
 /// The reader.
 pub struct HsDirReader {
     control: Control,
-    _client: Client,
+    client: Client,
 }
 
 impl HsDirReader {
@@ -42,7 +43,7 @@ impl HsDirReader {
         let client = Client::start(net, "reader")?;
         let mut control = client.tor().control()?;
         control.command(&command::set_events(&["HS_DESC_CONTENT"]))?;
-        Ok(Self { control, _client: client })
+        Ok(Self { control, client })
     }
 
     /// Fetches the current period's descriptor from every HSDir that clients read.
@@ -51,7 +52,7 @@ impl HsDirReader {
     /// If the reader's own tor fails, or an HSDir returns something that does not verify.
     pub fn read(&mut self, address: &str) -> Result<Copies> {
         let address: OnionAddress = address.parse().map_err(|error| anyhow!("{address}: {error}"))?;
-        let ring = self.ring()?;
+        let ring = ring(&mut self.control)?;
         let slot = ring.params().current_slot(ring.valid_after());
         let blind = address.id().blind(ring.slot_period(slot)).context("an address that is no key")?;
         let hsdirs = ring.responsible(slot, blind).fetch;
@@ -89,13 +90,21 @@ impl HsDirReader {
         })
     }
 
-    /// The ring as this client knows it.
-    fn ring(&mut self) -> Result<Ring> {
-        let consensus = self.control.get_info("dir/status-vote/current/consensus-microdesc")?;
-        let consensus = Consensus::parse(&consensus)?;
-        let identities = microdesc::identities(&self.control.get_info("md/all")?);
-        Ok(Ring::new(&consensus, &identities, true))
+    /// Its tor.
+    pub fn tor(&self) -> &Tor {
+        self.client.tor()
     }
+}
+
+/// The ring as the tor behind `control` knows it.
+///
+/// # Errors
+/// As [`Control::get_info`], or what it knows cannot be read.
+pub fn ring(control: &mut Control) -> Result<Ring> {
+    let consensus = control.get_info("dir/status-vote/current/consensus-microdesc")?;
+    let consensus = Consensus::parse(&consensus)?;
+    let identities = microdesc::identities(&control.get_info("md/all")?);
+    Ok(Ring::new(&consensus, &identities, true))
 }
 
 /// Whether a copy lists one of `auth_keys`.
@@ -109,7 +118,8 @@ pub fn auth_keys(descriptor: &Descriptor) -> BTreeSet<String> {
     descriptor.points.iter().map(|point| hex(&point.auth_key)).collect()
 }
 
-fn wall_now() -> Wall {
+/// Unix time, for certificates.
+pub fn wall_now() -> Wall {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Wall::from_ms(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }

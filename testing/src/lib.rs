@@ -4,8 +4,11 @@
 //! * [`tor_net`]: directory authorities and relays, all C tor, with a clock so fast that both rotations of an
 //!   onion service happen every few minutes;
 //! * [`cluster`]: `rustbalance` nodes, each with its own state directory and its own web application ([`web`]);
-//! * [`client`]: fresh tor clients that load a page, and [`visitors`] that keep loading it in the background;
-//! * [`hsdir`]: an independent reader of what the HSDirs hold;
+//! * [`machine`]: machines in namespaces, for what is installed and deployed;
+//! * [`client`]: fresh tor clients that load a page, and [`visitors`] that keep loading it, in the background or as a
+//!   [`crowd`];
+//! * [`hsdir`]: an independent reader of what the HSDirs hold; [`native`]: what tor publishes by itself, beside ours;
+//! * [`onionbalance`]: the peer that everybody runs;
 //! * `arti` (with the feature of that name): Arti's descriptors, oracle and peer of ours.
 //!
 //! Nothing outlives the program that started it: see [`process`].
@@ -19,8 +22,13 @@ pub mod bench;
 pub mod client;
 pub mod cluster;
 pub mod control;
+pub mod crowd;
 pub mod hsdir;
+pub mod machine;
+pub mod native;
+pub mod onionbalance;
 pub mod process;
+pub mod report;
 pub mod sim;
 pub mod takeover;
 pub mod tor;

@@ -95,7 +95,7 @@ pub fn processes_in(dir: &Path) -> Vec<u32> {
         .collect()
 }
 
-/// `command`, killed by the kernel when the thread that starts it ends: so only for what the main thread starts.
+/// `command`, killed by the kernel when the thread that starts it ends: so only for what a thread starts that lives for as long.
 /// `setpriv` becomes the program itself.
 pub fn dying_with_us(command: &Command) -> Command {
     let mut wrapped = Command::new("setpriv");

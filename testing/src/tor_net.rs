@@ -1,10 +1,10 @@
-//! A private tor network on loopback: directory authorities and relays, all C tor processes.
+//! A private tor network on loopback, or on another subnet of this machine: directory authorities and relays, all C tor processes.
 //!
 //! Its time runs fast: with a voting interval of V seconds a new shared random value (SRV) comes at every unix time
 //! divisible by 24 V, a new time period (TP) 12 V later; both every 8 minutes at the default V of 20.
 
 mod authority;
-mod loopback;
+mod subnet;
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -19,7 +19,7 @@ use crate::control::Control;
 use crate::tor::Tor;
 use crate::wait::{self, Answer};
 use authority::Authority;
-use loopback::Subnet;
+use subnet::Subnet;
 
 /// Every relay has an address of its own, so all use the same ports.
 const OR_PORT: u16 = 21_000;
@@ -44,11 +44,14 @@ pub struct Shape {
     pub relays: u8,
     /// V: a multiple of 5, at least 10.
     pub voting_interval_secs: u64,
+    /// The first three bytes of the relays' addresses, if the network is not to be on loopback: a /24 of this machine,
+    /// which nobody else uses.
+    pub subnet: Option<[u8; 3]>,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { tor: "tor".into(), authorities: 3, relays: 8, voting_interval_secs: 20 }
+        Self { tor: "tor".into(), authorities: 3, relays: 8, voting_interval_secs: 20, subnet: None }
     }
 }
 
@@ -77,7 +80,7 @@ impl TorNet {
     /// # Errors
     /// If tor is missing, or the network is not up within 2 minutes.
     pub fn start(dir: &Path, shape: Shape) -> Result<Self> {
-        let subnet = Subnet::take()?;
+        let subnet = shape.subnet.map_or_else(Subnet::take, |network| Ok(Subnet::given(network)))?;
         let authorities = make_authorities(dir, &shape, &subnet)?;
         let common = common_lines(&authorities);
         let mut net = Self { dir: dir.to_path_buf(), shape, subnet, common, tors: Vec::new() };
@@ -114,6 +117,11 @@ impl TorNet {
     /// An address of the network's own subnet that no relay uses; `number` 0 to 49.
     pub fn spare_address(&self, number: u8) -> Ipv4Addr {
         self.subnet.host(200 + number.min(49))
+    }
+
+    /// Every address that relays and authorities of this shape have in the subnet, as its last byte.
+    pub fn hosts(shape: &Shape) -> impl Iterator<Item = u8> {
+        (0..shape.authorities).map(authority_host).chain((0..shape.relays).map(relay_host))
     }
 
     /// Relays in the network, authorities included.
@@ -207,6 +215,14 @@ fn wait_past_a_vote() {
     }
 }
 
+fn authority_host(number: u8) -> u8 {
+    10 + number
+}
+
+fn relay_host(number: u8) -> u8 {
+    100 + number
+}
+
 fn since_epoch() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
@@ -221,7 +237,7 @@ fn make_authorities(dir: &Path, shape: &Shape, subnet: &Subnet) -> Result<Vec<Au
     thread::scope(|scope| {
         let making: Vec<_> = (0..shape.authorities)
             .map(|number| {
-                let (name, address) = (format!("auth{number}"), subnet.host(10 + number));
+                let (name, address) = (format!("auth{number}"), subnet.host(authority_host(number)));
                 scope.spawn(move || Authority::make(&shape.tor, &name, &dir.join(&name), address))
             })
             .collect();

@@ -15,13 +15,12 @@ use crate::wait::{self, Answer};
 
 /// How long a fresh visitor waits for a page before giving up; a little less than tor itself waits (`SocksTimeout`, 120 s).
 pub const PATIENCE: Duration = Duration::from_secs(110);
-/// A client that took a dead node's introduction point from a descriptor fetched before the takeover, and was not told so
-/// by the relays, waits this long (three circuit build timeouts and a second) before its tor tries another point. Relays
-/// do not always tell: a circuit's end may wait in one of them until something else is sent the same way, and on a quiet
-/// network that can take minutes.
-pub const DEAD_POINT: Duration = Duration::from_secs(31);
-/// A regular visitor, who reloads, gives up only after this: longer than a client needs that knows six dead points.
-const REGULAR_PATIENCE: Duration = Duration::from_secs(240);
+/// A regular visitor, who reloads, gives up only after this: longer than a client needs that knows six dead points. One that
+/// took a dead node's introduction point from a descriptor fetched before the takeover, and was not told so by the relays,
+/// waits 31 s (three circuit build timeouts and a second) before its tor tries another point. Relays do not always tell: a
+/// circuit's end may wait in one of them until something else is sent the same way, and on a quiet network that can take
+/// minutes.
+pub const REGULAR_PATIENCE: Duration = Duration::from_secs(240);
 /// Between two pages of a regular visitor.
 const READING: Duration = Duration::from_secs(1);
 /// A regular visitor does not look at a blank screen for longer, and asks for a new circuit. (The old one may look alive
@@ -45,6 +44,16 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Counts those of `other`, too.
+    pub fn add(&mut self, other: Self) {
+        self.reloads += other.reloads;
+        self.failed.extend(other.failed);
+        self.slowest = self.slowest.max(other.slowest);
+        for (node, pages) in other.served_by {
+            *self.served_by.entry(node).or_default() += pages;
+        }
+    }
+
     /// Visits that got their page.
     pub fn served(&self) -> usize {
         self.served_by.values().sum()

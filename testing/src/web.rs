@@ -1,13 +1,16 @@
-//! A web application small enough to be a target: it answers every request with its node's name.
+//! A web application small enough to be a target: its one page is its node's name, everything else it does not have.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Result;
+
+/// What it says to anybody who wants something else than its page.
+pub const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\nConnection: close\r\n\r\nNot here.";
 
 /// The application of one node. Stops listening when dropped.
 pub struct Web {
@@ -28,7 +31,15 @@ impl Web {
     /// # Errors
     /// If no port can be had.
     pub fn start(name: &str) -> Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+        Self::start_at(Ipv4Addr::LOCALHOST, name)
+    }
+
+    /// The same on another address of this machine.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), or this machine has no such address.
+    pub fn start_at(address: Ipv4Addr, name: &str) -> Result<Self> {
+        let listener = TcpListener::bind((address, 0))?;
         let web = Self { name: name.to_owned(), address: listener.local_addr()?, listening: Mutex::default() };
         web.listen(listener)?;
         Ok(web)
@@ -84,10 +95,15 @@ impl Drop for Web {
 
 fn answer(mut stream: TcpStream, name: &str) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    for line in BufReader::new(&stream).lines() {
+    let mut lines = BufReader::new(&stream).lines();
+    let request = lines.next().unwrap_or_else(|| Ok(String::new()))?;
+    for line in lines {
         if line?.is_empty() {
             break;
         }
+    }
+    if !request.starts_with("GET / ") {
+        return write!(stream, "{NOT_FOUND}");
     }
     let length = name.len();
     write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{name}")

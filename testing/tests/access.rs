@@ -20,7 +20,7 @@ fn tors_start_anew_one_after_the_other_whoever_publishes() {
         let mut world = World::new(seed, NODES, Options::default());
         world.form(NODES);
         world.run_for(30_000);
-        let processes = |world: &World| -> Vec<u64> { world.nodes.iter().map(|node| node.tor.process).collect() };
+        let processes = |world: &World| -> Vec<u64> { world.nodes.iter().map(|node| node.tors[0].process).collect() };
         let before = processes(&world);
         let key = HsClientDescEncKeypair::from_bytes(&[7; 32]).public();
         world.command(1, Command::ChangeAccess(vec![AccessChange::Add("alice".parse().unwrap(), key)]));

@@ -17,7 +17,7 @@ use rustbalance_core::rng::{Rng, Seed};
 use rustbalance_core::time::Wall;
 use rustbalance_testing::arti;
 use tor_llcrypto::pk::curve25519;
-use tor_netdoc::doc::hsdesc::{HsDesc, HsDescError};
+use tor_netdoc::doc::hsdesc::HsDesc;
 
 /// Random services in each direction, beside every number of points with and without clients.
 const RANDOM_CASES: u64 = 40;
@@ -114,6 +114,7 @@ impl Case {
             subcredential: self.key.public().subcredential(blind.public()),
             revision: RevisionCounter(self.revision),
             header: &self.header(),
+            pow: None,
             points: &self.points,
             clients: &clients,
             now: self.now,
@@ -144,7 +145,7 @@ impl Case {
         open(text.as_bytes(), self.key.public(), &[self.period], client.as_ref(), self.now)
     }
 
-    fn opened_by_arti(&self, text: &str, client: Option<&[u8; 32]>) -> Result<HsDesc, HsDescError> {
+    fn opened_by_arti(&self, text: &str, client: Option<&[u8; 32]>) -> anyhow::Result<HsDesc> {
         let blind = arti::Identity::new(&self.key).blind_public(self.period);
         arti::open(text, &blind, client.copied().map(arti::client).as_ref(), self.now)
     }

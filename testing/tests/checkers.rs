@@ -1,5 +1,7 @@
 //! No checker is blind: in a calm, good world each one sees what only it should see.
 
+#![allow(clippy::indexing_slicing, reason = "tests: a wrong index is a failed test")]
+
 use std::collections::BTreeSet;
 
 use rustbalance_core::TargetHealth;
@@ -10,16 +12,21 @@ use rustbalance_testing::sim::check::CONVERGE_MS;
 use rustbalance_testing::sim::clients::Clients;
 use rustbalance_testing::sim::fault::Fault;
 use rustbalance_testing::sim::hsdirs::HsDirs;
+use rustbalance_testing::sim::machine::SimNode;
 use rustbalance_testing::sim::options::Options;
-use rustbalance_testing::sim::world::{Taken, World};
+use rustbalance_testing::sim::world::{Posted, Taken, World};
 
 /// Three nodes, all published, nothing happening.
 fn calm() -> World {
-    let mut world = World::new(2, 3, Options { client_every_ms: 1_000, ..Options::default() });
+    calm_with(Options::default())
+}
+
+fn calm_with(options: Options) -> World {
+    let mut world = World::new(2, 3, Options { client_every_ms: 1_000, ..options });
     world.form(3);
     world.run_for(CONVERGE_MS + 10_000);
     assert_eq!(world.violation, None);
-    let relays: BTreeSet<_> = world.nodes.iter().flat_map(|node| &node.tor.points).map(IntroPoint::relay).collect();
+    let relays: BTreeSet<_> = world.nodes.iter().flat_map(SimNode::points).map(IntroPoint::relay).collect();
     assert_eq!(relays.len(), 9, "every point of this seed's world is listed");
     world
 }
@@ -29,18 +36,50 @@ fn publisher(world: &World) -> usize {
 }
 
 /// An upload that is as it should be.
-fn taken(world: &World, relay: RelayFingerprint) -> Taken {
-    let secs = world.wall().as_secs();
-    Taken { by: 1, relay, removed: Vec::new(), points: 6, secs, furthest_secs: secs - 60 }
+fn taken(world: &mut World, relay: RelayFingerprint) -> Taken {
+    let (secs, blind) = (world.wall().as_secs(), world.layout().current().blind);
+    Taken { by: 1, relay, blind, removed: Vec::new(), points: 6, secs, furthest_secs: secs - 60 }
 }
 
 /// What is said of the calm world once `spoil` has been at it.
 fn verdict(spoil: impl Fn(&mut World)) -> String {
-    let mut world = calm();
+    verdict_of(calm(), spoil)
+}
+
+/// The same of one whose descriptors have no room for all: HSDirs hold different ones.
+fn verdict_of_distinct(spoil: impl Fn(&mut World)) -> String {
+    verdict_of(calm_with(Options { places: 3, ..Options::default() }), spoil)
+}
+
+/// Nobody has heard of the points that the last machine has now; those that are published are the first one's.
+fn hide_the_last(world: &mut World) {
+    let [first, .., last] = &mut world.nodes[..] else { panic!("too few machines") };
+    let strange = last.tors[0].points.first().map(|point| IntroPoint { auth_key: [9; 32], ..point.clone() });
+    let published = core::mem::replace(&mut last.tors[0].points, strange.into_iter().collect());
+    first.tors[0].points.extend(published);
+}
+
+fn verdict_of(mut world: World, spoil: impl Fn(&mut World)) -> String {
     spoil(&mut world);
     // Some look at whole seconds only.
     world.now = world.now / 1000 * 1000 + 2000;
     world.check().expect_err("this is not well")
+}
+
+#[test]
+fn a_node_that_is_out_and_answers_where_clients_come_is_seen() {
+    let said = verdict(|world| {
+        let known = world.nodes[1].tors[0].points[0].clone();
+        world.strike(&Fault::Drain { node: 1 });
+        world.run_for(2 * CONVERGE_MS + 20_000);
+        assert_eq!(world.violation, None);
+        assert!(
+            world.nodes[1].tors[0].points.len() == 3 && !world.nodes[1].tors[0].points.contains(&known),
+            "it has others"
+        );
+        world.nodes[1].tors[0].points[0] = known;
+    });
+    assert!(said.starts_with("1 is out and answers at ") && said.ends_with(", which clients know"), "{said}");
 }
 
 #[test]
@@ -90,7 +129,7 @@ fn a_lease_that_is_handed_over_and_kept_is_seen() {
     let said = verdict(|world| {
         let follower = (publisher(world) + 1) % 3;
         world.now += 100_000;
-        world.nodes[follower].priority = 10;
+        world.nodes[follower].priority_now = 10;
         world.nodes[follower].role = Role::Holder { epoch: 77 };
         assert_eq!(world.check(), Ok(()), "a hand-over takes a moment");
         world.now += 2_000;
@@ -150,19 +189,32 @@ fn points_of_a_node_whose_application_is_dead_are_seen() {
 }
 
 #[test]
+fn another_cluster_token_is_seen() {
+    let said = verdict(|world| {
+        world.nodes[2].token = [9; 32];
+        world.changed.machines = true;
+    });
+    assert_eq!(said, "2 has another cluster token");
+}
+
+#[test]
 fn a_descriptor_from_before_a_stall_is_seen() {
     let said = verdict(|world| {
-        world.posted = Some((1, 5));
+        let posted = |said| Some(Posted { by: 1, text: 5, said });
+        let before = world.now;
+        world.posted = posted(before);
         assert_eq!(world.check(), Ok(()));
-        world.nodes[1].woke_at = world.now + 1;
-        world.posted = Some((1, 5));
+        world.nodes[1].woke_at = before + 1;
+        world.posted = posted(before);
+        assert_eq!(world.check(), Ok(()), "a tor that stood still, too, takes it later");
+        world.posted = posted(before + 1);
     });
     assert_eq!(said, "1 uploads what it built before it was stopped");
 }
 
 #[test]
 fn native_publishing_in_a_cluster_is_seen() {
-    assert_eq!(verdict(|world| world.nodes[2].tor.publishes = true), "the tor of 2 publishes in a cluster of 3");
+    assert_eq!(verdict(|world| world.nodes[2].tors[0].publishes = true), "the tor of 2 publishes in a cluster of 3");
 }
 
 #[test]
@@ -187,10 +239,28 @@ fn an_emptied_descriptor_is_seen() {
 fn points_taken_off_without_a_cause_are_seen() {
     let said = verdict(|world| {
         let relay = world.network.relays[0].fingerprint;
-        let removed = world.nodes[2].tor.points.iter().map(|point| point.auth_key).collect();
+        let removed = world.nodes[2].tors[0].points.iter().map(|point| point.auth_key).collect();
         world.taken = Some(Taken { removed, ..taken(world, relay) });
     });
     assert!(said.starts_with("1 took a point of 2 off"), "{said}");
+}
+
+#[test]
+fn a_node_taken_off_all_of_different_descriptors_is_seen() {
+    let said = verdict_of_distinct(|world| {
+        let relay = world.network.relays[0].fingerprint;
+        let removed = world.nodes[2].tors[0].points.iter().map(|point| point.auth_key).collect();
+        world.taken = Some(Taken { removed, ..taken(world, relay) });
+        assert_eq!(world.check(), Ok(()), "it may be on others");
+        hide_the_last(world);
+        world.now += 5_000;
+    });
+    assert_eq!(said, "1 took all points of 2 off the HSDirs of one slot without a cause");
+}
+
+#[test]
+fn a_node_on_none_of_different_descriptors_is_seen() {
+    assert_eq!(verdict_of_distinct(hide_the_last), "no HSDir that clients read lists 2 in the First slot");
 }
 
 #[test]
@@ -211,7 +281,7 @@ fn a_counter_from_the_future_is_seen() {
 #[test]
 fn points_that_are_gone_are_seen() {
     let said = verdict(|world| {
-        let point = world.nodes[1].tor.points[0].auth_key;
+        let point = world.nodes[1].tors[0].points[0].auth_key;
         world.nodes[1].past_points.push((point, 0));
     });
     assert!(said.ends_with("still lists a dead node's point in the First slot"), "{said}");
@@ -221,7 +291,7 @@ fn points_that_are_gone_are_seen() {
 fn a_point_that_is_missing_is_seen() {
     let said = verdict(|world| {
         let unknown_key = world.network.relays[0].ed25519;
-        world.nodes[1].tor.points[0].auth_key = unknown_key;
+        world.nodes[1].tors[0].points[0].auth_key = unknown_key;
     });
     assert!(said.contains("in the First slot, offered on"), "{said}");
 }

@@ -1,4 +1,5 @@
-//! The private network is a tor network: a plain C tor onion service on it is published and reachable.
+//! The private network is a tor network: a plain C tor onion service on it is published and reachable, and what tor uses
+//! of ring, counter and layout is what we compute.
 
 use std::fs;
 use std::path::Path;
@@ -6,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use rustbalance_testing::hsdir::HsDirReader;
+use rustbalance_testing::native;
 use rustbalance_testing::process::{self, RunDir};
 use rustbalance_testing::tor::Tor;
 use rustbalance_testing::tor_net::{Shape, TorNet};
@@ -33,6 +35,10 @@ fn a_plain_onion_service_is_published_and_reachable() -> Result<()> {
     let tally = visitors::fresh(&net, &address, 8, 4)?;
     println!("{tally}, all after {:.1} s", start.elapsed().as_secs_f32());
     assert_eq!(tally.served_by.get("plain"), Some(&8), "{tally}");
+    for (what, good, detail) in native::compare(&mut reader.tor().control()?)? {
+        println!("{what}: {detail}");
+        assert!(good, "{what}: {detail}");
+    }
     run.good();
     Ok(())
 }

@@ -1,20 +1,21 @@
 //! Who may connect to the address: everybody, or the clients that the operator authorised.
 //!
-//! That is the address' own, not a node's: all members hold one *ledger* of it, a signed item of gossip, in the file that
-//! makes a node a member. Every change is an entry with a version of its own, and ledgers that meet are united entry by
-//! entry. So what was done on two sides of a partition is all kept, and where both touched the same client, the stricter.
+//! That is the address' own, not a node's: all members hold one [`ledger`](super::ledger) of it, in the file that makes a
+//! node a member. Every change is an entry with a version of its own, and ledgers that meet are united entry by entry. So
+//! what was done on two sides of a partition is all kept, and where both touched the same client, the stricter.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::item::{Items, Key, Stamp};
+use super::item::{Items, Key};
+use super::ledger::{self, Content, Kept};
 use super::roster::{Roster, RosterFile};
-use super::sign::{self, Purpose, Unverified};
-use super::timing::{ITEM_MAX, VERSION_JUMP_MAX};
-use super::{Cluster, CommandError, Identity, PeerError, Role};
-use crate::id::NodeId;
+use super::sign::{self, NodeKeypair, Purpose};
+use super::timing::ITEM_MAX;
+use super::{Cluster, CommandError, Identity, PeerError};
+use crate::id::{ClusterId, NodeId};
 use crate::onion::client::{CLIENT_NAME_MAX, ClientName, HsClientDescEncKey};
 use crate::output::{Event, Outbox};
 use crate::time::{Mono, Now};
@@ -54,6 +55,23 @@ impl Access {
         };
         clients.into_iter().flatten().map(|(name, key)| (name, *key))
     }
+
+    /// Who may connect by a node's own roster file ([`DurableKind::Roster`](crate::DurableKind)); `None` if it does not
+    /// verify.
+    pub fn on_disk(cluster: ClusterId, roster: &[u8]) -> Option<Self> {
+        let file: RosterFile = sign::decode(roster)?;
+        let Some(blob) = file.access else { return Some(Self::Open) };
+        ledger::read_back::<Ledger>(cluster, &blob).map(|(_, ledger)| ledger.access())
+    }
+}
+
+/// The ledger that a first node begins with, in force from its first start; none while everybody may connect.
+pub(crate) fn founding(keypair: &NodeKeypair, cluster: ClusterId, access: &Access) -> Option<Vec<u8>> {
+    let authorised =
+        |(name, key): (&ClientName, _)| (name.clone(), Entry { version: 1, state: State::Authorised(key) });
+    let clients = access.clients().map(authorised).collect();
+    let ledger = Ledger { version: 1, restricted: (1, true), removed: 1, clients };
+    access.is_restricted().then(|| ledger::write_down_as(keypair, cluster, ledger).1)
 }
 
 /// What an operator may change.
@@ -114,30 +132,6 @@ impl Ledger {
         })
     }
 
-    fn is_within_bounds(&self) -> bool {
-        let live = self.live().count();
-        let newest = self.clients.values().map(|entry| entry.version).chain([self.restricted.0, self.removed]).max();
-        live <= CLIENTS_MAX && self.clients.len() - live <= REMOVED_MAX && newest <= Some(self.version)
-    }
-
-    /// The later entry of every client. What does not fit goes by the order of versions: of clients the newest, whose
-    /// operator did not know of the others; of those removed the oldest.
-    fn united(&self, other: &Self) -> Self {
-        let mut clients = self.clients.clone();
-        for (name, theirs) in &other.clients {
-            let entry = clients.entry(name.clone()).or_insert_with(|| theirs.clone());
-            *entry = theirs.clone().max(entry.clone());
-        }
-        let mut united = Self {
-            version: self.version.max(other.version),
-            restricted: self.restricted.max(other.restricted),
-            removed: self.removed.max(other.removed),
-            clients,
-        };
-        united.shorten();
-        united
-    }
-
     fn shorten(&mut self) {
         let by_version = |is_removed| {
             let some = self.clients.iter().filter(move |(_, entry)| entry.is_removed() == is_removed);
@@ -155,14 +149,9 @@ impl Ledger {
         self.clients.values_mut().filter(|entry| !entry.is_removed()).for_each(|entry| *entry = removed.clone());
     }
 
-    fn says_the_same(&self, other: &Self) -> bool {
-        (self.restricted, self.removed, &self.clients) == (other.restricted, other.removed, &other.clients)
-    }
-
     /// This, with `changes`.
     fn changed(&self, changes: &[AccessChange]) -> Result<Self, CommandError> {
-        let mut ledger = self.clone();
-        ledger.version = ledger.version.saturating_add(1);
+        let mut ledger = self.next();
         let version = ledger.version;
         for change in changes {
             match change {
@@ -200,21 +189,52 @@ impl Ledger {
     }
 }
 
-/// A ledger and who wrote it down.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Signed {
-    by: NodeId,
-    ledger: Ledger,
+impl Content for Ledger {
+    const KEY: Key = Key::Access;
+    const PURPOSE: Purpose = Purpose::Access;
+
+    fn version(&self) -> u64 {
+        self.version
+    }
+
+    fn at_version(self, version: u64) -> Self {
+        Self { version, ..self }
+    }
+
+    fn is_within_bounds(&self) -> bool {
+        let live = self.live().count();
+        let newest = self.clients.values().map(|entry| entry.version).chain([self.restricted.0, self.removed]).max();
+        live <= CLIENTS_MAX && self.clients.len() - live <= REMOVED_MAX && newest <= Some(self.version)
+    }
+
+    /// The later entry of every client. What does not fit goes by the order of versions: of clients the newest, whose
+    /// operator did not know of the others; of those removed the oldest.
+    fn united(&self, other: &Self) -> Self {
+        let mut clients = self.clients.clone();
+        for (name, theirs) in &other.clients {
+            let entry = clients.entry(name.clone()).or_insert_with(|| theirs.clone());
+            *entry = theirs.clone().max(entry.clone());
+        }
+        let mut united = Self {
+            version: self.version.max(other.version),
+            restricted: self.restricted.max(other.restricted),
+            removed: self.removed.max(other.removed),
+            clients,
+        };
+        united.shorten();
+        united
+    }
+
+    fn says_the_same(&self, other: &Self) -> bool {
+        (self.restricted, self.removed, &self.clients) == (other.restricted, other.removed, &other.clients)
+    }
 }
 
-/// The ledger as this node knows it.
+/// The ledger as this node knows it, and who may connect by it.
 #[derive(Debug, Default)]
 pub(super) struct Admittance {
-    ledger: Ledger,
-    by: Option<NodeId>,
+    kept: Kept<Ledger>,
     access: Arc<Access>,
-    /// Changed here, and waiting for the disk.
-    staged: Option<Vec<u8>>,
 }
 
 impl Admittance {
@@ -224,78 +244,43 @@ impl Admittance {
 
     /// Grows with every removal; see [`View::removals`](super::View).
     pub(super) fn removals(&self) -> u64 {
-        if self.access.is_restricted() { self.ledger.removed } else { 0 }
+        if self.access.is_restricted() { self.kept.ledger().removed } else { 0 }
     }
 
     /// What waits for the disk.
     pub(super) fn staged(&self) -> Option<&Vec<u8>> {
-        self.staged.as_ref()
+        self.kept.staged()
     }
 
-    /// What the disk says; whoever wrote it down may have left since. False if it does not verify: then nobody may
-    /// connect until the others, or the operator, say who may. What is closed must not open because a file is damaged.
+    /// What the disk says. False if it does not verify: then nobody may connect until the others, or the operator, say who
+    /// may. What is closed must not open because a file is damaged.
     pub(super) fn load(&mut self, me: &Identity, items: &mut Items, file: &RosterFile) -> bool {
         let Some(blob) = &file.access else { return true };
-        let signed = Unverified::<Signed>::decode(blob).filter(|signed| signed.claim().ledger.is_within_bounds());
-        let signed = signed.and_then(|signed| {
-            let by = signed.claim().by;
-            signed.verify(by, Purpose::Access, me.cluster)
-        });
-        match signed {
-            Some(Signed { by, ledger }) => self.hold(by, ledger, blob.clone(), items),
-            None => self.access = Arc::new(Access::Restricted(BTreeMap::new())),
+        let verifies = self.kept.load(me, items, blob);
+        if verifies {
+            self.take_effect();
+        } else {
+            self.access = Arc::new(Access::Restricted(BTreeMap::new()));
         }
-        self.by.is_some()
+        verifies
     }
 
-    fn hold(&mut self, by: NodeId, ledger: Ledger, blob: Vec<u8>, items: &mut Items) {
-        items.put(Key::Access, Stamp::new(ledger.version, 0, &blob), blob);
-        let access = ledger.access();
+    fn take_effect(&mut self) {
+        let access = self.kept.ledger().access();
         if *self.access != access {
             self.access = Arc::new(access);
         }
-        self.ledger = ledger;
-        self.by = Some(by);
     }
 
-    /// Verifies a ledger and unites it with ours.
+    /// Unites a ledger with ours.
     ///
     /// # Errors
-    /// State unchanged: malformed, too far ahead, by nobody we know, badly signed, or nothing in it is new.
+    /// See [`Kept::accept`].
     fn accept(&mut self, me: &Identity, roster: &Roster, items: &mut Items, blob: &[u8]) -> Result<(), PeerError> {
-        let signed = Unverified::<Signed>::decode(blob).ok_or(PeerError::Malformed)?;
-        let Signed { by, ledger } = signed.claim();
-        let by = *by;
-        if !ledger.is_within_bounds() {
-            return Err(PeerError::Malformed);
-        }
-        if ledger.version > self.ledger.version.saturating_add(VERSION_JUMP_MAX) {
-            return Err(PeerError::EpochJump);
-        }
-        if !roster.knows(by) {
-            return Err(PeerError::NotAMember);
-        }
-        let theirs = signed.verify(by, Purpose::Access, me.cluster).ok_or(PeerError::BadSignature)?.ledger;
-        let stamp = Stamp::new(theirs.version, 0, blob);
-        let is_newer = items.stamp(Key::Access).is_none_or(|held| held < stamp);
-        let united = self.ledger.united(&theirs);
-        if is_newer && united.says_the_same(&theirs) {
-            self.hold(by, theirs, blob.to_vec(), items);
-        } else if !is_newer && united.says_the_same(&self.ledger) {
-            return Err(PeerError::Stale);
-        } else {
-            let united = Ledger { version: united.version.saturating_add(1), ..united };
-            let (ledger, blob) = write_down(me, united);
-            self.hold(me.id, ledger, blob, items);
-        }
+        self.kept.accept(me, roster, items, blob)?;
+        self.take_effect();
         Ok(())
     }
-}
-
-fn write_down(me: &Identity, ledger: Ledger) -> (Ledger, Vec<u8>) {
-    let signed = Signed { by: me.id, ledger };
-    let blob = sign::seal(&me.keypair, Purpose::Access, me.cluster, &signed);
-    (signed.ledger, blob)
 }
 
 impl Cluster {
@@ -311,11 +296,12 @@ impl Cluster {
     /// `Stopping`, `NotAMember`, `Busy`; `ClientExists`, `KeyInUse`, `TooManyClients`, `NoSuchClient`.
     pub fn change_access(&mut self, now: Now, changes: &[AccessChange], out: &mut Outbox) -> Result<(), CommandError> {
         self.may_change_the_cluster()?;
-        if self.admittance.staged.is_some() {
+        if self.admittance.staged().is_some() {
             return Err(CommandError::Busy);
         }
-        let ledger = self.admittance.ledger.changed(changes)?;
-        if ledger.says_the_same(&self.admittance.ledger) {
+        let held = self.admittance.kept.ledger();
+        let ledger = held.changed(changes)?;
+        if ledger.says_the_same(held) {
             return Ok(());
         }
         self.stage_access(now.mono, ledger, out);
@@ -324,8 +310,7 @@ impl Cluster {
 
     /// Nothing of it is seen before it is on disk.
     fn stage_access(&mut self, now: Mono, ledger: Ledger, out: &mut Outbox) {
-        let (_, blob) = write_down(&self.me, ledger);
-        self.admittance.staged = Some(blob);
+        self.admittance.kept.stage(&self.me, ledger);
         self.saved_changes = None;
         self.save(out, now);
     }
@@ -334,23 +319,22 @@ impl Cluster {
     /// verify it.
     pub(super) fn keep_access(&mut self, now: Mono, out: &mut Outbox) {
         if self.is_roster_durable()
-            && let Some(staged) = self.admittance.staged.take()
+            && let Some(staged) = self.admittance.kept.take_staged()
         {
             // Ours cannot be refused, and if another came first both are united.
             _ = self.accept_access(now, None, &staged, out);
         }
-        let is_orphan = self.admittance.by.is_some_and(|by| !self.roster.contains(by));
-        let is_ours = self.roster.contains(self.me.id) && self.role() != Role::Follower;
-        if is_orphan && is_ours && self.admittance.staged.is_none() {
-            let version = self.admittance.ledger.version.saturating_add(1);
-            self.stage_access(now, Ledger { version, ..self.admittance.ledger.clone() }, out);
+        let kept = &self.admittance.kept;
+        if kept.is_orphan(&self.roster) && self.keeps_ledgers() && kept.staged().is_none() {
+            let ledger = kept.ledger().next();
+            self.stage_access(now, ledger, out);
         }
     }
 
     /// A ledger from a member, or our own.
     ///
     /// # Errors
-    /// See [`Admittance::accept`].
+    /// See [`Kept::accept`].
     pub(super) fn accept_access(
         &mut self,
         now: Mono,
@@ -363,9 +347,7 @@ impl Cluster {
         if before != *self.admittance.access() {
             out.event(Event::Access(Access::clone(self.access())));
         }
-        // A ledger that we united is our news, also to whoever sent its half.
-        let is_theirs = self.items.blob(Key::Access).is_some_and(|(_, held)| held == blob);
-        self.spread(now, Key::Access, from.filter(|_| is_theirs));
+        self.spread_ledger(now, Key::Access, from, blob);
         Ok(())
     }
 }

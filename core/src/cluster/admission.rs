@@ -3,11 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use super::roster::{self, Roster, RosterFile};
+use super::invites::Invites;
+use super::roster::{self, Roster};
 use super::timing::{ADMISSION_WAIT, ADMISSIONS_MAX, PUSH_ALL};
 use super::{Cluster, ClusterToken, Identity, Key, pick};
 use crate::id::{NodeId, WgPublicKey};
+use crate::invite::exchange::{Ask, Reply};
 use crate::join::{self, AdmitError, Grant};
+use crate::onion::key::HsIdKeypair;
 use crate::output::{Event, Outbox, Output, RequestId};
 use crate::time::{Mono, Now};
 
@@ -16,6 +19,22 @@ struct Waiting {
     request: RequestId,
     wg: WgPublicKey,
     until: Mono,
+    way: Way,
+}
+
+/// By which way a node asks.
+#[derive(Debug)]
+enum Way {
+    /// Through a tunnel, with the cluster token.
+    Tunnel,
+    /// Through tor, with an invite.
+    Invite { reply: Reply, contact: Option<String> },
+}
+
+impl Waiting {
+    fn is_guest(&self) -> bool {
+        matches!(self.way, Way::Invite { .. })
+    }
 }
 
 /// Requests found good and not yet answered; at most [`ADMISSIONS_MAX`].
@@ -41,6 +60,29 @@ impl Admissions {
         bytes: &[u8],
     ) -> Result<(), AdmitError> {
         let node = join::check_request(bytes, token, wg, me.wg)?;
+        self.queue(me, roster, node, Waiting { request, wg, until: now.plus(ADMISSION_WAIT), way: Way::Tunnel })
+    }
+
+    /// Queues who was found to be invited. A repeated request takes the place of the one before.
+    ///
+    /// # Errors
+    /// Refused; state unchanged.
+    pub(super) fn handle_guest(
+        &mut self,
+        now: Mono,
+        me: &Identity,
+        roster: &Roster,
+        request: RequestId,
+        ask: Ask,
+        reply: Reply,
+    ) -> Result<(), AdmitError> {
+        let Ask { node, wg, contact, .. } = ask;
+        let way = Way::Invite { reply, contact };
+        self.queue(me, roster, node, Waiting { request, wg, until: now.plus(ADMISSION_WAIT), way })
+    }
+
+    fn queue(&mut self, me: &Identity, roster: &Roster, node: NodeId, waiting: Waiting) -> Result<(), AdmitError> {
+        let wg = waiting.wg;
         if !roster.contains(me.id) {
             return Err(AdmitError::Busy); // nobody would take our word for it
         }
@@ -61,36 +103,46 @@ impl Admissions {
         if self.waiting.len() >= ADMISSIONS_MAX && !self.waiting.contains_key(&node) {
             return Err(AdmitError::Busy);
         }
-        self.waiting.insert(node, Waiting { request, wg, until: now.plus(ADMISSION_WAIT) });
+        self.waiting.insert(node, waiting);
         Ok(())
     }
 
-    /// Whether anyone waits to enter the roster.
-    pub(super) fn are_waiting(&self, roster: &Roster) -> bool {
-        self.waiting.keys().any(|node| !roster.contains(*node))
+    /// Who waits to enter the roster.
+    fn outside(&self, roster: &Roster) -> impl Iterator<Item = (&NodeId, &Waiting)> {
+        self.waiting.iter().filter(|(node, _)| !roster.contains(**node))
     }
 
-    /// Who waits to enter the roster.
-    pub(super) fn waiting(&self, roster: &Roster) -> Vec<(NodeId, WgPublicKey)> {
-        let waiting = self.waiting.iter().filter(|(node, _)| !roster.contains(**node));
-        waiting.map(|(node, waiting)| (*node, waiting.wg)).collect()
+    /// Who may enter the roster now: whoever was invited may once its use is recorded.
+    fn may_enter(&self, roster: &Roster, invites: &Invites) -> impl Iterator<Item = (&NodeId, &Waiting)> {
+        self.outside(roster).filter(|(node, waiting)| match &waiting.way {
+            Way::Tunnel => true,
+            Way::Invite { reply, .. } => invites.has_used(reply.invite(), **node),
+        })
+    }
+
+    /// The invited who wait to enter the roster.
+    pub(super) fn guests(&self, roster: &Roster) -> Vec<(NodeId, RequestId, Reply)> {
+        let guest = |(node, waiting): (&NodeId, &Waiting)| match &waiting.way {
+            Way::Invite { reply, .. } => Some((*node, waiting.request, *reply)),
+            Way::Tunnel => None,
+        };
+        self.outside(roster).filter_map(guest).collect()
+    }
+
+    /// Drops the request of `node`, which has its answer.
+    pub(super) fn forget(&mut self, node: NodeId) {
+        self.waiting.remove(&node);
     }
 
     /// Who waits for an answer and stands in the roster.
-    pub(super) fn ready(&self, roster: &Roster) -> Vec<NodeId> {
-        self.waiting.keys().copied().filter(|node| roster.contains(*node)).collect()
+    fn ready(&self, roster: &Roster, are_guests: bool) -> Vec<NodeId> {
+        let ready =
+            self.waiting.iter().filter(|(node, waiting)| roster.contains(**node) && waiting.is_guest() == are_guests);
+        ready.map(|(node, _)| *node).collect()
     }
 
     /// Answers those who are `ready`; the roster must be on disk.
-    pub(super) fn answer(
-        &mut self,
-        ready: &[NodeId],
-        me: &Identity,
-        roster: &Roster,
-        file: RosterFile,
-        out: &mut Outbox,
-    ) {
-        let grant = Grant { cluster: me.cluster, genesis: roster.genesis(), by: me.id, file };
+    fn answer(&mut self, ready: &[NodeId], grant: Grant, out: &mut Outbox) {
         let datagrams = join::encode_reply(&Ok(grant));
         for node in ready {
             if let Some(Waiting { request, .. }) = self.waiting.remove(node) {
@@ -101,10 +153,11 @@ impl Admissions {
 
     /// There is a new token: whoever asked with the old one and is not in the roster yet has to ask with the new.
     pub(super) fn turn_away(&mut self, roster: &Roster, out: &mut Outbox) {
-        for (node, _) in self.waiting(roster) {
-            if let Some(Waiting { request, .. }) = self.waiting.remove(&node) {
-                refuse(request, AdmitError::BadToken, out);
-            }
+        let with_token = self.outside(roster).filter(|(_, waiting)| !waiting.is_guest());
+        let with_token: Vec<_> = with_token.map(|(node, waiting)| (*node, waiting.request)).collect();
+        for (node, request) in with_token {
+            self.forget(node);
+            refuse(request, AdmitError::BadToken, out);
         }
     }
 
@@ -149,15 +202,28 @@ impl Cluster {
 
     /// Whether an admission waits for native publishing to be off (DESIGN 4, Modes).
     pub fn admission_waiting(&self) -> bool {
-        self.admissions.are_waiting(&self.roster)
+        self.admissions.may_enter(&self.roster, &self.invites).next().is_some()
     }
 
     /// Native publishing is off (acknowledged by every tor): waiting admissions may proceed.
     pub fn native_is_off(&mut self, now: Now, out: &mut Outbox) {
-        for (node, wg) in self.admissions.waiting(&self.roster) {
+        let may_enter = self.admissions.may_enter(&self.roster, &self.invites);
+        let entering = may_enter.map(|(node, waiting)| {
+            let guest = match &waiting.way {
+                Way::Tunnel => None,
+                Way::Invite { reply, contact } => Some((reply.invite(), contact.clone())),
+            };
+            (*node, waiting.wg, guest)
+        });
+        for (node, wg, guest) in entering.collect::<Vec<_>>() {
             let entry = roster::admit(&self.me.keypair, self.me.cluster, self.generation(), node, wg);
-            if self.roster.accept(&entry, now.wall, &mut self.items).is_ok() {
-                out.event(Event::Admitted(node));
+            if self.roster.accept(&entry, now.wall, &mut self.items).is_err() {
+                continue;
+            }
+            out.event(Event::Admitted(node));
+            if let Some((invite, contact)) = guest {
+                self.say_guest(node, invite, out);
+                self.contacts.learn(node, contact.as_ref());
             }
         }
         self.save(out, now.mono);
@@ -165,13 +231,41 @@ impl Cluster {
 
     /// Whoever stands in the roster, on disk, gets its answer, and everyone hears of it.
     pub(super) fn answer_admissions(&mut self, now: Mono, out: &mut Outbox) {
-        let ready = if self.is_roster_durable() { self.admissions.ready(&self.roster) } else { Vec::new() };
+        let ready = self.durable_and_ready(false);
         if ready.is_empty() {
             return;
         }
-        let file = self.roster_file();
-        self.admissions.answer(&ready, &self.me, &self.roster, file, out);
-        for node in ready {
+        let grant = self.grant();
+        self.admissions.answer(&ready, grant, out);
+        self.announce(now, ready);
+    }
+
+    /// The same for those who were invited; they get the address' key, too.
+    pub fn answer_invited(&mut self, now: Now, master: &HsIdKeypair, out: &mut Outbox) {
+        let ready = self.durable_and_ready(true);
+        let Some(token) = self.rotations.door(&self.roster).filter(|_| !ready.is_empty()) else { return };
+        let grant = self.grant();
+        for node in &ready {
+            if let Some(Waiting { request, way: Way::Invite { reply, .. }, .. }) = self.admissions.waiting.remove(node)
+            {
+                let answer = reply.welcome(&grant, token, master, &mut self.rng);
+                out.push(Output::InviteReply { request, answer });
+            }
+        }
+        self.announce(now.mono, ready);
+    }
+
+    fn grant(&self) -> Grant {
+        let (cluster, genesis) = (self.me.cluster, self.roster.genesis());
+        Grant { cluster, genesis, by: self.me.id, file: self.roster_file() }
+    }
+
+    fn durable_and_ready(&self, are_guests: bool) -> Vec<NodeId> {
+        if self.is_roster_durable() { self.admissions.ready(&self.roster, are_guests) } else { Vec::new() }
+    }
+
+    fn announce(&mut self, now: Mono, admitted: Vec<NodeId>) {
+        for node in admitted {
             let others = self.others().filter(|other| *other != node).collect();
             let targets = pick(others, PUSH_ALL, &mut self.rng);
             self.gossip.push(now, &self.items, Key::Entry(node), targets);
@@ -186,6 +280,7 @@ mod tests {
     use super::*;
     use crate::cluster::NodeKeypair;
     use crate::cluster::item::Items;
+    use crate::cluster::roster::RosterFile;
     use crate::cluster::tests::{CLUSTER, identity};
     use crate::join::Joiner;
     use crate::onion::key::HsId;
@@ -218,6 +313,10 @@ mod tests {
             self.admissions.handle(now, &self.me, &self.token, &self.roster, request, wg, &joiner.request())
         }
 
+        fn are_waiting(&self) -> bool {
+            self.admissions.may_enter(&self.roster, &Invites::default()).next().is_some()
+        }
+
         fn admit(&mut self, node: u8) -> Vec<u8> {
             let id = identity(node);
             let entry = roster::admit(&self.me.keypair, CLUSTER, 0, id.id, id.wg);
@@ -230,15 +329,16 @@ mod tests {
     fn a_repeated_request_is_answered_where_it_came_from_last() {
         let mut f = Fixture::new();
         assert_eq!((f.ask(1, 2, 2), f.ask(2, 2, 2)), (Ok(()), Ok(())));
-        assert!(f.admissions.are_waiting(&f.roster));
+        assert!(f.are_waiting());
         f.admit(2);
-        assert!(!f.admissions.are_waiting(&f.roster));
-        let (ready, mut out) = (f.admissions.ready(&f.roster), Outbox::default());
-        f.admissions.answer(&ready, &f.me, &f.roster, RosterFile::default(), &mut out);
+        assert!(!f.are_waiting());
+        let (ready, mut out) = (f.admissions.ready(&f.roster, false), Outbox::default());
+        let grant = Grant { cluster: CLUSTER, genesis: f.me.id, by: f.me.id, file: RosterFile::default() };
+        f.admissions.answer(&ready, grant, &mut out);
         assert!(matches!(out.pop(), Some(Output::AdmitReply { request: RequestId(2), .. })));
         assert!(out.pop().is_none());
         assert_eq!(f.ask(3, 2, 2), Ok(()), "a member that lost its answer asks again");
-        assert_eq!(f.admissions.ready(&f.roster).len(), 1);
+        assert_eq!(f.admissions.ready(&f.roster, false).len(), 1);
     }
 
     #[test]
@@ -261,7 +361,7 @@ mod tests {
         let gone = roster::leave(&f.me.keypair, CLUSTER, &own, Wall::default()).unwrap();
         f.roster.accept(&gone, Wall::default(), &mut f.items).unwrap();
         assert_eq!(f.ask(0, 2, 2), Err(AdmitError::Busy));
-        assert!(!f.admissions.are_waiting(&f.roster));
+        assert!(!f.are_waiting());
     }
 
     #[test]

@@ -25,7 +25,7 @@ impl Cluster {
             epoch,
             seq,
             left_out: self.lease.is_left_out(now.mono, self.me.id),
-            wants: self.lease.wants(now.mono, context!(self)),
+            wants: self.paused(now.mono).is_none() && self.lease.wants(now.mono, context!(self)),
         });
         let mut targets = ranks!(self).hearers(self.lease.holder(now.mono).map(|(node, _)| node));
         targets.retain(|node| *node != self.me.id);

@@ -110,7 +110,7 @@ impl Assemblies {
 }
 
 /// Some chunks were lost: sends them again, or the newer item whole.
-pub(super) fn send_again(items: &Items, from: NodeId, key: Key, stamp: Stamp, missing: u32, out: &mut Outbox) {
+pub(super) fn send_again(items: &Items, from: NodeId, key: Key, stamp: Stamp, missing: u64, out: &mut Outbox) {
     match items.blob(key) {
         Some((held, blob)) if held == stamp => send(from, key, stamp, blob, missing, out),
         Some(_) => gossip::send(items, from, key, out),
@@ -119,7 +119,7 @@ pub(super) fn send_again(items: &Items, from: NodeId, key: Key, stamp: Stamp, mi
 }
 
 /// Sends those chunks of a blob whose bits are set in `missing`.
-pub(super) fn send(to: NodeId, key: Key, stamp: Stamp, blob: &[u8], missing: u32, out: &mut Outbox) {
+pub(super) fn send(to: NodeId, key: Key, stamp: Stamp, blob: &[u8], missing: u64, out: &mut Outbox) {
     let Ok(count) = u8::try_from(blob.len().div_ceil(CHUNK_SIZE)) else { return };
     for (index, bytes) in (0..count).zip(blob.chunks(CHUNK_SIZE)).filter(|(index, _)| missing & (1 << index) != 0) {
         Message::Chunk { key, stamp, index, count, bytes: bytes.to_vec() }.send(to, out);

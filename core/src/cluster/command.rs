@@ -2,9 +2,9 @@
 
 use core::fmt;
 
-use super::{Cluster, Liveness, NodeState, sign};
+use super::{Cluster, Liveness};
 use crate::id::NodeId;
-use crate::output::{DurableKind, Outbox};
+use crate::output::Outbox;
 use crate::time::Now;
 
 /// Why a command was refused; state unchanged.
@@ -21,10 +21,20 @@ pub enum CommandError {
     Unknown,
     /// That node has left or was removed already.
     Gone,
-    /// The change before this one is not on disk yet.
+    /// The change before this one is not on disk yet, or the last order is not answered.
     Busy,
     /// Nobody else serves: draining would leave clients nobody to go to.
     LastServing,
+    /// Only the publisher can step down.
+    NotHolder,
+    /// Nobody else could publish.
+    NobodyElse,
+    /// That node is not heard, or has not answered.
+    Silent,
+    /// Another order, or a restart, came first.
+    Overtaken,
+    /// A number is out of its range.
+    OutOfRange,
     /// The only member cannot leave: the address would be gone.
     OnlyMember,
     /// Another authorised client has that name.
@@ -35,6 +45,16 @@ pub enum CommandError {
     NoSuchClient,
     /// No further client fits the descriptor.
     TooManyClients,
+    /// Another invite that has not expired has that name.
+    InviteExists,
+    /// No invite that has not expired has that name.
+    NoSuchInvite,
+    /// No further invite is remembered.
+    TooManyInvites,
+    /// For no node or too many, or good for no time or too long.
+    InviteBounds,
+    /// The tor of the only member belongs to somebody else, has other services, and publishes what everybody can read.
+    Attached,
 }
 
 impl fmt::Display for CommandError {
@@ -45,14 +65,33 @@ impl fmt::Display for CommandError {
             Self::NotAMember => "this node is not a member of the cluster any more",
             Self::Oneself => "a node does not remove itself; use leave",
             Self::Unknown => "no such node in the cluster",
+            Self::NotHolder => "that node does not publish now; see `rustbalance status`",
+            Self::NobodyElse => "no other node could publish now; see who is ready in `rustbalance status`",
+            Self::Silent => {
+                "that node does not answer; its points leave the descriptor by themselves while it is down, and what is to \
+                 hold when it is back must be ordered then"
+            }
+            Self::Overtaken => "another order, or a restart of that node, came first; look at its state, and ask again",
+            Self::OutOfRange => "a number is out of range: weight 1 to 1000, priority 0 to 255, at most 24 hours",
             Self::Gone => "that node has left or was removed already",
-            Self::Busy => "the last change is still being written to disk; try again",
+            Self::Busy => "the change before this one is not done yet; try again",
             Self::ClientExists => "another authorised client has that name; remove it first, or choose another name",
             Self::KeyInUse => "another authorised client has that key; give each its own",
             Self::NoSuchClient => "no authorised client has that name; see `rustbalance clients list`",
             Self::TooManyClients => {
                 "the descriptor has no room for another authorised client (111 fit its 49,999 bytes beside 20 introduction \
                  points); remove one first"
+            }
+            Self::InviteExists => "another invite has that name; choose another one",
+            Self::NoSuchInvite => "no invite that has not expired has that name; see `rustbalance invite list`",
+            Self::TooManyInvites => {
+                "there are too many invites; wait until some expire, or make one that is good for longer than those that \
+                 were used or revoked"
+            }
+            Self::InviteBounds => "an invite is for 1 to 8 nodes, and good for at most 30 days",
+            Self::Attached => {
+                "this is the only member, and the tor that it is attached to has other services: it publishes the address by \
+                 itself, for everybody; see `rustbalance status`, and move those to another tor first"
             }
             Self::LastServing => "no other node serves clients now; start another one first, or stop this one",
         })
@@ -62,25 +101,6 @@ impl fmt::Display for CommandError {
 impl core::error::Error for CommandError {}
 
 impl Cluster {
-    /// Takes this node out of the plan and the election while open sessions go on; a restart keeps it so. Idempotent.
-    ///
-    /// # Errors
-    /// `Stopping`; `LastServing` if no live member serves clients.
-    pub fn drain(&mut self, now: Now, out: &mut Outbox) -> Result<(), CommandError> {
-        if self.records.own().state == NodeState::Active && !self.does_another_serve() {
-            return Err(CommandError::LastServing);
-        }
-        self.set_state(now, NodeState::Draining, out)
-    }
-
-    /// Ends [`Cluster::drain`]. Idempotent.
-    ///
-    /// # Errors
-    /// `Stopping`.
-    pub fn undrain(&mut self, now: Now, out: &mut Outbox) -> Result<(), CommandError> {
-        self.set_state(now, NodeState::Active, out)
-    }
-
     /// Makes a new cluster token. The old one admits nobody any more at any member that has heard of it; members stay.
     /// In force, and told to the others, once it is on disk.
     ///
@@ -111,34 +131,28 @@ impl Cluster {
         Ok(())
     }
 
-    pub(super) fn may_change_the_cluster(&self) -> Result<(), CommandError> {
+    /// Whether others would follow what this node says.
+    pub(super) fn may_command(&self) -> Result<(), CommandError> {
         if self.goodbye.is_some() {
             return Err(CommandError::Stopping);
         }
-        if !self.roster.contains(self.me.id) {
-            return Err(CommandError::NotAMember);
-        }
+        if self.roster.contains(self.me.id) { Ok(()) } else { Err(CommandError::NotAMember) }
+    }
+
+    pub(super) fn may_change_the_cluster(&self) -> Result<(), CommandError> {
+        self.may_command()?;
         if self.rotations.staged().is_some() { Err(CommandError::Busy) } else { Ok(()) }
     }
 
-    fn does_another_serve(&self) -> bool {
-        let live = self.others().filter(|node| self.members.liveness(*node) == Liveness::Live);
-        live.filter_map(|node| self.records.get(node)).any(|record| record.serves())
+    /// Whether any other live member serves clients, by its own word.
+    pub(super) fn does_another_serve(&self) -> bool {
+        self.does_one_serve_beside(self.me.id)
     }
 
-    fn set_state(&mut self, now: Now, state: NodeState, out: &mut Outbox) -> Result<(), CommandError> {
-        if self.goodbye.is_some() {
-            return Err(CommandError::Stopping);
-        }
-        let changed = self.records.amend(&self.me, &mut self.items, |record| {
-            record.state = state;
-            record.eligible &= state == NodeState::Active;
-        });
-        if changed {
-            self.disk.want(DurableKind::Drain, sign::encode(&(state == NodeState::Draining)));
-            self.push_own(now.mono);
-            self.save(out, now.mono);
-        }
-        Ok(())
+    /// Whether any live member but `node` serves clients, by its own word.
+    pub(super) fn does_one_serve_beside(&self, node: NodeId) -> bool {
+        let is_live = |other: NodeId| other == self.me.id || self.members.liveness(other) == Liveness::Live;
+        let members = self.roster.members().keys().copied().filter(|other| *other != node && is_live(*other));
+        members.filter_map(|other| self.records.get(other)).any(|record| record.serves())
     }
 }

@@ -142,6 +142,10 @@ impl Cluster {
                 file.access = Some(access.clone());
             }
             self.disk.want(DurableKind::Roster, sign::encode(&file));
+            let invites = self.items.blob(Key::Invites).map(|(_, blob)| blob);
+            if let Some(blob) = self.invites.staged().map(Vec::as_slice).or(invites) {
+                self.disk.want(DurableKind::Invites, blob.to_vec());
+            }
             if let Some((_, blob)) = self.items.blob(Key::Plan) {
                 self.disk.want(DurableKind::Plan, blob.to_vec());
             }

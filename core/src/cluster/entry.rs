@@ -142,6 +142,15 @@ impl Entry {
     }
 }
 
+/// For tests and fuzzing: an entry with what it holds signed as [`sign::seal_again`] does. What is none stays as it is.
+pub(super) fn seal_again(keypairs: &[NodeKeypair], cluster: ClusterId, blob: &[u8]) -> Vec<u8> {
+    let Some(Entry { admission, tombstones }) = sign::decode(blob) else { return blob.to_vec() };
+    let admission = sign::seal_again(keypairs, Purpose::Admission, cluster, &admission);
+    let tombstones =
+        tombstones.iter().map(|blob| sign::seal_again(keypairs, Purpose::Tombstone, cluster, blob)).collect();
+    Entry { admission, tombstones }.encode()
+}
+
 /// The entry with which `by` admits `node`.
 pub(crate) fn admit(by: &NodeKeypair, cluster: ClusterId, generation: u32, node: NodeId, wg: WgPublicKey) -> Vec<u8> {
     let admission = Admission { generation, node, wg, by: by.id() };

@@ -1,9 +1,10 @@
-//! The way out: the lease first, then, for who leaves for good, the tombstone. And farewells to those who are removed.
+//! The way out: the lease first, then the introduction circuits by which clients come, then, for who leaves for good, the
+//! tombstone. And farewells to those who are removed.
 
 use std::collections::BTreeMap;
 
 use super::item::Items;
-use super::timing::{FAREWELLS, PUSH_ALL, RELEASE_GAP, RELEASE_SENDS, TOMBSTONE_SENDS};
+use super::timing::{CLOSED_FOR, FAREWELLS, GOODBYE_WITHIN, PUSH_ALL, RELEASE_GAP, RELEASE_SENDS, TOMBSTONE_SENDS};
 use super::{Cluster, Key, NodeState, gossip, pick};
 use crate::id::NodeId;
 use crate::output::{Event, Outbox, Peer};
@@ -15,12 +16,20 @@ pub(super) struct Goodbye {
     leave: bool,
     left: u8,
     next_at: Mono,
+    since: Mono,
+    /// When nobody could come by our introduction points any more.
+    withdrawn: Option<Mono>,
 }
 
 impl Goodbye {
     /// When there is more to say.
     pub(super) fn next_timeout(&self) -> Option<Mono> {
         (self.left > 0).then_some(self.next_at)
+    }
+
+    /// Whether clients have had their time to be told.
+    fn is_withdrawn(&self, now: Mono) -> bool {
+        self.withdrawn.is_some_and(|at| now >= at.plus(CLOSED_FOR)) || now >= self.since.plus(GOODBYE_WITHIN)
     }
 }
 
@@ -71,7 +80,9 @@ impl Cluster {
         if self.goodbye.as_ref().is_some_and(|goodbye| goodbye.leave || !leave) {
             return;
         }
-        self.goodbye = Some(Goodbye { leave, left: RELEASE_SENDS, next_at: now.mono });
+        let (since, withdrawn) =
+            self.goodbye.take().map_or((now.mono, None), |goodbye| (goodbye.since, goodbye.withdrawn));
+        self.goodbye = Some(Goodbye { leave, left: RELEASE_SENDS, next_at: now.mono, since, withdrawn });
         self.records.amend(&self.me, &mut self.items, |record| {
             record.state = NodeState::Leaving;
             record.eligible = false;
@@ -89,8 +100,17 @@ impl Cluster {
     /// Stops as [`Self::shut_down`] does, but says nothing that would be in the other's name as well, save that we no
     /// longer publish.
     fn stop_as_duplicate(&mut self, now: Mono) {
-        self.goodbye = Some(Goodbye { leave: false, left: 0, next_at: now });
+        self.goodbye = Some(Goodbye { leave: false, left: 0, next_at: now, since: now, withdrawn: None });
         self.lease.stop(now);
+    }
+
+    /// No client can come by the points of our tors (any more). Who stops waits for that, if clients have somebody to go on
+    /// to: a tor that ends does not always have its relays tell them.
+    pub fn set_withdrawn(&mut self, now: Mono, is_withdrawn: bool) {
+        let is_withdrawn = is_withdrawn || !self.does_another_serve();
+        if let Some(goodbye) = self.goodbye.as_mut().filter(|_| is_withdrawn) {
+            goodbye.withdrawn.get_or_insert(now);
+        }
     }
 
     /// Goodbyes have been sent (and a tombstone is on disk); the node may stop.
@@ -109,8 +129,11 @@ impl Cluster {
         else {
             return;
         };
-        goodbye.left -= 1;
         goodbye.next_at = now.mono.plus(RELEASE_GAP);
+        if goodbye.left == 1 && !goodbye.is_withdrawn(now.mono) {
+            return;
+        }
+        goodbye.left -= 1;
         if !goodbye.leave {
             return;
         }
@@ -171,11 +194,18 @@ mod tests {
             weight: 100,
             name: String::new(),
             contact: None,
+            token_age_max: None,
         };
         let master = HsIdKeypair::generate(&mut Seed::new([1; 32]).fork("master"));
         let now = Now { mono: Mono::from_ms(1_000), wall: Wall::from_secs(1_700_000_000) };
         let saved = BTreeMap::from([(DurableKind::Roster, file)]);
-        let mut node = Node::new(Config { master, cluster, tors: 1 }, &saved, &Seed::new([1; 32]), now).unwrap();
+        let mut node = Node::new(
+            Config { master, cluster, tors: 1, is_attached: false, points: 20 },
+            &saved,
+            &Seed::new([1; 32]),
+            now,
+        )
+        .unwrap();
         let mut stopped = Vec::new();
         for conflict in 1..=3 {
             assert_eq!(stopped, [], "conflict {conflict}");

@@ -1,7 +1,7 @@
 //! How items spread: changes are pushed and acknowledged, the rest is found by comparing digests, and what does not
 //! fit a datagram travels in chunks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand_core::Rng as _;
 
@@ -33,6 +33,8 @@ pub(super) struct Gossip {
     pushes: BTreeMap<(NodeId, Key), Push>,
     assemblies: Assemblies,
     digest_at: Mono,
+    /// Our digest when a member last said that it has the same, and all who have said so of that one.
+    in_step: ([u64; BUCKETS], BTreeSet<NodeId>),
 }
 
 impl Gossip {
@@ -77,6 +79,7 @@ impl Gossip {
             let is_current = items.stamp(*key) == Some(push.stamp);
             is_current && roster.contains(*to) && (push.tries < PUSH_TRIES || now < push.at)
         });
+        self.in_step.1.retain(|node| roster.contains(*node));
         for ((to, key), push) in self.pushes.iter_mut().filter(|(_, push)| now >= push.at) {
             send(items, *to, *key, out);
             push.at = now.plus(PUSH_RETRY * (1 << push.tries));
@@ -92,6 +95,24 @@ impl Gossip {
             self.digest_at = now.plus(DIGEST);
         }
         due
+    }
+
+    /// A member compares digests with us. One that differs says nothing: it may be late, and who knows more pushes it.
+    pub(super) fn compared(&mut self, items: &Items, from: NodeId, theirs: [u64; BUCKETS]) {
+        if theirs != items.digest() {
+            return;
+        }
+        let (ours, nodes) = &mut self.in_step;
+        if *ours != theirs {
+            (*ours, *nodes) = (theirs, BTreeSet::new());
+        }
+        nodes.insert(from);
+    }
+
+    /// Whether `node` has said, since anything changed here, that it knows exactly what we know.
+    pub(super) fn is_in_step(&self, items: &Items, node: NodeId) -> bool {
+        let (ours, nodes) = &self.in_step;
+        nodes.contains(&node) && *ours == items.digest()
     }
 
     /// When there is something to send.
@@ -117,7 +138,7 @@ pub(super) fn reconcile(items: &Items, roster: &Roster, from: NodeId, sync: Sync
             let is_news = |(key, stamp): &&(Key, Stamp)| items.stamp(*key).is_none_or(|held| held < *stamp);
             let can_accept = |key: &Key| match key {
                 Key::Record(node) => roster.contains(*node),
-                Key::Entry(_) | Key::Plan | Key::Rotation | Key::Access => true,
+                Key::Entry(_) | Key::Plan | Key::Rotation | Key::Access | Key::Pause | Key::Invites => true,
             };
             let wanted = theirs.iter().filter(is_news).map(|(key, _)| *key).filter(can_accept);
             let wanted: Vec<Key> = wanted.take(WANT_MAX).collect();
@@ -156,7 +177,7 @@ fn summaries_of(items: &Items, bucket: u8, answer: bool, rng: &mut Rng) -> Vec<S
 pub(super) fn send(items: &Items, to: NodeId, key: Key, out: &mut Outbox) {
     match items.blob(key) {
         Some((_, blob)) if blob.len() <= CHUNK_SIZE => Message::Item { key, blob: blob.to_vec() }.send(to, out),
-        Some((stamp, blob)) => chunk::send(to, key, stamp, blob, u32::MAX, out),
+        Some((stamp, blob)) => chunk::send(to, key, stamp, blob, u64::MAX, out),
         None => {}
     }
 }
@@ -205,6 +226,21 @@ pub(super) mod tests {
             sends
         };
         assert_eq!((count(None), count(Some(0)), count(Some(400))), (PUSH_TRIES, 1, 2));
+    }
+
+    #[test]
+    fn a_member_is_in_step_from_its_word_until_anything_changes_here() {
+        let (node, key, mut items, mut gossip) = (NodeId([1; 32]), Key::Pause, Items::default(), Gossip::default());
+        assert!(!gossip.is_in_step(&items, node));
+        let before = items.digest();
+        gossip.compared(&items, node, before);
+        assert!(gossip.is_in_step(&items, node));
+        items.put(key, Stamp::new(1, 0, b"pause"), b"pause".to_vec());
+        assert!(!gossip.is_in_step(&items, node));
+        gossip.compared(&items, node, items.digest());
+        assert!(gossip.is_in_step(&items, node));
+        gossip.compared(&items, node, before);
+        assert!(gossip.is_in_step(&items, node), "what comes late changes nothing");
     }
 
     #[test]

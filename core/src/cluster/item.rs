@@ -20,6 +20,10 @@ pub(super) enum Key {
     Rotation,
     /// Who may connect to the address.
     Access,
+    /// The newest pause.
+    Pause,
+    /// Invites, and who has joined with them.
+    Invites,
 }
 
 /// Orders the versions of one item. At equal order the higher hash wins, so any two nodes agree.
@@ -57,13 +61,13 @@ impl Key {
     pub(super) fn bucket(self) -> u8 {
         match self {
             Self::Entry(node) | Self::Record(node) => node.0.first().map_or(0, |byte| byte >> 4),
-            Self::Plan | Self::Rotation | Self::Access => 0,
+            Self::Plan | Self::Rotation | Self::Access | Self::Pause | Self::Invites => 0,
         }
     }
 }
 
-/// All verified items, ready to be sent on. Bounded by the roster: an entry and a record per node, one plan, one rotation
-/// and one ledger of access.
+/// All verified items, ready to be sent on. Bounded by the roster: an entry and a record per node, one plan, one rotation,
+/// two ledgers and one pause.
 #[derive(Debug, Default)]
 pub(super) struct Items {
     map: BTreeMap<Key, (Stamp, Vec<u8>)>,
@@ -72,7 +76,7 @@ pub(super) struct Items {
 }
 
 impl Items {
-    /// Grows with every change of what is kept on disk: of everything but records.
+    /// Grows with every change of what is kept on disk: of everything but records and pauses.
     pub(super) fn durable_changes(&self) -> u64 {
         self.durable_changes
     }
@@ -122,7 +126,7 @@ impl Items {
     }
 
     fn toggle(&mut self, key: Key, stamp: Stamp) {
-        self.durable_changes += u64::from(!matches!(key, Key::Record(_)));
+        self.durable_changes += u64::from(!matches!(key, Key::Record(_) | Key::Pause));
         if let Some(word) = self.digest.get_mut(usize::from(key.bucket())) {
             *word ^= stamp.word();
         }
@@ -153,7 +157,7 @@ mod tests {
     fn every_item_is_in_its_bucket_and_in_no_other() {
         let mut items = Items::default();
         let nodes = (0..=u8::MAX).map(|n| NodeId([n; 32]));
-        let keys = nodes.flat_map(|node| [Key::Entry(node), Key::Record(node)]).chain([Key::Plan, Key::Rotation]);
+        let keys = nodes.flat_map(|node| [Key::Entry(node), Key::Record(node)]).chain([Key::Plan, Key::Invites]);
         keys.for_each(|key| items.put(key, Stamp::new(0, 0, b"blob"), b"blob".to_vec()));
         let buckets = (0..16).map(|bucket| (bucket, items.bucket(bucket)));
         let held: Vec<_> =

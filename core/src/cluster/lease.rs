@@ -30,7 +30,7 @@ use super::roster::Roster;
 use super::sign::{self, Purpose};
 use super::timing::{
     BEACON_PEERS, BEAT, HANDOVER, INELIGIBLE_GRACE, JITTER_MS, LISTEN_EXTRA, RELEASE_GAP, RELEASE_HOLDOFF,
-    RELEASE_SENDS, TTL,
+    RELEASE_SENDS, RIVAL, TTL,
 };
 use super::wire::Message;
 use crate::id::NodeId;
@@ -118,6 +118,8 @@ pub(super) struct Lease {
     /// Our last beacon, once unseated, and how often the winner is still to be shown it: it must know that it had a
     /// rival, whose uploads it has to repair.
     last_words: Option<(Vec<u8>, u8)>,
+    /// In our beacons. An epoch's do not change it, or a later one could be lower than one before.
+    priority: u8,
     /// We are shutting down: hold nothing, claim nothing.
     stopping: bool,
 }
@@ -139,6 +141,7 @@ impl Lease {
             rival_until: None,
             handover: Handover::default(),
             last_words: None,
+            priority: u8::MAX,
             stopping: false,
         }
     }
@@ -233,8 +236,13 @@ impl Lease {
         self.listen_until = Mono::default();
         self.eligible_since = None;
         self.rivals.clear();
-        self.rival_until = None;
         self.last_words = None;
+    }
+
+    /// We publish, and somebody whom we did not hear is a member no more: it may have published, and may until it has
+    /// been told. Its beacons will not be heard, so it counts as a rival from now on.
+    pub(super) fn part_unheard(&mut self, now: Mono) {
+        self.rival_until = Some(now.plus(RIVAL));
     }
 
     /// A lease whose holder is no member any more is free, as if it had been released.
@@ -251,6 +259,9 @@ impl Lease {
         let own = ctx.ranks.records.own();
         self.eligible_since = own.eligible.then(|| self.eligible_since.unwrap_or(now));
         self.reach.follow(now, self.epoch_max);
+        if !matches!(self.state, State::Holding { .. } | State::Releasing { .. }) {
+            self.priority = own.priority;
+        }
         match self.state {
             State::Following => self.follow(now, ctx, rng, out),
             State::Asking { since, repeated } => self.ask_on(now, ctx, since, repeated, rng, out),
@@ -286,7 +297,8 @@ impl Lease {
         }
     }
 
-    fn release(&mut self, now: Mono) {
+    /// Gives the lease away, and claims none for a moment.
+    pub(super) fn release(&mut self, now: Mono) {
         self.state = match self.state {
             State::Holding { epoch, seq, .. } => State::Releasing { epoch, seq, left: RELEASE_SENDS, next_at: now },
             State::Releasing { .. } => self.state,
@@ -321,13 +333,13 @@ impl Lease {
         rng: &mut Rng,
         out: &mut Outbox,
     ) {
-        let Ranks { me, roster, records, members, .. } = ctx.ranks;
+        let Ranks { me, roster, members, .. } = ctx.ranks;
         let beacon = Beacon {
             generation: ctx.generation,
             epoch,
             seq,
             holder: me.id,
-            priority: records.own().priority,
+            priority: self.priority,
             released,
             roster_hash: roster.hash(),
             unheard: bitmap(roster, |node| node == me.id || members.is_heard(now, node)),

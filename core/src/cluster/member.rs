@@ -144,6 +144,10 @@ impl Members {
         self.peers.get(&node).map_or(Mono::default(), |peer| peer.since)
     }
 
+    pub(super) fn heard_at(&self, node: NodeId) -> Option<Mono> {
+        self.peers.get(&node)?.heard_at
+    }
+
     /// Grows with every change of a verdict, of when it was made, and of a record order named.
     pub(super) fn changes(&self) -> u64 {
         self.changes

@@ -6,14 +6,23 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::item::{Items, Key, Stamp};
-use super::record::are_points_within_bounds;
+use super::record::{LINK_SPECIFIERS_MAX, are_points_within_bounds};
 use super::roster::Roster;
 use super::sign::{self, Purpose, Unverified};
 use super::timing::{EPOCH_JUMP_MAX, ITEM_MAX};
 use super::{Identity, PeerError};
-use crate::hsdesc::IntroPoint;
+use crate::hsdesc::{IntroPoint, NUM_INTRO_POINT_MAX};
 use crate::id::NodeId;
 use crate::onion::period::Slot;
+use crate::spread::CONTENTS_MAX;
+
+/// Points of all descriptors together.
+const POINTS_MAX: usize = CONTENTS_MAX * NUM_INTRO_POINT_MAX;
+
+const _: () = assert!(
+    POINTS_MAX * ((LINK_SPECIFIERS_MAX + 2 + 96) + (32 + 22)) + 256 <= ITEM_MAX,
+    "the largest plan is an item, each point of another node"
+);
 
 /// The last plan every HSDir confirmed: nodes with record order and the points listed. Gossiped and persisted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -142,12 +151,18 @@ mod tests {
         Publication { proven, ..Publication::default() }
     }
 
-    #[test]
-    fn the_newest_proven_plan_wins_and_survives_on_disk() {
+    /// A roster of one.
+    fn founder() -> (Identity, Roster, Items) {
         let me = identity(1);
         let (mut roster, mut items) = (Roster::new(CLUSTER, me.id), Items::default());
         let entry = roster::admit(&me.keypair, CLUSTER, 0, me.id, WgPublicKey([1; 32]));
         roster.load(&[entry], &mut items);
+        (me, roster, items)
+    }
+
+    #[test]
+    fn the_newest_proven_plan_wins_and_survives_on_disk() {
+        let (me, roster, mut items) = founder();
         let mut plans = Plans::default();
         assert!(plans.publish(&me, &mut items, &plan(3, 1)));
         assert!(!plans.publish(&me, &mut items, &plan(3, 1)), "once");
@@ -162,11 +177,28 @@ mod tests {
     }
 
     #[test]
+    fn the_plan_of_the_most_descriptors_with_the_longest_points_is_gossiped() {
+        let (me, roster, mut items) = founder();
+        let longest = |n: usize| IntroPoint {
+            link_specifiers: vec![255; LINK_SPECIFIERS_MAX],
+            onion_key: [1; 32],
+            auth_key: [n as u8; 32],
+            enc_key: [3; 32],
+        };
+        let part = |n| PlanNode { incarnation: u64::MAX, version: u64::MAX, points: vec![longest(n)] };
+        let nodes = (0..POINTS_MAX).map(|n| (NodeId([n as u8; 32]), part(n))).collect();
+        let proven = Some(Arc::new(ProvenPlan { epoch: 3, serial: u64::MAX, nodes }));
+        let plan = Publication { proven, ..Publication::default() };
+        assert!(Plans::default().publish(&me, &mut items, &plan));
+        let blob = items.blob(Key::Plan).unwrap().1.to_vec();
+        let mut theirs = Plans::default();
+        assert_eq!(theirs.accept(&me, &roster, 3, &mut Items::default(), &blob), Ok(()));
+        assert_eq!(theirs.proven(), plan.proven.as_ref());
+    }
+
+    #[test]
     fn a_plan_of_an_impossible_epoch_is_dropped() {
-        let me = identity(1);
-        let (mut roster, mut items) = (Roster::new(CLUSTER, me.id), Items::default());
-        let entry = roster::admit(&me.keypair, CLUSTER, 0, me.id, WgPublicKey([1; 32]));
-        roster.load(&[entry], &mut items);
+        let (me, roster, mut items) = founder();
         Plans::default().publish(&me, &mut items, &plan(EPOCH_JUMP_MAX + 1, 1));
         let blob = items.blob(Key::Plan).unwrap().1.to_vec();
         let accept = |seen| Plans::default().accept(&me, &roster, seen, &mut Items::default(), &blob);

@@ -19,7 +19,7 @@ type Rank = (u8, u8, NodeId);
 
 /// All members by rank, by what roster, records and verdicts they follow from.
 #[derive(Debug, Default)]
-pub(super) struct Order(Memo<([u8; 16], u64, u64), [Rank]>);
+pub(super) struct Ranking(Memo<([u8; 16], u64, u64), [Rank]>);
 
 /// What ranks are computed from.
 #[derive(Clone, Copy)]
@@ -28,7 +28,7 @@ pub(super) struct Ranks<'a> {
     pub roster: &'a Roster,
     pub records: &'a Records,
     pub members: &'a Members,
-    pub order: &'a Order,
+    pub ranking: &'a Ranking,
 }
 
 impl Ranks<'_> {
@@ -45,7 +45,7 @@ impl Ranks<'_> {
     /// Members by rank, best first.
     fn order(&self) -> Arc<[Rank]> {
         let state = (self.roster.hash(), self.records.rank_changes(), self.members.downs());
-        self.order.0.get(state, || {
+        self.ranking.0.get(state, || {
             let (mut records, mut is_down) = (self.records.walk(), self.members.walk_down());
             let ranks = self.roster.members().keys().map(|node| match *node == self.me.id {
                 true => self.rank(*node),

@@ -10,7 +10,7 @@ use super::roster::Accepted;
 use super::sign::hash16;
 use super::timing::{FORWARD_PEERS, ITEM_MAX, PUSH_ALL};
 use super::wire::{Heartbeat, Message, Sync};
-use super::{Cluster, Context, Ranks, context, pick, ranks};
+use super::{Cluster, Context, Liveness, Ranks, Role, context, pick, ranks};
 use crate::id::NodeId;
 use crate::output::{DurableKind, Event, Outbox, Peer};
 use crate::time::{Mono, Now};
@@ -35,8 +35,8 @@ pub enum PeerError {
     Stale,
     /// A beacon that reached us before by another path. Expected: floods overlap.
     Duplicate,
-    /// An epoch further ahead than is believed now, a token generation more than 2^16, or a ledger of access more than
-    /// 2^20 changes ahead.
+    /// An epoch further ahead than is believed now, a token generation more than 2^16, or a ledger or pause more than 2^20
+    /// versions ahead.
     EpochJump,
     /// The roster has no room for another node, or an entry for another tombstone.
     Full,
@@ -119,11 +119,16 @@ impl Cluster {
             }
             Message::Ack { key, stamp } => self.gossip.acked(from, key, stamp),
             Message::Sync(sync) => {
+                if let Sync::Digest(theirs) = &sync {
+                    self.gossip.compared(&self.items, from, *theirs);
+                }
                 gossip::reconcile(&self.items, &self.roster, from, sync, &mut self.rng, out);
                 Ok(())
             }
             Message::TokenWant { check } => self.on_token_want(from, check, out),
             Message::Token(sealed) => self.on_token(now.mono, &sealed, out),
+            Message::Order(blob) => self.on_order(now, from, &blob, out),
+            Message::Obeyed { hash, refused } => self.on_obeyed(from, hash, refused),
         }
     }
 
@@ -140,7 +145,7 @@ impl Cluster {
         if self.items.stamp(key).is_none_or(|held| held.order() < (incarnation, version)) {
             Message::Sync(Sync::Want(vec![key])).send(from, out);
         }
-        if wants {
+        if wants && self.paused(now.mono).is_none() {
             self.lease.consider(now.mono, context!(self), from, out);
         }
         Ok(())
@@ -215,7 +220,9 @@ impl Cluster {
                 self.plans.accept(&self.me, &self.roster, self.lease.epoch_max(), &mut self.items, blob)?;
             }
             Key::Rotation => self.accept_rotation(now.mono, Some(from), blob, out)?,
+            Key::Pause => self.accept_pause(now, Some(from), blob, out)?,
             Key::Access => self.accept_access(now.mono, Some(from), blob, out)?,
+            Key::Invites => self.accept_invites(now.mono, Some(from), blob, out)?,
         }
         Ok(())
     }
@@ -238,6 +245,9 @@ impl Cluster {
         for (gone, wg) in gone {
             let has_left = self.roster.knows(gone) && self.roster.removed().all(|removed| removed != gone);
             out.event(if has_left { Event::Left(gone) } else { Event::Removed(gone) });
+            if self.members.liveness(gone) != Liveness::Live && self.role() != Role::Follower {
+                self.lease.part_unheard(now.mono);
+            }
             if gone == self.me.id {
                 let text = "this node was removed from the cluster and publishes nothing any more; stop it";
                 out.event(Event::Warning(text.to_owned()));

@@ -1,9 +1,12 @@
 //! Records: what each node says of itself, signed and versioned, and our own among them.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::item::{Items, Key, Stamp};
 use super::roster::Roster;
@@ -11,7 +14,7 @@ use super::sign::{self, Purpose, Unverified};
 use super::timing::{DUPLICATE_CONFLICTS, DUPLICATE_WINDOW, ITEM_MAX};
 use super::walk::Walk;
 use super::{Identity, PeerError, wire};
-use crate::hsdesc::{InnerHeader, IntroPoint, NUM_INTRO_POINT_MAX};
+use crate::hsdesc::{InnerHeader, IntroPoint, NUM_INTRO_POINT_MAX, PowOffer};
 use crate::id::NodeId;
 use crate::time::Mono;
 
@@ -22,6 +25,8 @@ pub struct Local {
     pub points: Vec<IntroPoint>,
     /// Inner lines of our tor's descriptor.
     pub header: InnerHeader,
+    /// Proof of work, if our tor, the only one that has points, offers it.
+    pub pow: Option<PowOffer>,
     /// Tor bootstrapped and its service has points.
     pub tor_ready: bool,
     /// The target answers.
@@ -76,12 +81,27 @@ pub struct Record {
     pub header: InnerHeader,
     /// At most 20.
     pub points: Vec<IntroPoint>,
+    /// Proof of work with these points. A record without it is what it was before there was proof of work, byte for byte,
+    /// and read by nodes that know nothing of it.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "at_the_end")]
+    pub pow: Option<PowOffer>,
+}
+
+/// A field that may be missing at the end. What is there and malformed counts as missing, and is not what we would have
+/// written: see [`Unverified::is_canonical`].
+fn at_the_end<'de, D: Deserializer<'de>>(end: D) -> Result<Option<PowOffer>, D::Error> {
+    Ok(Option::deserialize(end).unwrap_or_default())
 }
 
 impl Record {
     /// Whether clients may be sent to this node, by its own word.
     pub(crate) fn serves(&self) -> bool {
         self.state == NodeState::Active && self.tor_ready && self.target_up
+    }
+
+    /// Where it stands among its node's records.
+    pub(super) fn order(&self) -> (u64, u64) {
+        (self.incarnation, self.version)
     }
 
     /// Whether its node may publish, by its own word.
@@ -99,7 +119,7 @@ pub const HEADER_MAX: usize = 4096;
 /// Longest software name, bytes.
 const SOFTWARE_MAX: usize = 64;
 /// Link specifiers of one point, bytes.
-const LINK_SPECIFIERS_MAX: usize = 255;
+pub(super) const LINK_SPECIFIERS_MAX: usize = 255;
 
 const _: () = assert!(
     NUM_INTRO_POINT_MAX * (LINK_SPECIFIERS_MAX + 2 + 96) + HEADER_MAX + 1024 <= ITEM_MAX,
@@ -146,6 +166,7 @@ impl Records {
             protocol: wire::VERSION,
             header: InnerHeader::default(),
             points: Vec::new(),
+            pow: None,
         };
         let own = Arc::new(own);
         Self {
@@ -234,6 +255,7 @@ impl Records {
                 room = if fits { room - line.len() - 1 } else { 0 };
                 fits
             });
+            record.pow = local.pow;
             record.tor_ready = local.tor_ready;
             record.target_up = local.target_up;
             record.eligible = local.eligible && record.state == NodeState::Active;
@@ -257,7 +279,7 @@ impl Records {
         if !roster.contains(node) {
             return Err(PeerError::NotAMember);
         }
-        if !is_within_bounds(record.claim()) {
+        if !is_within_bounds(record.claim()) || !record.is_canonical() {
             return Err(PeerError::Malformed);
         }
         let (key, stamp) = (Key::Record(node), Stamp::new(order.0, order.1, blob));
@@ -319,6 +341,7 @@ fn is_within_bounds(record: &Record) -> bool {
         && (1..=1000).contains(&record.weight)
         && record.header.0.iter().map(|line| line.len() + 1).sum::<usize>() <= HEADER_MAX
         && are_points_within_bounds(&record.points)
+        && record.pow.is_none_or(|pow| pow.params.is_within_bounds())
 }
 
 /// At most 20 points, each with at most 255 bytes of link specifiers.
@@ -329,139 +352,4 @@ pub(super) fn are_points_within_bounds(points: &[IntroPoint]) -> bool {
 /// The longest prefix of whole characters within `max` bytes.
 fn truncated(text: &str, max: usize) -> String {
     text.char_indices().take_while(|(at, c)| at + c.len_utf8() <= max).map(|(_, c)| c).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cluster::roster;
-    use crate::cluster::tests::{CLUSTER, identity};
-    use crate::id::WgPublicKey;
-
-    struct Fixture {
-        me: Identity,
-        other: Identity,
-        roster: Roster,
-        items: Items,
-        records: Records,
-    }
-
-    impl Fixture {
-        fn new() -> Self {
-            let (me, other) = (identity(1), identity(2));
-            let (mut roster, mut items) = (Roster::new(CLUSTER, me.id), Items::default());
-            let entry = |node| roster::admit(&me.keypair, CLUSTER, 0, node, WgPublicKey([9; 32]));
-            roster.load(&[entry(me.id), entry(other.id)], &mut items);
-            let mut records = Records::new(&me, 100);
-            records.amend(&me, &mut items, |_| ());
-            Self { me, other, roster, items, records }
-        }
-
-        fn accept(&mut self, at: u64, blob: &[u8]) -> Result<bool, PeerError> {
-            let now = Mono::from_ms(at);
-            let accepted = self.records.accept(now, &self.me, &self.roster, &mut self.items, blob)?;
-            Ok(accepted.is_some())
-        }
-
-        fn record(&self, who: &Identity, incarnation: u64, version: u64, name: &str) -> Vec<u8> {
-            let mut record = Records::new(who, incarnation).own().clone();
-            record.version = version;
-            record.name = name.to_owned();
-            sign::seal(&who.keypair, Purpose::Record, CLUSTER, &record)
-        }
-    }
-
-    #[test]
-    fn newer_wins_by_incarnation_then_version_and_a_replay_is_stale() {
-        let mut f = Fixture::new();
-        let record = |f: &Fixture, incarnation, version| f.record(&f.other, incarnation, version, "b");
-        let (old, new, newest) = (record(&f, 5, 9), record(&f, 6, 1), record(&f, 6, 2));
-        assert_eq!(f.accept(0, &new), Ok(true));
-        assert_eq!(f.accept(0, &old), Err(PeerError::Stale));
-        assert_eq!(f.accept(0, &newest), Ok(true));
-        assert_eq!(f.accept(0, &newest), Err(PeerError::Stale));
-        assert_eq!(f.records.get(f.other.id).map(|r| r.version), Some(2));
-    }
-
-    #[test]
-    fn at_equal_order_every_node_keeps_the_same_bytes() {
-        let (mut one, mut two) = (Fixture::new(), Fixture::new());
-        let (a, b) = (one.record(&one.other, 5, 1, "a"), one.record(&one.other, 5, 1, "b"));
-        let _ = (one.accept(0, &a), one.accept(0, &b), two.accept(0, &b), two.accept(0, &a));
-        assert_eq!(one.records.get(one.other.id), two.records.get(two.other.id));
-    }
-
-    #[test]
-    fn a_record_of_ours_from_before_a_lost_disk_is_outbid() {
-        let mut f = Fixture::new();
-        let old = f.record(&f.me, 900, 7, "me");
-        assert_eq!(f.accept(0, &old), Ok(false));
-        assert_eq!((f.records.own().incarnation, f.records.own().version), (901, 2));
-        assert_eq!(f.accept(0, &old), Err(PeerError::Stale));
-    }
-
-    #[test]
-    fn three_conflicts_a_minute_are_a_duplicate_identity() {
-        let mut f = Fixture::new();
-        for incarnation in [900, 910] {
-            let twin = f.record(&f.me, incarnation, 1, "twin");
-            assert_eq!(f.accept(0, &twin), Ok(false));
-        }
-        assert!(!f.records.is_duplicate());
-        let twin = f.record(&f.me, 920, 1, "twin");
-        assert_eq!(f.accept(59_999, &twin), Ok(false));
-        assert!(f.records.is_duplicate());
-        let own = f.records.own().clone();
-        assert_eq!(own.incarnation, 911, "the other is not provoked once more");
-        f.records.amend(&f.me, &mut f.items, |record| record.eligible = true);
-        assert_eq!(*f.records.own(), own);
-    }
-
-    #[test]
-    fn conflicts_a_minute_apart_are_forgiven() {
-        let mut f = Fixture::new();
-        for (at, incarnation) in [(0, 900), (0, 910), (60_000, 920)] {
-            let twin = f.record(&f.me, incarnation, 1, "twin");
-            assert_eq!(f.accept(at, &twin), Ok(false));
-        }
-        assert!(!f.records.is_duplicate());
-    }
-
-    #[test]
-    fn strangers_forgeries_and_oversize_are_refused() {
-        let mut f = Fixture::new();
-        let stranger = f.record(&identity(3), 1, 1, "x");
-        assert_eq!(f.accept(0, &stranger), Err(PeerError::NotAMember));
-        let mut record = Records::new(&f.other, 1).own().clone();
-        let forged = sign::seal(&f.me.keypair, Purpose::Record, CLUSTER, &record);
-        assert_eq!(f.accept(0, &forged), Err(PeerError::BadSignature));
-        for name in ["x".repeat(NAME_MAX + 1), "\x1b[2Jb".to_owned()] {
-            record.name = name;
-            let bad = sign::seal(&f.other.keypair, Purpose::Record, CLUSTER, &record);
-            assert_eq!(f.accept(0, &bad), Err(PeerError::Malformed), "{:?}", record.name);
-        }
-    }
-
-    #[test]
-    fn our_own_texts_are_ones_that_others_accept() {
-        let mut me = identity(1);
-        me.name = format!("a\x1b[2J\n{}", "é".repeat(NAME_MAX));
-        me.contact = Some("host\n:1".to_owned());
-        assert!(is_within_bounds(&Records::new(&me, 1).own));
-    }
-
-    #[test]
-    fn our_own_record_stays_within_the_bounds_others_check() {
-        let mut f = Fixture::new();
-        let point =
-            |n| IntroPoint { link_specifiers: vec![1; n], onion_key: [1; 32], auth_key: [2; 32], enc_key: [3; 32] };
-        let points = [vec![point(256)], vec![point(255); 25]].concat();
-        let header = InnerHeader(vec!["x".repeat(1500); 4]);
-        f.records.set_local(&f.me, &mut f.items, Local { points, header, ..Local::default() });
-        assert!(is_within_bounds(f.records.own()));
-        assert_eq!(f.records.own().points.len(), NUM_INTRO_POINT_MAX);
-        assert_eq!(f.records.own().header.0.len(), 2);
-        assert!(f.items.blob(Key::Record(f.me.id)).is_some_and(|(_, blob)| blob.len() <= ITEM_MAX));
-        assert_eq!(truncated("aéé", 4), "aé");
-    }
 }

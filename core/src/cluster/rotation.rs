@@ -86,6 +86,12 @@ impl Rotations {
         self.token.as_ref()
     }
 
+    /// Of the token in force, whether we have it or not.
+    pub(super) fn check(&self) -> Option<TokenCheck> {
+        let newest = self.newest.as_ref().map(|newest| newest.check);
+        newest.or_else(|| self.token.as_ref().map(ClusterToken::check))
+    }
+
     /// What waits for the disk.
     pub(super) fn staged(&self) -> Option<&Staged> {
         self.staged.as_ref()

@@ -77,6 +77,11 @@ pub const PREEMPT_CALM: Duration = Duration::from_secs(3600);
 pub const RELEASE_SENDS: u8 = 3;
 /// Between them.
 pub const RELEASE_GAP: Duration = Duration::from_millis(100);
+/// How long a node that stops has its introduction circuits closed before it ends: its tor has yet to tell the relays.
+pub const CLOSED_FOR: Duration = Duration::from_millis(500);
+/// A node that was told to stop ends, or leaves, after this, though its introduction circuits are not closed yet: they would
+/// be after [`OUT_WITHIN`], but its tor may not do as it is told.
+pub const GOODBYE_WITHIN: Duration = Duration::from_secs(12);
 /// Times a tombstone is sent to each member, [`RELEASE_GAP`] apart. Nobody who heard it can answer: it has closed the
 /// tunnel. So it is said often enough to get through a lossy network, and leaving takes about a second.
 pub const TOMBSTONE_SENDS: u8 = 10;
@@ -112,8 +117,8 @@ pub const CHUNK_ASK: Duration = Duration::from_millis(100);
 pub const CHUNK_TRIES: u32 = 5;
 /// Chunked items being put together.
 pub const ASSEMBLIES_MAX: usize = 64;
-/// Largest gossiped item, bytes: a record of 20 points with the largest link specifiers and header lines.
-pub const ITEM_MAX: usize = 16 * 1024;
+/// Largest gossiped item, bytes: a proven plan of several descriptors whose points have the largest link specifiers.
+pub const ITEM_MAX: usize = 56 * 1024;
 /// Bytes of an item per chunk: a chunk's own fields and the envelope take less than the rest of a datagram.
 pub const CHUNK_SIZE: usize = 1100;
 
@@ -135,13 +140,34 @@ pub const INTRODUCTION_ENTRIES: usize = 8;
 pub const FAREWELLS: u8 = 3;
 /// A generation further ahead than this is an error or an attack.
 pub const GENERATION_JUMP_MAX: u32 = 1 << 16;
-/// A ledger of access with more changes than this that we have not heard of is an error or an attack.
+/// Invites that are remembered, those that expire last: 16 KiB of them, with all who have joined with each.
+pub const INVITES_KEPT: usize = 48;
+/// Requests of invited nodes that are looked at, one after so long: two signatures each.
+pub const INVITE_REQUEST_EVERY: Duration = Duration::from_millis(200);
+/// Such requests that are looked at at once.
+pub const INVITE_BURST: u32 = 10;
+/// A ledger with more changes than this that we have not heard of is an error or an attack.
 pub const VERSION_JUMP_MAX: u64 = 1 << 20;
 /// A missing token is asked for this often, each time of a member chosen at random.
 pub const TOKEN_ASK: Duration = Duration::from_millis(500);
 /// The publisher makes a new token when for so long nobody could be admitted with this one, since a removed node may
 /// know it, or it cannot be had: a removal, its rotation and the token travel apart. Others wait for their turn after it.
 pub const REROTATE: Duration = Duration::from_secs(5);
+/// How often each node looks whether the token is too old, if it may become too old.
+pub const TOKEN_AGE_LOOK: Duration = Duration::from_secs(60);
+/// A node that is out of service for so long closes its introduction circuits, though no proven plan without it has come:
+/// one HSDir that takes nothing must not keep clients coming. Points leave all other HSDirs within 6 s.
+pub const OUT_WITHIN: Duration = Duration::from_secs(10);
+/// An order that another node has not answered is sent again after this long.
+pub const ORDER_AGAIN: Duration = Duration::from_millis(500);
+/// Times it is sent; together 10 s, in which a silent node is found out.
+pub const ORDER_TRIES: u32 = 20;
+/// Other nodes whose last order is remembered.
+pub const ORDERS_MAX: usize = 64;
+/// For longer nobody steps down, seconds.
+pub const STEP_DOWN_SECS_MAX: u32 = 86_400;
+/// No pause is longer, seconds.
+pub const PAUSE_SECS_MAX: u32 = 86_400;
 /// A failed write is repeated after this long.
 pub const PERSIST_RETRY: Duration = Duration::from_millis(1000);
 /// Conflicts over our own record within [`DUPLICATE_WINDOW`] that mean a second node runs with our keys.
@@ -158,7 +184,7 @@ const _: () = {
     // Takeover budget, DESIGN section 9: TTL, jitter, question, probes and gate leave time to build and upload.
     assert!(TTL.as_millis() + JITTER_MS as u128 + QUESTION.as_millis() + 1000 <= 5000);
     assert!(TTL.as_millis() + PROBE_VERDICT.as_millis() <= 4000, "a dead node is known before the takeover's upload");
-    assert!(ITEM_MAX / CHUNK_SIZE < 32, "missing chunks are named in 32 bits");
+    assert!(ITEM_MAX / CHUNK_SIZE < 64, "missing chunks are named in 64 bits");
     assert!(CHUNK_SIZE + 100 <= crate::output::DATAGRAM_MAX);
     assert!(12 * ROSTER_MAX + 2048 <= ITEM_MAX, "a rotation and a tombstone may name the whole roster in short");
     assert!(FORWARD_PEERS + 2 < PARTNERS, "there is a choice, even if two of them have the beacon");

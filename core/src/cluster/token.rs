@@ -4,10 +4,9 @@
 use core::fmt;
 
 use ed25519_dalek::VerifyingKey;
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use hmac::Mac as _;
 use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
 use sha3::{Digest as _, Sha3_256};
 use subtle::ConstantTimeEq as _;
 use x25519_dalek::{PublicKey, SharedSecret, StaticSecret};
@@ -15,6 +14,7 @@ use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use super::NodeKeypair;
 use crate::id::NodeId;
+use crate::mac;
 
 /// The cluster token: authorises asking to be admitted. Zeroized on drop, no `Debug` of bytes, compared in constant time.
 #[derive(ZeroizeOnDrop)]
@@ -44,23 +44,12 @@ impl ClusterToken {
 
     /// HMAC-SHA256 of `message` under the token.
     pub(crate) fn mac(&self, message: &[u8]) -> [u8; 32] {
-        self.keyed(message).finalize().into_bytes().into()
+        mac::keyed(&self.0, message).finalize().into_bytes().into()
     }
 
     /// Whether `mac` is that of `message`, in constant time.
     pub(crate) fn verify(&self, message: &[u8], mac: &[u8; 32]) -> bool {
-        self.keyed(message).verify_slice(mac).is_ok()
-    }
-
-    fn keyed(&self, message: &[u8]) -> Hmac<Sha256> {
-        // A 64-byte block key: shorter keys are zero-padded by HMAC's definition (RFC 2104).
-        let mut block = Zeroizing::new([0; 64]);
-        for (byte, key) in block.iter_mut().zip(self.0) {
-            *byte = key;
-        }
-        let mut mac = Hmac::<Sha256>::new((&*block).into());
-        mac.update(message);
-        mac
+        mac::keyed(&self.0, message).verify_slice(mac).is_ok()
     }
 
     /// A hash: of 32 random bytes it tells nothing that helps to find them.

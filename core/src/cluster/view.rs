@@ -64,6 +64,18 @@ pub struct ClockOffset {
     pub others: usize,
 }
 
+impl ClockOffset {
+    /// The middle that is nearer to ours.
+    pub fn nearest_ms(self) -> i64 {
+        if self.lower_ms.unsigned_abs() < self.upper_ms.unsigned_abs() { self.lower_ms } else { self.upper_ms }
+    }
+
+    /// The middle that is further from ours.
+    pub fn widest_ms(self) -> i64 {
+        if self.lower_ms.unsigned_abs() < self.upper_ms.unsigned_abs() { self.upper_ms } else { self.lower_ms }
+    }
+}
+
 /// What publication needs to know, recomputed after every input.
 #[derive(Clone, Debug)]
 pub struct View {
@@ -99,6 +111,8 @@ pub struct View {
     pub access: Arc<Access>,
     /// Grows whenever somebody may no more.
     pub removals: u64,
+    /// Nobody is to be taken out for being down, silent or unwell.
+    pub paused: bool,
 }
 
 impl Cluster {
@@ -122,6 +136,7 @@ impl Cluster {
             clock_offset: self.clock_offset(now),
             access: Arc::clone(self.admittance.access()),
             removals: self.admittance.removals(),
+            paused: self.paused(now.mono).is_some(),
         }
     }
 
@@ -131,9 +146,26 @@ impl Cluster {
         self.seen.get(state, || Arc::new(self.roster.members().keys().map(|node| self.member(*node)).collect()))
     }
 
+    /// The live members that have not said, since anything changed here, that they know all that we know.
+    pub fn unheard(&self) -> impl Iterator<Item = NodeId> {
+        let others = self.roster.members().keys().copied().filter(|node| *node != self.me.id);
+        let live = others.filter(|node| self.members.liveness(*node) == Liveness::Live);
+        live.filter(|node| !self.gossip.is_in_step(&self.items, *node))
+    }
+
+    /// What we say of ourselves.
+    pub fn record(&self) -> &Record {
+        self.records.own()
+    }
+
     /// The members' clocks against ours.
     pub fn clock_offset(&self, now: Now) -> ClockOffset {
         self.members.clock_offset(now)
+    }
+
+    /// When a member was last heard, and how many milliseconds its clock is ahead of ours, if that is known.
+    pub fn heard(&self, now: Now, node: NodeId) -> (Option<Mono>, Option<i64>) {
+        (self.members.heard_at(node), self.members.clock_ahead_ms(now, node))
     }
 
     /// Our role: `Alone` exactly while the roster is ourselves, `Holder` only with the claim on disk.

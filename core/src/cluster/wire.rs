@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PeerError;
 use super::item::{Key, Stamp};
+use super::order::Refusal;
 use super::sign;
 use super::token::{SealedToken, TokenCheck};
 use crate::id::NodeId;
@@ -16,7 +17,7 @@ pub const VERSION: u8 = 1;
 const DATAGRAM_MIN: usize = 3;
 
 /// Kinds this version knows: discriminants below this.
-const KINDS: u8 = 15;
+pub(super) const KINDS: u8 = 17;
 
 /// What nodes say to each other. The order of variants is the wire format: append only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,11 +47,15 @@ pub(super) enum Message {
     /// Hashes of all items, in 16 buckets; or, in answer, what a bucket holds; or what is wanted.
     Sync(Sync),
     /// Chunks that have not arrived, by bit.
-    ChunkWant { key: Key, stamp: Stamp, missing: u32 },
+    ChunkWant { key: Key, stamp: Stamp, missing: u64 },
     /// The cluster token of that check is asked for.
     TokenWant { check: TokenCheck },
     /// Here it is, sealed to who asked.
     Token(SealedToken),
+    /// A signed order for the node that gets it.
+    Order(Vec<u8>),
+    /// The order of that hash is obeyed and on disk, or is refused.
+    Obeyed { hash: [u8; 16], refused: Option<Refusal> },
 }
 
 /// One step of reconciliation.
@@ -120,14 +125,10 @@ impl Message {
 
 #[cfg(test)]
 mod tests {
-    use rand_core::SeedableRng as _;
-
     use super::*;
 
     fn last_kind() -> Message {
-        let id = super::super::tests::identity(1).id;
-        let rng = &mut crate::rng::Rng::seed_from_u64(1);
-        Message::Token(super::super::ClusterToken::new([1; 32]).seal(id, rng).unwrap())
+        Message::Obeyed { hash: [1; 16], refused: None }
     }
 
     #[test]

@@ -1,15 +1,15 @@
-//! Authentication: `PROTOCOLINFO` and SAFECOOKIE (control-spec). The shell drives it, reading the cookie file between
-//! steps. Plain COOKIE is left out on purpose: it hands the cookie to whoever listens, and every tor since 0.2.3 knows
-//! SAFECOOKIE.
+//! Authentication: `PROTOCOLINFO`, SAFECOOKIE, HASHEDPASSWORD and NULL (control-spec). The shell drives it, reading the
+//! cookie's or the password's file between steps. Plain COOKIE is left out on purpose: it hands the cookie to whoever
+//! listens, and every tor since 0.2.3 that offers it offers SAFECOOKIE.
 
 use core::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
-use zeroize::ZeroizeOnDrop;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
-use super::quote::words;
+use super::quote::{quote, words};
 use super::reply::Reply;
 use crate::id::{hex, unhex};
 
@@ -51,6 +51,20 @@ impl ProtocolInfo {
 /// `PROTOCOLINFO 1`.
 pub fn protocol_info() -> Vec<u8> {
     b"PROTOCOLINFO 1\r\n".to_vec()
+}
+
+/// `AUTHENTICATE "password"`, for HASHEDPASSWORD. The password goes to whoever listens.
+pub fn with_password(password: &[u8]) -> Zeroizing<Vec<u8>> {
+    let quoted = Zeroizing::new(quote(password));
+    // Room from the start: a buffer that grows leaves its old place as it was.
+    let mut command = Zeroizing::new(Vec::with_capacity(quoted.len() + 16));
+    [b"AUTHENTICATE ", quoted.as_bytes(), b"\r\n"].iter().for_each(|part| command.extend_from_slice(part));
+    command
+}
+
+/// `AUTHENTICATE`, for NULL: tor lets in everybody who reaches it.
+pub fn without_proof() -> Vec<u8> {
+    b"AUTHENTICATE\r\n".to_vec()
 }
 
 /// SAFECOOKIE: both sides prove that they know the cookie, neither sends it.
@@ -178,6 +192,12 @@ mod tests {
         let (auth, transcript) = recorded();
         let stranger = SafeCookie::new(&[7; 32], auth.client_nonce).unwrap();
         assert_eq!(stranger.authenticate(&transcript.replies()[1]), Err(AuthError::ServerHash));
+    }
+
+    #[test]
+    fn a_password_is_quoted_and_none_is_nothing() {
+        assert_eq!(*with_password(b"a \"b\"\r\nQUIT\\"), b"AUTHENTICATE \"a \\\"b\\\"\\015\\012QUIT\\\\\"\r\n");
+        assert_eq!(without_proof(), b"AUTHENTICATE\r\n");
     }
 
     #[test]

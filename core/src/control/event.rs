@@ -138,8 +138,13 @@ pub fn parse(reply: &Reply) -> Option<Event> {
     }
 }
 
-/// The arguments of a `BOOTSTRAP` phase as `GETINFO status/bootstrap-phase` gives it: `NOTICE BOOTSTRAP PROGRESS=..`.
-pub fn bootstrap_progress(args: &[(String, String)]) -> Option<u8> {
+/// Percent in the value of `GETINFO status/bootstrap-phase`: `NOTICE BOOTSTRAP PROGRESS=.. ..`.
+pub fn bootstrap_phase(value: &[u8]) -> Option<u8> {
+    bootstrap_progress(&pairs(words(value)))
+}
+
+/// Percent in the arguments of a `BOOTSTRAP` event, or of the phase that `GETINFO` gives.
+pub(crate) fn bootstrap_progress(args: &[(String, String)]) -> Option<u8> {
     let (_, progress) = args.iter().find(|(key, _)| key == "PROGRESS")?;
     progress.parse().ok().filter(|percent| *percent <= 100)
 }

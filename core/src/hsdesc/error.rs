@@ -82,7 +82,7 @@ pub enum DescriptorFault {
     IntroAuth,
     /// `flow-control` has an increment outside 1..=255.
     FlowControl,
-    /// `pow-params v1` is incomplete.
+    /// `pow-params v1` is incomplete, malformed or there twice.
     PowParams,
     /// More usable points than [`NUM_INTRO_POINT_MAX`].
     TooManyPoints(usize),
@@ -132,7 +132,7 @@ impl fmt::Display for DescriptorFault {
             Self::NoNtor => f.write_str("ntor is not among the create2-formats"),
             Self::IntroAuth => f.write_str("no known kind of intro-auth-required"),
             Self::FlowControl => f.write_str("a sendme increment outside 1 to 255"),
-            Self::PowParams => f.write_str("pow-params v1 needs seed, effort and expiration"),
+            Self::PowParams => f.write_str("pow-params v1 comes once, with seed, effort and expiration"),
             Self::TooManyPoints(points) => {
                 write!(f, "the descriptor has {points} introduction points, clients accept {NUM_INTRO_POINT_MAX}")
             }

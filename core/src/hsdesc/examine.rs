@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::inner::Listed;
 use super::intro::{UnverifiedPoint, parse_link_specifiers};
 use super::netdoc::{self, Item};
-use super::{DescriptorError, DescriptorFault, Key, Layer, Part, PointFault, Reader, read};
+use super::{DescriptorError, DescriptorFault, Key, Layer, Part, PointFault, PowParams, Reader, read};
 use crate::id::hex;
 use crate::onion::cert::{CertType, UnverifiedCert};
 use crate::onion::client::HsClientDescEncKeypair;
@@ -114,8 +114,21 @@ pub struct MiddleShown {
 pub struct InnerShown {
     /// Lines before the points, without `pow-params`.
     pub header: Vec<String>,
+    /// Proof of work, if offered.
+    pub pow: Option<PowShown>,
     /// In order, bad ones among them.
     pub points: Vec<PointShown>,
+}
+
+/// Proof of work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PowShown {
+    /// What puzzles are made of.
+    pub seed: String,
+    /// The effort that clients begin with.
+    pub effort: u32,
+    /// Until when.
+    pub expires: u64,
 }
 
 /// An introduction point.
@@ -259,7 +272,8 @@ impl Reader for Examiner {
             }
             Part::Inner(inner) => {
                 let points = inner.points.iter().map(|listed| self.show_point(listed)).collect();
-                let content = InnerShown { header: inner.header.0.clone(), points };
+                let show = |PowParams { seed, effort, expires }| PowShown { seed: hex(&seed), effort, expires };
+                let content = InnerShown { header: inner.header.0.clone(), pow: inner.pow.map(show), points };
                 self.shown.inner.iter_mut().for_each(|layer| layer.content = Some(content.clone()));
             }
         }

@@ -2,8 +2,8 @@
 
 use super::error::PointError;
 use super::intro::{UnverifiedPoint, verify_all};
-use super::netdoc::{self, Item, Section, decode_base64};
-use super::{DescriptorError, DescriptorFault, InnerHeader, Layer, NUM_INTRO_POINT_MAX, Reader};
+use super::netdoc::{self, Item, Section};
+use super::{DescriptorError, DescriptorFault, InnerHeader, Layer, NUM_INTRO_POINT_MAX, PowParams, Reader};
 use crate::onion::signature::SharedSigner;
 use crate::time::Wall;
 
@@ -13,6 +13,7 @@ const POW_PARAMS: &str = "pow-params";
 /// The inner layer.
 pub(super) struct Inner<'a> {
     pub header: InnerHeader,
+    pub pow: Option<PowParams>,
     pub points: Vec<Listed<'a>>,
 }
 
@@ -25,9 +26,14 @@ pub(super) struct Listed<'a> {
     pub refused: Option<PointError>,
 }
 
-/// The text: header lines, then the points' lines.
-pub(super) fn encode<'a>(header: &InnerHeader, points: impl Iterator<Item = &'a str>) -> String {
+/// The text: header lines, proof of work last among them as tor has it, then the points' lines.
+pub(super) fn encode<'a>(
+    header: &InnerHeader,
+    pow: Option<&PowParams>,
+    points: impl Iterator<Item = &'a str>,
+) -> String {
     let mut text = header_text(header);
+    text.extend(pow.map(|params| params.line() + "\n"));
     text.extend(points);
     text
 }
@@ -37,7 +43,7 @@ pub(super) fn header_is_sound(header: &InnerHeader) -> bool {
     let text = header_text(header);
     let Ok(items) = netdoc::parse(&text) else { return false };
     items.iter().all(|item| item.keyword != INTRODUCTION_POINT)
-        && parse_header(&items).is_ok_and(|read_back| read_back == *header)
+        && parse_header(&items).is_ok_and(|read_back| read_back == (header.clone(), None))
 }
 
 impl<'a> Inner<'a> {
@@ -56,7 +62,8 @@ impl<'a> Inner<'a> {
     ) -> Result<Self, DescriptorError> {
         let header_length = items.iter().position(|item| item.keyword == INTRODUCTION_POINT).unwrap_or(items.len());
         let (header, rest) = items.split_at(header_length);
-        let header = parse_header(header).or_else(|error| reader.objects(error).map(|()| InnerHeader::default()))?;
+        let nothing = <(InnerHeader, Option<PowParams>)>::default;
+        let (header, pow) = parse_header(header).or_else(|error| reader.objects(error).map(|()| nothing()))?;
         let mut points: Vec<_> = rest.chunk_by(|_, next| next.keyword != INTRODUCTION_POINT).map(list).collect();
         verify_all(&mut points, signer, now);
         // Tor counts the points that it keeps.
@@ -65,7 +72,7 @@ impl<'a> Inner<'a> {
         if let Some(first_too_many) = kept.nth(NUM_INTRO_POINT_MAX) {
             reader.objects(fault(first_too_many.line, DescriptorFault::TooManyPoints(count)))?;
         }
-        Ok(Self { header, points })
+        Ok(Self { header, pow, points })
     }
 }
 
@@ -85,8 +92,8 @@ fn header_text(header: &InnerHeader) -> String {
     header.0.iter().flat_map(|line| [line, "\n"]).collect()
 }
 
-/// Checks the lines a client understands and keeps all but `pow-params`.
-fn parse_header(items: &[Item<'_>]) -> Result<InnerHeader, DescriptorError> {
+/// Checks the lines a client understands and keeps all but `pow-params`, which it reads.
+fn parse_header(items: &[Item<'_>]) -> Result<(InnerHeader, Option<PowParams>), DescriptorError> {
     let section = Section(items);
     let create2 = section.first("create2-formats").map_err(in_inner)?;
     create2.first_args::<1>().map_err(in_inner)?;
@@ -108,21 +115,22 @@ fn parse_header(items: &[Item<'_>]) -> Result<InnerHeader, DescriptorError> {
             return Err(fault(flow.line, DescriptorFault::FlowControl));
         }
     }
-    section.all(POW_PARAMS).try_for_each(check_pow_params)?;
+    let pow = parse_pow(section.all(POW_PARAMS))?;
     let kept = items.iter().filter(|item| item.keyword != POW_PARAMS);
-    Ok(InnerHeader(kept.flat_map(|item| item.text.split('\n')).map(str::to_owned).collect()))
+    Ok((InnerHeader(kept.flat_map(|item| item.text.split('\n')).map(str::to_owned).collect()), pow))
 }
 
-/// `pow-params v1 SEED EFFORT EXPIRATION`; other types are ignored.
-fn check_pow_params(item: &Item<'_>) -> Result<(), DescriptorError> {
-    let [kind] = item.first_args().map_err(in_inner)?;
-    if kind != "v1" {
-        return Ok(());
+/// `pow-params v1 SEED EFFORT EXPIRATION`, at most once; other types are ignored.
+fn parse_pow<'d, 'a: 'd>(lines: impl Iterator<Item = &'d Item<'a>>) -> Result<Option<PowParams>, DescriptorError> {
+    let mut known = None;
+    for item in lines {
+        let [kind] = item.first_args().map_err(in_inner)?;
+        if kind == "v1" {
+            let params = PowParams::read(item).filter(|_| known.is_none());
+            known = Some(params.ok_or(fault(item.line, DescriptorFault::PowParams))?);
+        }
     }
-    let well_formed = item.first_args().is_ok_and(|[_, seed, effort, _expiration]| {
-        decode_base64::<32>(seed).is_some() && effort.parse::<u32>().is_ok()
-    });
-    if well_formed { Ok(()) } else { Err(fault(item.line, DescriptorFault::PowParams)) }
+    Ok(known)
 }
 
 fn in_inner(error: netdoc::SyntaxError) -> DescriptorError {

@@ -33,9 +33,14 @@ pub(super) fn encode(
     netdoc::push_object(&mut text, CERT_LABEL, signing_cert);
     text.extend(["revision-counter ", &revision.0.to_string(), "\nsuperencrypted\n"]);
     netdoc::push_object(&mut text, MESSAGE_LABEL, superencrypted);
-    let signature = sign(&signed_bytes(&text));
-    text.extend(["signature ", &BASE64_UNPADDED.encode(signature), "\n"]);
+    let signature = signature_line(text.as_bytes(), sign);
+    text.push_str(&signature);
     text
+}
+
+/// The last line, which signs all of `text` before it.
+pub(super) fn signature_line(text: &[u8], sign: impl FnOnce(&[u8]) -> [u8; 64]) -> String {
+    format!("signature {}\n", BASE64_UNPADDED.encode(sign(&signed_bytes(text))))
 }
 
 /// A well-formed outer layer whose certificate and signature have not been looked at yet.
@@ -121,7 +126,7 @@ impl<'a> UnverifiedOuter<'a> {
         let bad_signature = fault(self.signature_line, DescriptorFault::Signature);
         let signing_key = VerifyingKey::from_bytes(&cert.key()).map_err(|_| bad_signature)?;
         let signing_key = SharedSigner::new(signing_key);
-        if signing_key.verify_all(&[(&signed_bytes(self.signed), self.signature)]) != [true] {
+        if signing_key.verify_all(&[(&signed_bytes(self.signed.as_bytes()), self.signature)]) != [true] {
             reader.objects(bad_signature)?;
         }
         let Self { revision, superencrypted, superencrypted_line, .. } = self;
@@ -147,6 +152,6 @@ fn lifetime_is_accepted(minutes: u32) -> bool {
     minutes.wrapping_mul(60) <= LIFETIME_MAX_SECS
 }
 
-fn signed_bytes(text: &str) -> Vec<u8> {
-    [SIGNATURE_PREFIX, text.as_bytes()].concat()
+fn signed_bytes(text: &[u8]) -> Vec<u8> {
+    [SIGNATURE_PREFIX, text].concat()
 }

@@ -65,6 +65,7 @@ fn both(case: &str) -> (Text, Text) {
         subcredential: key.public().subcredential(blind.public()),
         revision: content.revision,
         header: &content.header,
+        pow: content.pow.as_ref(),
         points: &content.points,
         clients: &secrets.iter().map(HsClientDescEncKeypair::public).collect::<Vec<_>>(),
         now,
@@ -105,7 +106,9 @@ fn shape(word: &str) -> (usize, usize) {
 
 #[test]
 fn every_layer_has_tors_layout() {
-    for case in ["plain-3ip", "ten-ip", "twenty-ip", "single-onion-hop", "client-auth-2", "native-upload-first"] {
+    for case in
+        ["plain-3ip", "ten-ip", "twenty-ip", "single-onion-hop", "client-auth-2", "native-upload-first", "pow-on"]
+    {
         let (theirs, ours) = both(case);
         assert_same_layout(&theirs.outer, &ours.outer);
         assert_same_layout(&theirs.middle, &ours.middle);

@@ -4,29 +4,29 @@ use crate::id::{NodeId, RelayFingerprint};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Each relay has at most one owner; a node may own several.
-pub(super) struct Matching<'a> {
+pub(crate) struct Matching<'a> {
     wants: &'a BTreeMap<NodeId, Vec<RelayFingerprint>>,
     owners: BTreeMap<RelayFingerprint, NodeId>,
 }
 
 impl<'a> Matching<'a> {
     /// Empty.
-    pub(super) fn new(wants: &'a BTreeMap<NodeId, Vec<RelayFingerprint>>) -> Self {
+    pub(crate) fn new(wants: &'a BTreeMap<NodeId, Vec<RelayFingerprint>>) -> Self {
         Self { wants, owners: BTreeMap::new() }
     }
 
     /// Relays owned.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.owners.len()
     }
 
     /// The outcome.
-    pub(super) fn into_owners(self) -> BTreeMap<RelayFingerprint, NodeId> {
+    pub(crate) fn into_owners(self) -> BTreeMap<RelayFingerprint, NodeId> {
         self.owners
     }
 
     /// Gives `relay` to `node` if nobody owns it.
-    pub(super) fn take_if_free(&mut self, node: NodeId, relay: RelayFingerprint) -> bool {
+    pub(crate) fn take_if_free(&mut self, node: NodeId, relay: RelayFingerprint) -> bool {
         let free = !self.owners.contains_key(&relay);
         if free {
             self.owners.insert(relay, node);
@@ -36,7 +36,7 @@ impl<'a> Matching<'a> {
 
     /// Gives `node` one relay more, moving as few others as possible to spare relays of theirs; nobody's count
     /// shrinks. False, and nothing changed, if that cannot be.
-    pub(super) fn augment(&mut self, node: NodeId) -> bool {
+    pub(crate) fn augment(&mut self, node: NodeId) -> bool {
         let mut asked_by: BTreeMap<RelayFingerprint, NodeId> = BTreeMap::new();
         // The relay through which a node was reached: what it gives up if a spare one is found for it.
         let mut gives_up: BTreeMap<NodeId, RelayFingerprint> = BTreeMap::new();

@@ -2,6 +2,7 @@
 
 use super::testing::{node, point};
 use super::*;
+use crate::hsdesc::NUM_INTRO_POINT_MAX;
 use proptest::prelude::*;
 
 type Points = Vec<(u8, u16, Vec<IntroPoint>)>;
@@ -9,7 +10,7 @@ type Points = Vec<(u8, u16, Vec<IntroPoint>)>;
 fn merge_all(nodes: &Points, previous: &[(NodeId, IntroPoint)]) -> Merged {
     let offers: Vec<_> =
         nodes.iter().map(|(n, weight, points)| Offer { node: node(*n), weight: *weight, points }).collect();
-    merge(&offers, previous)
+    merge(&offers, previous, NUM_INTRO_POINT_MAX)
 }
 
 fn counts(merged: &Merged) -> BTreeMap<NodeId, usize> {
@@ -112,7 +113,7 @@ fn unusable_points_are_refused_with_the_reason() {
 
 #[test]
 fn nothing_offered_gives_nothing() {
-    assert_eq!(merge(&[], &[(node(1), point(1, 1, 0))]), Merged::default());
+    assert_eq!(merge(&[], &[(node(1), point(1, 1, 0))], NUM_INTRO_POINT_MAX), Merged::default());
 }
 
 /// Up to 8 nodes with up to 8 points on up to 12 relays (contested), any weights.

@@ -68,7 +68,7 @@ pub struct HsIdKeypair {
     public: HsId,
 }
 
-/// Why tor's `hs_ed25519_secret_key` file was refused.
+/// Why a key file was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyFileError {
     /// Not 96 bytes.
@@ -77,17 +77,23 @@ pub enum KeyFileError {
     Header,
     /// The scalar is not clamped as tor's keys are.
     NotClamped,
+    /// Begins as PEM does, but is not one private key in PEM.
+    Pem,
+    /// PEM, encrypted with a passphrase.
+    Encrypted,
+    /// PEM, but of another kind of key than ed25519, or in another form than a bare seed.
+    NotEd25519,
 }
 
 impl fmt::Display for KeyFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Length(bytes) => write!(f, "the key file has {bytes} bytes, tor's hs_ed25519_secret_key has 96"),
-            Self::Header => f.write_str(
-                "the key file does not begin with \"== ed25519v1-secret: type0 ==\"; \
-                 give the hs_ed25519_secret_key file of a tor v3 service",
-            ),
-            Self::NotClamped => f.write_str("the key file is damaged (its scalar is not clamped); restore a backup"),
+            Self::Length(bytes) => write!(f, "{bytes} bytes instead of the 96 of tor's file"),
+            Self::Header => f.write_str("its header is not `== ed25519v1-secret: type0 ==`"),
+            Self::NotClamped => f.write_str("its scalar is not clamped, so it is damaged"),
+            Self::Pem => f.write_str("it begins as PEM does, but is not one whole PRIVATE KEY"),
+            Self::Encrypted => f.write_str("it is encrypted; decrypt it with `openssl pkey -in FILE -out NEW` first"),
+            Self::NotEd25519 => f.write_str("the key in it is not an ed25519 seed in PKCS#8, version 1"),
         }
     }
 }
@@ -106,7 +112,12 @@ impl HsIdKeypair {
     pub fn generate(rng: &mut impl CryptoRng) -> Self {
         let mut seed = Zeroizing::new([0; 32]);
         rng.fill_bytes(seed.as_mut());
-        let expanded = Zeroizing::new(<[u8; 64]>::from(Sha512::digest(seed.as_slice())));
+        Self::from_seed(&seed)
+    }
+
+    /// The identity of an ed25519 seed (RFC 8032, section 5.1.5).
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        let expanded = Zeroizing::new(<[u8; 64]>::from(Sha512::digest(seed)));
         let (scalar, hash_prefix) = halves(&expanded);
         Self::from_expanded(clamp_integer(scalar), hash_prefix)
     }

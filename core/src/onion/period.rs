@@ -97,14 +97,15 @@ impl PeriodParams {
         u64::from(self.length_minutes).saturating_mul(60).max(1)
     }
 
-    /// Never zero either.
     fn run_secs(&self) -> u64 {
-        self.voting_interval_secs.saturating_mul(ROUNDS_PER_RUN).max(1)
+        self.voting_interval_secs.saturating_mul(ROUNDS_PER_RUN)
     }
 
-    /// Start of the SRV run that `at` lies in.
+    /// Start of the SRV run that `at` lies in: as tor has it, so many voting intervals before `at`, also where `at` is not
+    /// at the beginning of one (as in the first consensus of a test network, which is voted for more often).
     fn run_start(&self, at: ValidAfter) -> u64 {
-        at.as_secs() - at.as_secs() % self.run_secs()
+        let interval = self.voting_interval_secs.max(1);
+        at.as_secs() - at.as_secs() / interval % ROUNDS_PER_RUN * interval
     }
 }
 
@@ -119,6 +120,14 @@ mod tests {
 
     fn at(secs: u64) -> ValidAfter {
         ValidAfter::from_secs(secs)
+    }
+
+    #[test]
+    fn a_run_begins_whole_voting_intervals_before_a_consensus() {
+        let test_network = PeriodParams { length_minutes: 8, offset_secs: 240, voting_interval_secs: 20 };
+        for (valid_after, run_start) in [(960, 960), (980, 960), (970, 970), (990, 970), (1430, 970), (1440, 1440)] {
+            assert_eq!(test_network.counter_origin(at(valid_after), Slot::Second), run_start, "{valid_after}");
+        }
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl Publisher {
         if asked {
             let published = opened.zip(stored);
             let published =
-                published.map(|(Descriptor { points, restricted, .. }, (_, n))| Published { n, points, restricted });
+                published.map(|(Descriptor { points, restricted, .. }, (_, n))| Published::new(n, points, restricted));
             self.majority.answered(now.mono, published, uploads.fetch.len());
         }
     }

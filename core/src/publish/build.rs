@@ -11,7 +11,7 @@ use crate::time::{Mono, Wall};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The master key's one user. All it derives is a blinded key per period, so custody can change later (DESIGN section 11).
+/// The master key's keeper. All it derives is a blinded key per period, so custody can change later (DESIGN section 11).
 pub(super) struct Builder {
     master: HsIdKeypair,
     /// Reads what is closed to others, here and wherever else the master key is.
@@ -27,10 +27,11 @@ struct PeriodKeys {
     signing: Option<SigningKeys>,
 }
 
-/// A descriptor ready for upload.
-#[derive(Clone, Debug)]
+/// Descriptors under one counter: an HSDir compares counters only with what it holds itself.
+#[derive(Debug)]
 pub(super) struct Built {
-    pub(super) text: Arc<str>,
+    /// By content, those asked for so far.
+    pub(super) texts: BTreeMap<usize, Arc<str>>,
     pub(super) revision: RevisionCounter,
     /// The seconds behind `revision`.
     pub(super) n: u32,
@@ -49,6 +50,11 @@ impl Builder {
     /// The service.
     pub(super) fn id(&self) -> HsId {
         self.master.public()
+    }
+
+    /// The key itself, for whom it is to be given to.
+    pub(super) fn master(&self) -> &HsIdKeypair {
+        &self.master
     }
 
     /// The service as a client of its own.
@@ -76,12 +82,12 @@ impl Builder {
         self.keys(period).cipher.n_at_most(revision)
     }
 
-    /// The text of `plan` under this counter.
+    /// The text of one content of `plan` under this counter.
     pub(super) fn build(
         &mut self,
         period: TimePeriod,
         revision: RevisionCounter,
-        plan: &Plan,
+        (plan, content): (&Plan, usize),
         now: Wall,
         rng: &mut Rng,
     ) -> Result<Arc<str>, BuildError> {
@@ -99,7 +105,8 @@ impl Builder {
             subcredential: id.subcredential(blind.public()),
             revision,
             header: &plan.header,
-            points: &plan.intro_points(),
+            pow: plan.pow_params(period.number, content),
+            points: &plan.intro_points(period.number, content),
             clients: &clients,
             now,
         };

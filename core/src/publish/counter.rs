@@ -56,11 +56,18 @@ impl ClockWatch {
         let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
         let ahead_ms = signed(now.wall.as_ms()).saturating_sub(signed(now.mono.as_ms()));
         let moved_ms = self.ahead_ms.map_or(0, |before| ahead_ms.saturating_sub(before));
-        if moved_ms.unsigned_abs() > STEP_MS {
-            let earlier = self.step.map_or(0, |(step_ms, _)| step_ms);
-            self.step = Some((earlier.saturating_add(moved_ms), consensus));
-        }
-        self.step = self.step.filter(|(_, before)| others.others == 0 && consensus <= *before);
+        // While one waits to be confirmed boot time counts, so that smaller ones add to it.
+        self.step = match self.step {
+            None => Some((moved_ms, consensus)),
+            Some((earlier_ms, before)) => {
+                let before = if moved_ms.unsigned_abs() > STEP_MS { consensus } else { before };
+                Some((earlier_ms.saturating_add(moved_ms), before))
+            }
+        };
+        let is_open = |(step_ms, before): &(i64, Option<ValidAfter>)| {
+            step_ms.unsigned_abs() > STEP_MS && others.others == 0 && consensus <= *before
+        };
+        self.step = self.step.filter(is_open);
         (self.ahead_ms, self.others, self.consensus) = (Some(ahead_ms), others, consensus);
     }
 
@@ -193,6 +200,18 @@ mod tests {
         assert_eq!(n(&mut watch, now(9001, 5000), nobody, None), 9002);
         assert_eq!(n(&mut watch, now(9002, 0), nobody, None), 9003);
         assert_eq!(n(&mut watch, now(9003, 2000), nobody, None), 9006);
+    }
+
+    #[test]
+    fn boot_time_counts_while_a_step_is_unconfirmed_though_the_clock_is_slewed() {
+        let (mut watch, nobody) = (ClockWatch::default(), ClockOffset::default());
+        assert_eq!(n(&mut watch, now(9000, 0), nobody, Some(3600)), 9001);
+        for (at, step_ms, counter) in
+            [(9001, -9000, 9002), (9002, -7100, 9003), (9003, -5200, 9004), (9004, -3300, 9005)]
+        {
+            assert_eq!(n(&mut watch, now(at, step_ms), nobody, Some(3600)), counter);
+        }
+        assert_eq!(n(&mut watch, now(9005, -1400), nobody, Some(3600)), 9004, "what is left is no step");
     }
 
     #[test]

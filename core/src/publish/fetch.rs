@@ -1,6 +1,8 @@
 //! What HSDirs are asked for: the published descriptor before a minority overwrites it, the counter of one that
 //! refused, the copy of one that confirmed. Only the current slot's can be fetched (DESIGN 2.10), one at a time.
 
+use super::counter::CounterClock;
+use super::majority::Published;
 use super::plan::Offers;
 use super::upload::SlotUploads;
 use super::waiting::Waiting;
@@ -9,6 +11,7 @@ use super::{Publisher, TOR_BUSY, Wish};
 use crate::cluster::View;
 use crate::id::RelayFingerprint;
 use crate::onion::period::TimePeriod;
+use crate::sabotage::{Rule, is_broken};
 use crate::time::{Mono, Now};
 use core::time::Duration;
 use std::sync::Arc;
@@ -34,13 +37,18 @@ impl Publisher {
         tor_is_free: &dyn Fn(RelayFingerprint) -> bool,
         wishes: &mut Vec<Wish>,
     ) -> Result<(), Waiting> {
-        if view.sees_majority {
+        if view.sees_majority || is_broken(Rule::MinorityAsks) {
             self.majority.in_sight();
             return Ok(());
         }
         let Some(current) = self.slots.values().find(|uploads| uploads.current) else {
             return Err(Waiting::NoConsensus);
         };
+        let clock = self.clock.counter_clock(now);
+        let stands = |published: &Published| stands(published, view, &clock, current.origin, offers);
+        if self.majority.heard().is_some_and(|heard| stands(&heard).is_some()) {
+            self.majority.conclude(now.mono, false);
+        }
         let round = self.schedule.round();
         let is_wanted = |uploads: &SlotUploads| uploads.targets.values().any(|target| target.is_wanted(round));
         let unfinished = self.slots.values().any(is_wanted).then_some(round);
@@ -51,27 +59,18 @@ impl Publisher {
                 self.wake.at(now.mono.plus(TOR_BUSY));
             }
         }
-        match self.majority.published() {
-            None => return Err(Waiting::AskingMajority),
-            Some(None) => {
-                // A network that answers nothing looks the same: what was proven last stands in.
-                let proven = view.proven.iter().flat_map(|plan| plan.nodes.values());
-                let points: Vec<_> = proven.flat_map(|part| part.points.iter().cloned()).collect();
-                Arc::make_mut(offers).add_published(view, &points);
+        let published = self.majority.published().ok_or(Waiting::AskingMajority)?;
+        if let Some(published) = published {
+            if let Some(why) = stands(published) {
+                return Err(why);
             }
-            // Somebody restricted the address, and we have not heard of it.
-            Some(Some(published)) if published.restricted && !view.access.is_restricted() => {
-                return Err(Waiting::Restricted);
-            }
-            Some(Some(published)) => {
-                let clock = self.clock.counter_clock(now);
-                // One that is open to everybody, where we know better, is not to stand.
-                let is_open = view.access.is_restricted() && !published.restricted;
-                if !is_open && published.serves(&clock, current.origin, offers.live_points(view)) {
-                    return Err(Waiting::MajorityServes);
-                }
-                Arc::make_mut(offers).add_published(view, &published.points);
-            }
+            Arc::make_mut(offers).add_published(view, &published.points);
+        }
+        // A network that answers nothing looks as if nothing were published: what was proven last stands in.
+        if !self.majority.is_whole() {
+            let proven = view.proven.iter().flat_map(|plan| plan.nodes.values());
+            let points: Vec<_> = proven.flat_map(|part| part.points.iter().cloned()).collect();
+            Arc::make_mut(offers).add_published(view, &points);
         }
         self.majority.justifies(now.mono, round);
         Ok(())
@@ -91,6 +90,19 @@ impl Publisher {
             fetch(&mut self.fetching, now.mono, current.period, hsdir, wishes, &mut self.wake);
         }
     }
+}
+
+/// Why what is published may stand as it is, if it may.
+fn stands(published: &Published, view: &View, clock: &CounterClock, origin: u64, offers: &Offers) -> Option<Waiting> {
+    let is_restricted = view.access.is_restricted();
+    if published.restricted && !is_restricted {
+        // Somebody restricted the address, and we have not heard of it.
+        return Some(Waiting::Restricted);
+    }
+    // One that is open to everybody, where we know better, is not to stand.
+    let is_open = published.open && is_restricted;
+    let serves = !is_open && published.serves(clock, origin, offers.live_points(view));
+    serves.then_some(Waiting::MajorityServes)
 }
 
 /// Fetches the current slot's descriptor from `hsdir` unless another fetch is under way, whose answer wakes us.

@@ -3,7 +3,7 @@
 use super::plan::Offers;
 use super::wake::Wake;
 use crate::cluster::{Access, Member, ProvenPlan, View};
-use crate::time::Mono;
+use crate::time::{Mono, Now};
 use std::sync::Arc;
 
 /// What was gathered last.
@@ -16,14 +16,15 @@ struct Gathered {
     members: Arc<Vec<Member>>,
     access: Arc<Access>,
     proven: Option<Arc<ProvenPlan>>,
-    /// When the first of the silent will have been so for too long.
+    paused: bool,
+    /// When the first of the silent will have been so for too long, or the first seed has run out.
     until: Option<Mono>,
     offers: Arc<Offers>,
 }
 
 impl Gathering {
     /// [`Offers::gather`].
-    pub(super) fn gather(&mut self, now: Mono, view: &View, wake: &mut Wake) -> Arc<Offers> {
+    pub(super) fn gather(&mut self, now: Now, view: &View, wake: &mut Wake) -> Arc<Offers> {
         let known = self.0.take().filter(|gathered| gathered.holds(now, view));
         let gathered = known.unwrap_or_else(|| Gathered::new(now, view));
         if let Some(until) = gathered.until {
@@ -39,21 +40,21 @@ impl Gathering {
 }
 
 impl Gathered {
-    fn new(now: Mono, view: &View) -> Self {
+    fn new(now: Now, view: &View) -> Self {
         let mut wake = Wake::default();
         let offers = Arc::new(Offers::gather(now, view, &mut wake));
         let (members, access, proven) = (view.members.clone(), view.access.clone(), view.proven.clone());
-        Self { members, access, proven, until: wake.get(), offers }
+        Self { members, access, proven, paused: view.paused, until: wake.get(), offers }
     }
 
-    fn holds(&self, now: Mono, view: &View) -> bool {
+    fn holds(&self, now: Now, view: &View) -> bool {
         let same_proven = match (&self.proven, &view.proven) {
             (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs),
             (ours, theirs) => ours.is_none() && theirs.is_none(),
         };
-        let same_access = Arc::ptr_eq(&self.access, &view.access);
+        let same_access = Arc::ptr_eq(&self.access, &view.access) && self.paused == view.paused;
         let same = same_proven && same_access && Arc::ptr_eq(&self.members, &view.members);
-        let holds = same && self.until.is_none_or(|at| now < at);
+        let holds = same && self.until.is_none_or(|at| now.mono < at) && self.offers.seeds_hold(now.wall);
         debug_assert!(!holds || Self::new(now, view).offers == self.offers, "offers changed unnoticed");
         holds
     }
@@ -64,9 +65,10 @@ mod tests {
     use super::*;
     use crate::cluster::Liveness;
     use crate::publish::testing::{members, view};
+    use crate::time::Wall;
     use std::collections::BTreeMap;
 
-    const NOW: Mono = Mono::from_ms(100_000);
+    const NOW: Now = Now { mono: Mono::from_ms(100_000), wall: Wall::from_secs(1_795_446_825) };
 
     #[test]
     fn what_changed_nothing_is_not_gathered_anew_and_a_change_is_seen() {
@@ -83,7 +85,7 @@ mod tests {
     #[test]
     fn silence_ends_by_time_alone() {
         let (mut gathering, mut view) = (Gathering::default(), view());
-        (members(&mut view)[1].liveness, members(&mut view)[1].since) = (Liveness::Unknown, NOW);
+        (members(&mut view)[1].liveness, members(&mut view)[1].since) = (Liveness::Unknown, NOW.mono);
         let mut wake = Wake::default();
         let silent = gathering.gather(NOW, &view, &mut wake);
         let until = wake.get().expect("somebody is silent");
@@ -92,6 +94,6 @@ mod tests {
             assert_eq!(silent, gathering.gather(NOW, &view, &mut wake));
             assert_eq!(wake.get(), Some(until), "asked for each time");
         }
-        assert_ne!(silent, gathering.gather(until, &view, &mut Wake::default()));
+        assert_ne!(silent, gathering.gather(Now { mono: until, ..NOW }, &view, &mut Wake::default()));
     }
 }

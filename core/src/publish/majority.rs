@@ -1,4 +1,7 @@
-//! A minority does not overwrite a majority (DESIGN section 4): what the current descriptor says is asked first.
+//! A minority does not overwrite a majority (DESIGN section 4): what the current descriptors say is asked first.
+//!
+//! Each HSDir may hold another descriptor. So one by one all that clients read are asked, unless what was found so far
+//! serves us already. Where some do not answer, what they may list is no evidence that they do not.
 
 use super::counter::CounterClock;
 use super::wake::Wake;
@@ -17,6 +20,8 @@ const FRESH_SECS: u32 = 3 * 3600;
 pub(super) struct Majority {
     /// The HSDir to ask next, counted along the clients' walk.
     next: usize,
+    /// What those before it hold, as far as they hold anything.
+    heard: Vec<Published>,
     answer: Option<Answer>,
 }
 
@@ -25,18 +30,24 @@ struct Answer {
     at: Mono,
     /// `None`: no HSDir had one.
     published: Option<Published>,
+    /// Every HSDir had one: nothing else is published.
+    is_whole: bool,
     /// The round that uploads its union with ours.
     round: Option<u64>,
 }
 
-/// A descriptor that was fetched and opened.
-#[derive(Debug)]
+/// A descriptor that was fetched and opened; or what several say together.
+#[derive(Clone, Debug)]
 pub(super) struct Published {
-    /// The seconds behind its counter.
+    /// The seconds behind its counter; of several the least.
     pub(super) n: u32,
     pub(super) points: Vec<IntroPoint>,
-    /// Authorised clients alone can read it.
+    /// Authorised clients alone can read it; of several: one.
     pub(super) restricted: bool,
+    /// Everybody can read it; of several: one.
+    pub(super) open: bool,
+    /// Different descriptors were found, which list some points of each node.
+    pub(super) is_spread: bool,
 }
 
 impl Majority {
@@ -83,9 +94,27 @@ impl Majority {
     /// One HSDir of a walk of `hsdirs` answered.
     pub(super) fn answered(&mut self, now: Mono, published: Option<Published>, hsdirs: usize) {
         self.next += 1;
-        if published.is_some() || self.next >= hsdirs {
-            self.answer = Some(Answer { at: now, published, round: None });
+        self.heard.extend(published);
+        if self.next >= hsdirs {
+            self.conclude(now, self.heard.len() == hsdirs);
         }
+    }
+
+    /// What was heard so far, while there are others to ask.
+    pub(super) fn heard(&self) -> Option<Published> {
+        self.heard.iter().cloned().reduce(Published::and)
+    }
+
+    /// What was heard so far is enough; `is_whole`: it is all there is.
+    pub(super) fn conclude(&mut self, now: Mono, is_whole: bool) {
+        let published = self.heard();
+        self.heard.clear();
+        self.answer = Some(Answer { at: now, published, is_whole, round: None });
+    }
+
+    /// Whether nothing is published but what the answer says.
+    pub(super) fn is_whole(&self) -> bool {
+        self.answer.as_ref().is_some_and(|answer| answer.is_whole)
     }
 
     /// What was published, if that is known: the outer `None` means ask first.
@@ -95,14 +124,44 @@ impl Majority {
 }
 
 impl Published {
-    /// Whether it may stand as it is: fresh, and listing all of `points`.
+    /// One descriptor.
+    pub(super) fn new(n: u32, points: Vec<IntroPoint>, restricted: bool) -> Self {
+        Self { n, points, restricted, open: !restricted, is_spread: false }
+    }
+
+    /// Whether it may stand as it is: fresh, and listing the points of every one of `nodes`, all or, where there are
+    /// different descriptors, some.
     pub(super) fn serves<'a>(
         &self,
         clock: &CounterClock,
         origin: u64,
-        mut points: impl Iterator<Item = &'a IntroPoint>,
+        mut nodes: impl Iterator<Item = &'a [IntroPoint]>,
     ) -> bool {
         let fresh = self.n.saturating_add(FRESH_SECS) > clock.n(origin);
-        fresh && points.all(|point| self.points.iter().any(|listed| listed.auth_key == point.auth_key))
+        let serves = |points: &[IntroPoint]| {
+            if self.is_spread {
+                points.iter().any(|point| self.lists(point))
+            } else {
+                points.iter().all(|point| self.lists(point))
+            }
+        };
+        fresh && nodes.all(serves)
+    }
+
+    fn lists(&self, point: &IntroPoint) -> bool {
+        self.points.iter().any(|listed| listed.auth_key == point.auth_key)
+    }
+
+    fn lists_same(&self, other: &Self) -> bool {
+        self.points.len() == other.points.len() && self.points.iter().all(|point| other.lists(point))
+    }
+
+    /// What both say.
+    fn and(mut self, other: Self) -> Self {
+        self.is_spread |= other.is_spread || !self.lists_same(&other);
+        let new: Vec<_> = other.points.into_iter().filter(|point| !self.lists(point)).collect();
+        self.points.extend(new);
+        let (restricted, open) = (self.restricted || other.restricted, self.open || other.open);
+        Self { n: self.n.min(other.n), restricted, open, ..self }
     }
 }

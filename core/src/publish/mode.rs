@@ -19,24 +19,28 @@ const SEEN_MAX: usize = 256;
 pub(super) enum Duty {
     /// Uploads under this epoch.
     Publish(u64),
-    /// Leaves it to tor: roster of one.
+    /// Leaves it to the one tor: roster of one.
     Native,
     /// Leaves it to the holder.
     Follow,
 }
 
-/// The way back from merged to native publishing, which tor begins up to 2 h after it is told (DESIGN 2.11).
-#[derive(Debug, Default)]
+/// Whether tor publishes by itself, which only a single tor can: of several each would list its own points alone, over the
+/// others'. And the way back from merged to native publishing, which tor begins up to 2 h after it is told (DESIGN 2.11).
+#[derive(Debug)]
 pub(super) struct Mode {
+    /// This node has one tor.
+    may_be_native: bool,
     native: Fallback,
     /// HSDirs that tor has uploaded to since native publishing went on.
     seen: BTreeSet<RelayFingerprint>,
+    /// There is no way back: tor's own publishing stays off.
+    keeps_merged: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fallback {
     /// Ours alone.
-    #[default]
     Merged,
     /// Tor may publish, we still do.
     Both,
@@ -45,6 +49,27 @@ enum Fallback {
 }
 
 impl Mode {
+    /// On a node with so many tors.
+    pub(super) fn new(tors: u8) -> Self {
+        Self { may_be_native: tors == 1, native: Fallback::Merged, keeps_merged: false, seen: BTreeSet::new() }
+    }
+
+    /// Whether tor's own publishing may ever be on.
+    pub(super) fn may_be_native(&self) -> bool {
+        self.may_be_native
+    }
+
+    /// Whether a node alone, too, publishes itself. A tor that has run for hours without publishing believes that it has, and
+    /// would upload nothing for up to two hours more (DESIGN 2.11).
+    pub(super) fn keep_merged(&mut self, keep: bool) {
+        self.keeps_merged = keep;
+    }
+
+    /// Whether a node alone leaves publishing to its tor.
+    fn leaves_it_to_tor(&self) -> bool {
+        self.may_be_native && !self.keeps_merged
+    }
+
     /// Takes the next step of the way back. `overtaken`: tor's own counters are above everything we stored.
     /// `hsdirs`: those of both slots.
     pub(super) fn tick(
@@ -55,8 +80,8 @@ impl Mode {
         hsdirs: impl FnOnce() -> BTreeSet<RelayFingerprint>,
         wake: &mut Wake,
     ) {
-        let (Role::Alone, Some(since)) = (view.role, view.alone_since) else {
-            *self = Self::default();
+        let (Role::Alone, Some(since), true) = (view.role, view.alone_since, self.leaves_it_to_tor()) else {
+            (self.native, self.seen) = (Fallback::Merged, BTreeSet::new());
             return;
         };
         let at = since.plus(NATIVE_AFTER);
@@ -83,11 +108,12 @@ impl Mode {
 
     /// Whether tor's own publishing should be on.
     pub(super) fn wants_native(&self, view: &View) -> bool {
-        match (view.role, view.alone_since) {
-            (Role::Alone, None) => true,
-            (Role::Alone, Some(_)) => self.native != Fallback::Merged,
-            (Role::Follower | Role::Holder { .. }, _) => false,
-        }
+        self.leaves_it_to_tor()
+            && match (view.role, view.alone_since) {
+                (Role::Alone, None) => true,
+                (Role::Alone, Some(_)) => self.native != Fallback::Merged,
+                (Role::Follower | Role::Holder { .. }, _) => false,
+            }
     }
 
     /// Tor publishes too, so that what an HSDir holds need not be ours.
@@ -99,10 +125,9 @@ impl Mode {
     pub(super) fn duty(&self, view: &View) -> Duty {
         match (view.role, view.alone_since) {
             (Role::Holder { epoch }, _) => Duty::Publish(epoch),
-            (Role::Alone, Some(_)) if self.native != Fallback::Done => {
-                Duty::Publish(view.holder.map_or(0, |(_, epoch)| epoch))
-            }
-            (Role::Alone, _) => Duty::Native,
+            (Role::Alone, None) if self.leaves_it_to_tor() => Duty::Native,
+            (Role::Alone, Some(_)) if self.native == Fallback::Done => Duty::Native,
+            (Role::Alone, _) => Duty::Publish(view.holder.map_or(0, |(_, epoch)| epoch)),
             (Role::Follower, _) => Duty::Follow,
         }
     }

@@ -1,14 +1,18 @@
 //! Which nodes' points the descriptor lists: never poorer by ignorance (DESIGN section 4).
 
+pub(super) mod pow;
+
 use super::wake::Wake;
-use crate::cluster::{Access, Liveness, Member, PlanNode, View};
-use crate::hsdesc::{InnerHeader, IntroPoint};
+use crate::cluster::sign::hash16;
+use crate::cluster::{Access, Liveness, Member, NodeState, PlanNode, View};
+use crate::hsdesc::{InnerHeader, IntroPoint, PowOffer, PowParams};
 use crate::id::NodeId;
 use crate::merge::{LeftOut, Merged, Offer, merge};
 use crate::sabotage::{Rule, is_broken};
-use crate::time::Mono;
+use crate::spread::{Spread, spread};
+use crate::time::{Now, Wall};
 use core::time::Duration;
-use sha3::{Digest, Sha3_256};
+use pow::{Pow, seed_left};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -34,15 +38,21 @@ pub(super) struct Offers {
 struct Share {
     weight: u16,
     points: PlanNode,
+    pow: Option<PowOffer>,
+    /// The seed of `pow` has not run out for good: [`seed_left`].
+    seed_is_fresh: bool,
 }
+
+/// A point and whose it is.
+type Listed = (NodeId, IntroPoint);
 
 impl Offers {
     /// Gathers the offers of every node that serves, or may serve for all we know.
-    pub(super) fn gather(now: Mono, view: &View, wake: &mut Wake) -> Self {
+    pub(super) fn gather(now: Now, view: &View, wake: &mut Wake) -> Self {
         let nodes: BTreeMap<_, _> = view
             .members
             .iter()
-            .filter_map(|member| share(now, member, proven(view, member.node), wake).map(|share| (member.node, share)))
+            .filter_map(|member| share(now, view, member, wake).map(|share| (member.node, share)))
             .collect();
         let headers = view.members.iter().filter(|member| nodes.contains_key(&member.node));
         let header = common_header(headers.filter_map(|member| member.record.as_ref()).map(|record| &record.header));
@@ -57,11 +67,25 @@ impl Offers {
             if owner.is_some_and(|member| member.liveness == Liveness::Live) {
                 continue;
             }
-            let weight = owner.and_then(|member| member.record.as_ref()).map_or(WEIGHT_UNKNOWN, |record| record.weight);
-            let nobody = || Share { weight, points: PlanNode { incarnation: 0, version: 0, points: Vec::new() } };
+            let record = owner.and_then(|member| member.record.as_ref());
+            let (weight, pow) = record.map_or((WEIGHT_UNKNOWN, None), |record| (record.weight, record.pow));
+            let nothing = PlanNode { incarnation: 0, version: 0, points: Vec::new() };
+            // It takes proof of work from nobody, and has none itself: nobody says here that its seed is still the same.
+            let nobody = || Share { weight, points: nothing, pow, seed_is_fresh: false };
             let share = self.nodes.entry(owner.map_or(STRANGER, |member| member.node)).or_insert_with(nobody);
             share.points.points.push(point.clone());
         }
+        // Each may be another node's.
+        if let Some(Share { weight, points, .. }) = self.nodes.get_mut(&STRANGER) {
+            let nodes = u16::try_from(points.points.len()).unwrap_or(u16::MAX);
+            *weight = WEIGHT_UNKNOWN.saturating_mul(nodes);
+        }
+    }
+
+    /// No seed has run out, or is fresh again, since they were gathered.
+    pub(super) fn seeds_hold(&self, now: Wall) -> bool {
+        let holds = |share: &Share| share.pow.is_none_or(|pow| seed_left(&pow, now).is_some() == share.seed_is_fresh);
+        self.nodes.values().all(holds)
     }
 
     /// No node could serve a client.
@@ -69,10 +93,10 @@ impl Offers {
         self.nodes.is_empty()
     }
 
-    /// The points of nodes we hear ourselves.
-    pub(super) fn live_points<'a>(&'a self, view: &'a View) -> impl Iterator<Item = &'a IntroPoint> {
+    /// The points of each node that we hear ourselves.
+    pub(super) fn live_points<'a>(&'a self, view: &'a View) -> impl Iterator<Item = &'a [IntroPoint]> {
         let live = view.members.iter().filter(|member| member.liveness == Liveness::Live);
-        live.filter_map(|member| self.nodes.get(&member.node)).flat_map(|share| &share.points.points)
+        live.filter_map(|member| self.nodes.get(&member.node)).map(|share| &share.points.points[..])
     }
 }
 
@@ -93,12 +117,14 @@ fn lists(view: &View, member: &Member, point: &IntroPoint) -> bool {
 }
 
 /// What `member` offers; `None` if it is known not to serve, or nothing is known.
-fn share(now: Mono, member: &Member, proven: Option<&PlanNode>, wake: &mut Wake) -> Option<Share> {
+fn share(now: Now, view: &View, member: &Member, wake: &mut Wake) -> Option<Share> {
+    let is_paused = view.paused && !is_broken(Rule::PauseKeepsAll);
     match member.liveness {
         Liveness::Live => {}
+        Liveness::Unknown | Liveness::Down if is_paused => {}
         Liveness::Unknown => {
             let until = member.since.plus(UNKNOWN_KEPT);
-            if now >= until || is_broken(Rule::UnknownIsNotDown) {
+            if now.mono >= until || is_broken(Rule::UnknownIsNotDown) {
                 return None;
             }
             wake.at(until);
@@ -107,17 +133,24 @@ fn share(now: Mono, member: &Member, proven: Option<&PlanNode>, wake: &mut Wake)
     }
     // A proven plan may know a newer record than the one that reached us; but not than the node itself names, which may
     // have lost its disk and the time of day, nor need the plan be true.
-    let proven = proven.filter(|_| member.liveness != Liveness::Live || !member.record_current);
+    let proven = proven(view, member.node).filter(|_| member.liveness != Liveness::Live || !member.record_current);
     let order = member.record.as_ref().map(|record| (record.incarnation, record.version));
+    let keeps_unwell = is_paused || is_broken(Rule::DeadTargetIsOut);
     let points = match (&member.record, proven) {
         (_, Some(part)) if Some((part.incarnation, part.version)) > order => part.clone(),
-        (Some(record), _) if record.serves() => {
+        (Some(record), _) if record.serves() || (keeps_unwell && record.state == NodeState::Active) => {
             PlanNode { incarnation: record.incarnation, version: record.version, points: record.points.clone() }
         }
         (_, _) => return None,
     };
     let weight = member.record.as_ref().map_or(WEIGHT_UNKNOWN, |record| record.weight);
-    (!points.points.is_empty()).then_some(Share { weight, points })
+    if points.points.is_empty() {
+        return None;
+    }
+    let pow = member.record.as_ref().and_then(|record| record.pow);
+    let seed_left = pow.and_then(|pow| seed_left(&pow, now.wall));
+    seed_left.iter().for_each(|left| wake.at(now.mono.plus(*left)));
+    Some(Share { weight, points, pow, seed_is_fresh: seed_left.is_some() })
 }
 
 /// The lines that all have, in the first one's order.
@@ -132,10 +165,23 @@ fn common_header<'a>(mut headers: impl Iterator<Item = &'a InnerHeader>) -> Inne
     common
 }
 
-/// What every HSDir should hold.
+/// How the offers are divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Division {
+    /// The most points in one descriptor, as the operator of the publisher wants it.
+    pub(super) places: usize,
+    /// HSDirs of one slot that clients read.
+    pub(super) read: usize,
+}
+
+/// What the HSDirs should hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// In descriptor order.
+    /// In descriptor order: one content for every HSDir, or where that has no room for all, several (never none).
+    shared: Vec<Vec<Listed>>,
+    /// Proof of work, and other contents for the period that has it.
+    pub(super) pow: Pow,
+    /// The points in all of them, each once.
     pub(super) points: Vec<(NodeId, IntroPoint)>,
     /// Lines before the points.
     pub(super) header: InnerHeader,
@@ -148,14 +194,30 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Divides the descriptor's places; `previous` keeps what need not change.
-    pub(super) fn new(offers: &Offers, previous: &[(NodeId, IntroPoint)]) -> Self {
+    /// Divides the places of one descriptor, or, where not all have room in it, of several; `previous` keeps what need not
+    /// change in one.
+    pub(super) fn new(offers: &Offers, previous: &[(NodeId, IntroPoint)], division: Division) -> Self {
         let wanted: Vec<_> = offers
             .nodes
             .iter()
             .map(|(node, share)| Offer { node: *node, weight: share.weight, points: &share.points.points })
             .collect();
-        let Merged { points, left_out } = merge(&wanted, previous);
+        let merged = merge(&wanted, previous, division.places);
+        let is_one = division.read < 2 || is_broken(Rule::DistinctContents);
+        let (shared, mut left_out) = if merged.is_whole() || is_one {
+            let Merged { points, left_out } = merged;
+            (vec![points], left_out)
+        } else {
+            let Spread { contents, left_out } = spread(&wanted, division.read, division.places);
+            (contents, left_out)
+        };
+        let (pow, left_out_apart) = Pow::new(&offers.nodes, &wanted, division);
+        let points = each_once(shared.iter().chain(pow.contents()));
+        // Left out is what stands nowhere.
+        let known: BTreeSet<_> = left_out.iter().map(|(_, point, _)| point.auth_key).collect();
+        left_out.extend(left_out_apart.into_iter().filter(|(_, point, _)| !known.contains(&point.auth_key)));
+        let listed: BTreeSet<_> = points.iter().map(|(_, point)| point.auth_key).collect();
+        left_out.retain(|(_, point, why)| *why == LeftOut::Duplicate || !listed.contains(&point.auth_key));
         let mut nodes: BTreeMap<NodeId, PlanNode> = BTreeMap::new();
         for (node, point) in &points {
             if let Some(Share { points: PlanNode { incarnation, version, .. }, .. }) = offers.nodes.get(node) {
@@ -163,27 +225,46 @@ impl Plan {
                 nodes.entry(*node).or_insert(nothing).points.push(point.clone());
             }
         }
-        Self { points, header: offers.header.clone(), access: Arc::clone(&offers.access), left_out, nodes }
+        let (header, access) = (offers.header.clone(), Arc::clone(&offers.access));
+        Self { shared, pow, points, header, access, left_out, nodes }
     }
 
-    /// Whether a descriptor of `other` would say the same.
+    /// The contents of the descriptors of `period`, a time period's number.
+    pub(super) fn contents(&self, period: u64) -> &[Vec<Listed>] {
+        self.pow.apart(period).map_or(&self.shared, |apart| &apart.contents)
+    }
+
+    /// Whether the descriptors of `other` would say the same.
     pub(super) fn says_the_same(&self, other: &Self) -> bool {
-        self.points == other.points && self.header == other.header && self.access == other.access
+        let same = self.shared == other.shared && self.header == other.header && self.access == other.access;
+        same && self.pow.says_the_same(&other.pow)
     }
 
     /// Names the content in beacons.
     pub(super) fn digest(&self) -> [u8; 16] {
         let clients: Vec<_> = self.access.clients().map(|(_, key)| key).collect();
         let access = (self.access.is_restricted(), clients);
-        let bytes = postcard::to_allocvec(&(&self.points, &self.header, access)).unwrap_or_default();
-        let hash: [u8; 32] = Sha3_256::digest(bytes).into();
-        hash.first_chunk().copied().unwrap_or_default()
+        let mut bytes = postcard::to_allocvec(&(&self.shared, &self.header, access)).unwrap_or_default();
+        if let Pow::Apart(apart) = &self.pow {
+            bytes.extend(postcard::to_allocvec(apart).unwrap_or_default());
+        }
+        hash16(&bytes)
     }
 
-    /// The points alone, as a descriptor lists them.
-    pub(super) fn intro_points(&self) -> Vec<IntroPoint> {
-        self.points.iter().map(|(_, point)| point.clone()).collect()
+    /// The points of one content of `period` alone, as a descriptor lists them.
+    pub(super) fn intro_points(&self, period: u64, content: usize) -> Vec<IntroPoint> {
+        self.contents(period).get(content).into_iter().flatten().map(|(_, point)| point.clone()).collect()
     }
+
+    /// Proof of work in one content of `period`.
+    pub(super) fn pow_params(&self, period: u64, content: usize) -> Option<&PowParams> {
+        self.pow.apart(period)?.params(content)
+    }
+}
+
+fn each_once<'a>(contents: impl Iterator<Item = &'a Vec<Listed>>) -> Vec<Listed> {
+    let mut seen = BTreeSet::new();
+    contents.flatten().filter(|(_, point)| seen.insert(point.auth_key)).cloned().collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! From offers to the plan in force: changes are gathered for a moment, and an empty plan is never adopted.
 
-use super::plan::{Offers, Plan};
+use super::plan::{Division, Offers, Plan};
 use super::wake::Wake;
 use crate::cluster::View;
 use crate::hsdesc::IntroPoint;
@@ -13,8 +13,9 @@ use std::sync::Arc;
 const DEBOUNCE: Duration = Duration::from_millis(200);
 
 /// The plan in force.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Planner {
+    division: Division,
     offers: Arc<Offers>,
     plan: Option<Plan>,
     digest: [u8; 16],
@@ -26,6 +27,19 @@ pub(super) struct Planner {
 }
 
 impl Planner {
+    /// No plan yet. `places`: the most points in one descriptor.
+    pub(super) fn new(places: usize) -> Self {
+        Self {
+            division: Division { places, read: 0 },
+            offers: Arc::default(),
+            plan: None,
+            digest: [0; 16],
+            serial: 0,
+            planned_at: Mono::default(),
+            changed_since: None,
+        }
+    }
+
     /// The plan in force, if there ever was something to publish.
     pub(super) fn plan(&self) -> Option<&Plan> {
         self.plan.as_ref()
@@ -48,20 +62,22 @@ impl Planner {
 
     /// Not publishing: the next plan starts from what others proved.
     pub(super) fn stop(&mut self) {
-        *self = Self { serial: self.serial, ..Self::default() };
+        *self = Self { serial: self.serial, ..Self::new(self.division.places) };
     }
 
-    /// Follows the offers (not empty) at once if `urgent` or if there is no plan yet, else [`DEBOUNCE`] after the first change.
-    /// True if there is a new plan that says something else.
+    /// Follows the offers (not empty) at once if `urgent` or if there is no plan yet, else [`DEBOUNCE`] after the first
+    /// change. `read`: HSDirs of one slot that clients read. True if there is a new plan that says something else.
     pub(super) fn follow(
         &mut self,
         now: Mono,
         offers: Arc<Offers>,
         view: &View,
+        read: usize,
         urgent: bool,
         wake: &mut Wake,
     ) -> bool {
-        if self.plan.is_some() && offers == self.offers {
+        let division = Division { read, ..self.division };
+        if self.plan.is_some() && offers == self.offers && division == self.division {
             self.changed_since = None;
             return false;
         }
@@ -71,8 +87,8 @@ impl Planner {
             return false;
         }
         self.changed_since = None;
-        let plan = Plan::new(&offers, &self.previous(view));
-        self.offers = offers;
+        let plan = Plan::new(&offers, &self.previous(view), division);
+        (self.offers, self.division) = (offers, division);
         if plan.points.is_empty() {
             return false;
         }

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use super::plan::STRANGER;
+use super::plan::{Plan, STRANGER};
 use super::upload::SlotUploads;
 use super::{PublicationEvent, Publisher};
 use crate::cluster::{ProvenPlan, View};
+use crate::hsdesc::IntroPoint;
+use crate::id::NodeId;
 use crate::output::{Event, Outbox};
 use crate::time::Now;
 
@@ -48,7 +50,33 @@ impl Publisher {
     pub(super) fn report_plan(&self, out: &mut Outbox) {
         if let Some(plan) = self.planner.plan() {
             let (points, nodes) = (plan.points.len(), plan.nodes.len());
-            out.event(Event::Publication(PublicationEvent::Planned { points, nodes }));
+            let descriptors = self.read_contents(plan).len();
+            out.event(Event::Publication(PublicationEvent::Planned { points, nodes, descriptors }));
+        }
+    }
+
+    /// What the descriptors that clients use now list.
+    pub(super) fn read_contents<'a>(&self, plan: &'a Plan) -> &'a [Vec<(NodeId, IntroPoint)>] {
+        plan.contents(self.read_period().unwrap_or(0))
+    }
+
+    /// The number of the time period that clients use now.
+    fn read_period(&self) -> Option<u64> {
+        self.slots.values().find(|uploads| uploads.current).map(|uploads| uploads.period.number)
+    }
+
+    /// Whether clients find proof of work, and if not, why, where a node offers any.
+    pub(super) fn pow_in_words(&self) -> Option<String> {
+        self.planner.plan()?.pow.in_words(self.read_period())
+    }
+
+    /// Says so whenever that has changed.
+    pub(super) fn report_pow(&mut self, out: &mut Outbox) {
+        let words = self.pow_in_words();
+        if words != self.pow_reported {
+            self.pow_reported.clone_from(&words);
+            let words = words.unwrap_or_else(|| "no node offers it any more".to_owned());
+            out.event(Event::Publication(PublicationEvent::Pow(words)));
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::cluster::{ProvenPlan, Publication};
 use crate::hsdesc::IntroPoint;
 use crate::id::{NodeId, RelayFingerprint, hex};
 use crate::onion::period::{Slot, TimePeriod};
+use crate::spread::shares_per_million;
 use crate::status::{HsDirStatus, PeriodStatus, PlannedPoint, PublicationStatus, SlotStatus};
 use crate::time::{Mono, Now};
 use crate::tor::UploadFailure;
@@ -38,6 +39,7 @@ impl Publisher {
             let waiting = self.waiting_in_words();
             return PublicationStatus { period, points, waiting, ..PublicationStatus::default() };
         };
+        let contents = self.read_contents(plan);
         let left_out = plan.left_out.iter().map(|(node, point, reason)| {
             let relay = point.relay().map_or_else(|| "an unknown relay".to_owned(), |relay| relay.to_string());
             format!("node {node}, point on {relay}: {reason}")
@@ -46,10 +48,13 @@ impl Publisher {
             period,
             points: plan.points.iter().map(|(node, point)| planned_point(*node, point)).collect(),
             left_out: left_out.collect(),
+            descriptors: contents.len(),
+            shares: shares_per_million(contents).iter().map(|(node, share)| (hex(&node.0), *share)).collect(),
             slots: self.slots.iter().map(|(slot, uploads)| self.slot_status(now, *slot, uploads)).collect(),
             confirmed: self.is_confirmed(),
             proven: self.is_confirmed() && self.is_verified(),
             waiting: self.waiting_in_words(),
+            pow: self.pow_in_words(),
         }
     }
 

@@ -8,8 +8,10 @@ use crate::tor::UploadFailure;
 use core::time::Duration;
 use rand_core::Rng as _;
 
-/// A refusal that lasts this long with our counter behind means the stored one is poisoned.
+/// Refusals over this time with our counter behind mean that the stored one is poisoned,
 const POISONED_AFTER: Duration = Duration::from_secs(30);
+/// if they are this many in a row: of two rivals, who upload every 30 s, one may well be late twice.
+const POISONED_REFUSALS: u32 = 3;
 /// First step ahead of the clock where a poisoned counter cannot be read, seconds; doubled per refusal.
 const STEP_SECS: u32 = 60;
 /// The longest step: 2 h.
@@ -34,11 +36,20 @@ const VERIFY_AGAIN_MIN_MS: u64 = 5 * 60 * 1000;
 pub(super) struct Confirmed {
     /// The round it belonged to.
     pub(super) round: u64,
-    /// The plan it carried.
+    /// The plan it carried, and which of its contents.
     pub(super) serial: u64,
+    pub(super) content: usize,
     pub(super) revision: RevisionCounter,
     pub(super) n: u32,
     pub(super) at: Mono,
+}
+
+/// Refusals without a confirmation between them.
+#[derive(Clone, Copy, Debug)]
+struct Refusals {
+    first: Mono,
+    last: Mono,
+    count: u32,
 }
 
 /// When the HSDir is to be read back, and what that has shown.
@@ -86,6 +97,8 @@ pub(super) enum Need {
 /// One HSDir of one slot.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Target {
+    /// Which of the plan's contents is for it.
+    pub(super) content: usize,
     pub(super) confirmed: Option<Confirmed>,
     pub(super) failure: Option<UploadFailure>,
     /// The highest counter ever sent to it.
@@ -94,8 +107,8 @@ pub(super) struct Target {
     holds: Option<RevisionCounter>,
     /// The counter it holds, read after a refusal; beyond an honest rival's.
     poisoned: Option<RevisionCounter>,
-    /// The first and the last refusal in a row.
-    refused: Option<(Mono, Mono)>,
+    /// Refusals in a row.
+    refused: Option<Refusals>,
     /// Steps ahead taken.
     steps: u32,
     attempts: u32,
@@ -110,12 +123,12 @@ pub(super) struct Target {
 impl Target {
     /// Whether it lacks this round's upload.
     pub(super) fn is_wanted(&self, round: u64) -> bool {
-        self.confirmed.is_none_or(|confirmed| confirmed.round != round)
+        self.confirmed.is_none_or(|confirmed| (confirmed.round, confirmed.content) != (round, self.content))
     }
 
-    /// Whether it holds this plan.
+    /// Whether it holds its part of this plan.
     pub(super) fn has_plan(&self, serial: u64) -> bool {
-        self.confirmed.is_some_and(|confirmed| confirmed.serial == serial)
+        self.confirmed.is_some_and(|confirmed| (confirmed.serial, confirmed.content) == (serial, self.content))
     }
 
     /// Not before this instant.
@@ -136,9 +149,11 @@ impl Target {
 
     /// It refuses, and first did so long before `until` that a rival's race is over.
     fn is_poisoned(&self, until: impl Fn(Mono) -> Mono) -> bool {
-        let patience = if is_broken(Rule::PatienceAfterRefusal) { Duration::ZERO } else { POISONED_AFTER };
-        let for_long = self.refused.is_some_and(|(first, last)| until(last).since(first) >= patience);
-        for_long && self.failure == Some(UploadFailure::Rejected)
+        let is_long = |refused: &Refusals| {
+            let long = until(refused.last).since(refused.first) >= POISONED_AFTER;
+            (long && refused.count >= POISONED_REFUSALS) || is_broken(Rule::PatienceAfterRefusal)
+        };
+        self.failure == Some(UploadFailure::Rejected) && self.refused.as_ref().is_some_and(is_long)
     }
 
     /// `readable`: its slot is the one that can be fetched back.
@@ -163,6 +178,7 @@ impl Target {
     /// It confirmed an upload. What it does not keep counts as an attempt until it gives it back.
     pub(super) fn confirm(&mut self, confirmed: Confirmed) {
         *self = Self {
+            content: self.content,
             sent: self.sent,
             holds: Some(confirmed.revision),
             attempts: self.lapse.map_or(0, |_| self.attempts),
@@ -180,7 +196,9 @@ impl Target {
             self.back_off(now, rng);
         }
         if failure == UploadFailure::Rejected {
-            self.refused = Some((self.refused.map_or(now, |(first, _)| first), now));
+            let first = Refusals { first: now, last: now, count: 1 };
+            let another = |refused: Refusals| Refusals { last: now, count: refused.count.saturating_add(1), ..refused };
+            self.refused = Some(self.refused.map_or(first, another));
             self.probe = readable;
             self.steps = self.steps.saturating_add(u32::from(ahead));
         }
@@ -310,6 +328,7 @@ mod tests {
         target.stand_down();
         target.fail(at(40), UploadFailure::Rejected, false, false, &mut rng());
         assert_eq!(target.need(at(99), false), Need::Clock { above: None });
+        target.fail(at(50), UploadFailure::Rejected, false, false, &mut rng());
         target.fail(at(70), UploadFailure::Rejected, false, false, &mut rng());
         assert_eq!(target.need(at(99), false), Need::Ahead { secs: STEP_SECS });
     }
@@ -317,7 +336,7 @@ mod tests {
     #[test]
     fn steps_ahead_double_up_to_two_hours() {
         let steps = |steps: usize| {
-            let mut target = refused(&[0], false, false);
+            let mut target = refused(&[0, 1], false, false);
             (0..steps).for_each(|_| target.fail(at(30), UploadFailure::Rejected, false, true, &mut rng()));
             target.need(at(99), false)
         };
@@ -327,9 +346,15 @@ mod tests {
 
     #[test]
     fn only_refusals_half_a_minute_apart_are_poison_however_old_the_first() {
-        assert_eq!(refused(&[0, 30], false, false).need(at(99), false), Need::Ahead { secs: STEP_SECS });
-        assert_eq!(refused(&[0, 29], false, false).need(at(99), false), Need::Clock { above: None });
+        assert_eq!(refused(&[0, 1, 30], false, false).need(at(99), false), Need::Ahead { secs: STEP_SECS });
+        assert_eq!(refused(&[0, 1, 29], false, false).need(at(99), false), Need::Clock { above: None });
         assert_eq!(refused(&[0], false, false).need(at(99), false), Need::Clock { above: None });
+    }
+
+    #[test]
+    fn who_loses_two_races_half_a_minute_apart_meets_a_rival_and_no_poison() {
+        assert_eq!(refused(&[0, 32], false, false).need(at(32), false), Need::Clock { above: None });
+        assert_eq!(refused(&[0, 32, 33], false, false).need(at(33), false), Need::Ahead { secs: STEP_SECS });
     }
 
     #[test]
@@ -341,7 +366,7 @@ mod tests {
 
     #[test]
     fn readable_slot_takes_no_steps_until_its_counter_was_read() {
-        let mut target = refused(&[0, 31], true, false);
+        let mut target = refused(&[0, 1, 31], true, false);
         assert!(target.probe);
         assert_eq!(target.need(at(31), true), Need::Clock { above: None });
         target.poison_read(RevisionCounter(77));
@@ -349,7 +374,7 @@ mod tests {
     }
 
     fn confirmed_at(secs: u64) -> Confirmed {
-        Confirmed { round: 1, serial: 1, revision: RevisionCounter(9), n: 1, at: at(secs) }
+        Confirmed { round: 1, serial: 1, content: 0, revision: RevisionCounter(9), n: 1, at: at(secs) }
     }
 
     #[test]

@@ -4,7 +4,7 @@ mod hsdirs;
 
 use super::{Publisher, Wish};
 use crate::cluster::{ClockOffset, Liveness, Member, NodeState, Record, Role, View};
-use crate::hsdesc::{self, Descriptor, InnerHeader, IntroPoint};
+use crate::hsdesc::{self, Descriptor, InnerHeader, IntroPoint, NUM_INTRO_POINT_MAX};
 use crate::hsdir::consensus::Consensus;
 use crate::hsdir::ring::Ring;
 use crate::id::{NodeId, RelayEd25519Id, RelayFingerprint};
@@ -56,6 +56,7 @@ pub(super) fn member(n: u8, relays: &[u8]) -> Member {
         protocol: 1,
         header: InnerHeader(vec!["create2-formats 2".to_owned(), "flow-control 1-2 31".to_owned()]),
         points: relays.iter().map(|relay| point(n, *relay, 0)).collect(),
+        pow: None,
     };
     Member {
         node: node(n),
@@ -85,6 +86,7 @@ pub(super) fn view() -> View {
         clock_offset: ClockOffset::default(),
         access: Arc::default(),
         removals: 0,
+        paused: false,
     }
 }
 
@@ -157,6 +159,10 @@ pub(super) struct World {
     pub(super) consensus_moves: bool,
     pub(super) hsdirs: HsDirs,
     pub(super) sites: Vec<Site>,
+    /// The most points in one descriptor.
+    pub(super) places: usize,
+    /// How many tors each publisher has.
+    pub(super) tors: u8,
 }
 
 /// The service's key; the same at every node.
@@ -177,10 +183,28 @@ impl World {
             consensus_moves: true,
             hsdirs: HsDirs::default(),
             sites: Vec::new(),
+            places: NUM_INTRO_POINT_MAX,
+            tors: 1,
         };
         world.new_consensus();
         world.add_site(1, view());
         world
+    }
+
+    /// The same with at most so many points in one descriptor.
+    pub(super) fn with_places(after: u64, places: usize) -> Self {
+        Self { places, ..Self::new(after) }.anew()
+    }
+
+    /// The same whose publishers have so many tors.
+    pub(super) fn with_tors(after: u64, tors: u8) -> Self {
+        Self { tors, ..Self::new(after) }.anew()
+    }
+
+    fn anew(mut self) -> Self {
+        self.sites.clear();
+        self.add_site(1, view());
+        self
     }
 
     pub(super) fn add_site(&mut self, n: u8, mut view: View) {
@@ -191,7 +215,7 @@ impl World {
         }
         self.sites.push(Site {
             n,
-            publisher: Publisher::new(master(), Seed::new([n; 32]).fork("publish")),
+            publisher: Publisher::new(master(), self.places, self.tors, Seed::new([n; 32]).fork("publish")),
             view,
             clock_ms: 0,
             connected: true,

@@ -3,8 +3,10 @@
 mod access;
 mod chaos;
 mod counters;
+mod distinct;
 mod modes;
 mod partition;
+mod pow;
 mod read_back;
 mod rotation;
 mod rounds;

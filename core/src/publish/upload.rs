@@ -15,6 +15,7 @@ use crate::rng::Rng;
 use crate::time::{Mono, Now};
 use core::time::Duration;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A descriptor is sent to further HSDirs for this long; then it is built anew with a fresh counter.
 const REUSE: Duration = Duration::from_secs(30);
@@ -61,7 +62,10 @@ pub(super) struct Context<'a> {
 pub(super) enum Descriptor {
     /// `ahead`: its counter is ahead of the clock, for this HSDir alone.
     Ready {
-        built: Built,
+        text: Arc<str>,
+        content: usize,
+        revision: RevisionCounter,
+        n: u32,
         ahead: bool,
     },
     NotBefore(Mono),
@@ -96,6 +100,18 @@ impl SlotUploads {
         self.targets = store.iter().map(|hsdir| (*hsdir, self.targets.remove(hsdir).unwrap_or_default())).collect();
         self.store = store;
         self.fetch = fetch;
+    }
+
+    /// Says which of so many contents each HSDir is to hold: those that clients read get all of them, one after the other
+    /// along the clients' walk, and begin with another one in every period. So do the others, among themselves.
+    pub(super) fn assign(&mut self, contents: usize) {
+        let unread = self.store.iter().filter(|hsdir| !self.fetch.contains(hsdir));
+        let first = usize::try_from(self.period.number % contents.max(1) as u64).unwrap_or(0);
+        for (place, hsdir) in self.fetch.iter().enumerate().chain(unread.enumerate()) {
+            if let Some(target) = self.targets.get_mut(hsdir) {
+                target.content = (first + place) % contents.max(1);
+            }
+        }
     }
 
     /// Raises the floor to what other publishers' beacons name for this period, if an honest rival's clock can have
@@ -223,7 +239,7 @@ impl SlotUploads {
         confirmed.is_some_and(|confirmed| confirmed.revision == revision)
     }
 
-    /// The descriptor that `hsdir` should get now: the last one built if it will do, else a new one.
+    /// The descriptor that `hsdir` should get now: under the last counter used if that will do, else under a new one.
     pub(super) fn descriptor(
         &mut self,
         hsdir: RelayFingerprint,
@@ -231,25 +247,19 @@ impl SlotUploads {
         builder: &mut Builder,
         rng: &mut Rng,
     ) -> Descriptor {
-        let Context { now, clock, era, round, .. } = context;
-        let need =
-            self.targets.get(&hsdir).map_or(Need::Clock { above: None }, |target| target.need(now.mono, self.current));
-        let above = match need {
-            Need::Clock { above } => above,
-            Need::Above(stored) => Some(stored),
-            Need::Ahead { .. } => None,
-        };
-        let fits = |built: &&Built| {
-            (built.era, built.round) == (*era, *round)
-                && now.mono.since(built.at) < REUSE
-                && Some(built.revision) > above
-        };
-        if !matches!(need, Need::Ahead { .. })
-            && let Some(built) = self.built.as_ref().filter(fits)
+        let now = context.now;
+        let (need, content) = self
+            .targets
+            .get(&hsdir)
+            .map_or((Need::Clock { above: None }, 0), |target| (target.need(now.mono, self.current), target.content));
+        let known = self.built.as_ref().filter(|built| fits(built, need, context));
+        if let Some(Built { revision, n, texts, .. }) = known
+            && let Some(text) = texts.get(&content).cloned()
         {
-            return Descriptor::Ready { built: built.clone(), ahead: false };
+            return Descriptor::Ready { text, content, revision: *revision, n: *n, ahead: false };
         }
-        if let (Some((spacing, since)), Some(last)) = (context.spacing, self.built_at)
+        let known = known.map(|built| Stamp { revision: built.revision, n: built.n, ahead: false });
+        if let (None, Some((spacing, since)), Some(last)) = (known, context.spacing, self.built_at)
             && last >= since
             && now.mono < last.plus(spacing)
         {
@@ -258,35 +268,74 @@ impl SlotUploads {
         if let Some((error, until)) = self.failed.filter(|(_, until)| now.mono < *until) {
             return Descriptor::Impossible(error, until);
         }
-        let n = match self.counters.next(clock, self.origin) {
-            Next::Use(n) => n,
-            Next::Wait(at) => return Descriptor::NotBefore(at),
-            Next::OutOfRange => return Descriptor::ClockOutOfRange,
+        let stamp = match known.map_or_else(|| self.stamp(need, &context.clock, builder), Ok) {
+            Ok(stamp) => stamp,
+            Err(why_not) => return why_not,
         };
-        let Some(choice) = choose(need, n, above, |n| builder.counter(self.period, n)) else {
-            return Descriptor::ClockOutOfRange;
-        };
-        let (revision, ahead) = match choice {
-            Choice::Clock(revision) => (revision, false),
-            Choice::Ahead(revision) => (revision, true),
-        };
-        let n = if ahead { builder.n_at_most(self.period, revision) } else { n };
-        let text = match builder.build(self.period, revision, context.plan, now.wall, rng) {
-            Ok(text) => text,
+        let Stamp { revision, n, ahead } = stamp;
+        match builder.build(self.period, revision, (context.plan, content), now.wall, rng) {
+            Ok(text) => {
+                self.keep(stamp, known.is_none(), content, &text, context);
+                Descriptor::Ready { text, content, revision, n, ahead }
+            }
             Err(error) => {
                 let until = now.mono.plus(BUILD_AGAIN);
                 self.failed = Some((error, until));
-                return Descriptor::Impossible(error, until);
+                Descriptor::Impossible(error, until)
             }
-        };
-        self.built_at = Some(now.mono);
-        let built = Built { text, revision, n, at: now.mono, era: *era, round: *round };
-        if !ahead {
-            self.counters.used(n, now.mono);
-            self.built = Some(built.clone());
         }
-        Descriptor::Ready { built, ahead }
     }
+
+    /// The counter of a new build; or why there is none now.
+    fn stamp(&self, need: Need, clock: &CounterClock, builder: &mut Builder) -> Result<Stamp, Descriptor> {
+        let n = match self.counters.next(clock, self.origin) {
+            Next::Use(n) => n,
+            Next::Wait(at) => return Err(Descriptor::NotBefore(at)),
+            Next::OutOfRange => return Err(Descriptor::ClockOutOfRange),
+        };
+        match choose(need, n, |n| builder.counter(self.period, n)) {
+            None => Err(Descriptor::ClockOutOfRange),
+            Some(Choice::Clock(revision)) => Ok(Stamp { revision, n, ahead: false }),
+            Some(Choice::Ahead(revision)) => {
+                Ok(Stamp { revision, n: builder.n_at_most(self.period, revision), ahead: true })
+            }
+        }
+    }
+
+    /// Remembers what was built, for the next HSDir.
+    fn keep(&mut self, stamp: Stamp, is_new: bool, content: usize, text: &Arc<str>, context: &Context<'_>) {
+        let Context { now, era, round, .. } = *context;
+        let Stamp { revision, n, ahead } = stamp;
+        if is_new {
+            self.built_at = Some(now.mono);
+        }
+        if is_new && !ahead {
+            self.counters.used(n, now.mono);
+            self.built = Some(Built { texts: BTreeMap::new(), revision, n, at: now.mono, era, round });
+        }
+        if let Some(built) = self.built.as_mut().filter(|_| !ahead) {
+            built.texts.insert(content, Arc::clone(text));
+        }
+    }
+}
+
+/// A counter, the seconds behind it, and whether it is ahead of the clock, for one HSDir alone.
+#[derive(Clone, Copy)]
+struct Stamp {
+    revision: RevisionCounter,
+    n: u32,
+    ahead: bool,
+}
+
+/// Whether an HSDir that needs this counter can be served under the one of `built`.
+fn fits(built: &Built, need: Need, context: &Context<'_>) -> bool {
+    let is_current = (built.era, built.round) == (context.era, context.round);
+    let is_above = match need {
+        Need::Clock { above } => Some(built.revision) > above,
+        Need::Above(stored) => built.revision > stored,
+        Need::Ahead { .. } => false,
+    };
+    is_current && is_above && context.now.mono.since(built.at) < REUSE
 }
 
 /// The counter of one build.
@@ -297,15 +346,12 @@ enum Choice {
     Ahead(RevisionCounter),
 }
 
-fn choose(
-    need: Need,
-    n: u32,
-    above: Option<RevisionCounter>,
-    mut counter: impl FnMut(u32) -> Option<RevisionCounter>,
-) -> Option<Choice> {
-    if let Need::Ahead { secs } = need {
-        return counter(n.saturating_add(secs)).map(Choice::Ahead);
-    }
+fn choose(need: Need, n: u32, mut counter: impl FnMut(u32) -> Option<RevisionCounter>) -> Option<Choice> {
+    let above = match need {
+        Need::Clock { above } => above,
+        Need::Above(stored) => Some(stored),
+        Need::Ahead { secs } => return counter(n.saturating_add(secs)).map(Choice::Ahead),
+    };
     let by_clock = counter(n)?;
     match above {
         Some(above) if above >= by_clock => above.0.checked_add(1).map(RevisionCounter).map(Choice::Ahead),

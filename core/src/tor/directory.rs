@@ -4,11 +4,11 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::facts::Validity;
 use super::poll::Poll;
 use super::session::Asked;
-use crate::control::event::bootstrap_progress;
-use crate::control::quote::words;
-use crate::control::{event, reply::Reply};
+use crate::control::event::{bootstrap_phase, bootstrap_progress};
+use crate::control::reply::Reply;
 use crate::hsdir::consensus::{Consensus, ConsensusError};
 use crate::hsdir::microdesc;
 use crate::hsdir::ring::Ring;
@@ -129,7 +129,7 @@ impl Directory {
     pub(super) fn status_read(&mut self, reply: &Reply) -> bool {
         self.status.answered();
         let [phase, valid_after, process] = STATUS_KEYS.map(|key| reply.value(key).unwrap_or_default());
-        self.progress = bootstrap_progress(&event::pairs(words(phase))).unwrap_or(self.progress);
+        self.progress = bootstrap_phase(phase).unwrap_or(self.progress);
         self.announced = valid_after.to_vec();
         let process = String::from_utf8_lossy(process).into_owned();
         self.process.replace(process.clone()) != Some(process)
@@ -185,9 +185,20 @@ impl Directory {
             let consensus = Consensus { valid_after: ValidAfter::from_secs(now.as_secs()), ..consensus.clone() };
             return Some(Arc::new(Ring::new(&consensus, &self.identities, self.testing)));
         }
-        let from = consensus.valid_after.as_secs().saturating_sub(EARLY_SECS);
-        let until = consensus.valid_until.saturating_add(LATE_SECS);
-        self.ring.clone().filter(|_| (from..=until).contains(&now.as_secs()))
+        self.ring.clone().filter(|_| self.validity(now) == Validity::Valid)
+    }
+
+    /// Our wall clock beside the newest consensus.
+    pub(super) fn validity(&self, now: Wall) -> Validity {
+        let Some(consensus) = &self.consensus else { return Validity::Unknown };
+        let (from, now) = (consensus.valid_after.as_secs(), now.as_secs());
+        if now < from.saturating_sub(EARLY_SECS) {
+            Validity::NotYet(from - now)
+        } else if now > consensus.valid_until.saturating_add(LATE_SECS) {
+            Validity::Expired
+        } else {
+            Validity::Valid
+        }
     }
 
     /// `valid-after` of the newest consensus, unix seconds.

@@ -3,7 +3,7 @@
 use core::fmt;
 use std::sync::Arc;
 
-use crate::hsdesc::{InnerHeader, IntroPoint};
+use crate::hsdesc::{InnerHeader, IntroPoint, PowOffer};
 use crate::hsdir::ring::Ring;
 
 /// Readiness, for events and status.
@@ -30,6 +30,20 @@ impl fmt::Display for TorState {
     }
 }
 
+/// Our wall clock beside tor's newest consensus, as far as clocks may differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Validity {
+    /// There is no consensus.
+    #[default]
+    Unknown,
+    /// It lies in the consensus' time.
+    Valid,
+    /// It lies this many seconds before it.
+    NotYet(u64),
+    /// It lies after it.
+    Expired,
+}
+
 /// Tor's own publishing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Native {
@@ -48,8 +62,12 @@ pub struct TorFacts {
     pub points: Vec<IntroPoint>,
     /// Inner lines of its descriptor, without `pow-params`; the last known ones while it has none.
     pub header: InnerHeader,
+    /// Proof of work in its descriptor, if on; the last known one while it has none.
+    pub pow: Option<PowOffer>,
     /// The ring of its newest consensus, if that is live by our wall clock.
     pub ring: Option<Arc<Ring>>,
     /// Consensus `valid-after`, unix seconds.
     pub valid_after: Option<u64>,
+    /// Our wall clock beside that consensus.
+    pub validity: Validity,
 }

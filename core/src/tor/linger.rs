@@ -24,7 +24,7 @@ impl Linger {
         }
     }
 
-    /// Another tor process answers: the points died with the old one.
+    /// The process has ended, or another one answers: the points died with the old one.
     pub(super) fn end(&mut self) {
         self.last = None;
     }

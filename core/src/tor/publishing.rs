@@ -45,6 +45,11 @@ impl Publishing {
         }
     }
 
+    /// It is no longer ours to set.
+    pub(super) fn leave_alone(&mut self) {
+        self.wanted = None;
+    }
+
     /// Whether it should be on.
     pub(super) fn wants_native(&self) -> bool {
         self.wanted == Some(true)

@@ -28,8 +28,8 @@ impl Renewal {
         Self { done: removals, due: None, asked: None }
     }
 
-    /// Whether tor is to start anew now. `turn` is [`turn`], asked for once; `processes` counts those seen so far, and `is_there` tells
-    /// whether the newest one takes orders.
+    /// Whether tor is to start anew now. `turn` is [`turn`], asked for once; `processes` counts those seen so far, and
+    /// `is_there` tells whether the newest one takes orders.
     pub fn tick(
         &mut self,
         now: Mono,

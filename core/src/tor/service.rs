@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::poll::Poll;
 use super::session::Asked;
 use crate::control::event::Circ;
-use crate::hsdesc::{self, Descriptor, DescriptorError, InnerHeader, IntroPoint};
+use crate::hsdesc::{self, Descriptor, DescriptorError, InnerHeader, IntroPoint, PowOffer};
 use crate::id::RelayFingerprint;
 use crate::onion::client::HsClientDescEncKeypair;
 use crate::onion::key::HsId;
@@ -33,6 +33,8 @@ pub(super) struct Service {
     circuits_poll: Poll,
     /// Established introduction circuits: id and last hop.
     circuits: BTreeMap<String, RelayFingerprint>,
+    /// Tor has listed them once.
+    are_known: bool,
     /// Last decoded, when, with which periods in mind.
     descriptor: Option<Descriptor>,
     decoded_at: Mono,
@@ -51,6 +53,7 @@ impl Service {
             descriptor_poll: Poll::at(now),
             circuits_poll: Poll::at(now),
             circuits: BTreeMap::new(),
+            are_known: false,
             descriptor: None,
             decoded_at: now,
             text: Vec::new(),
@@ -101,6 +104,7 @@ impl Service {
     /// The answer to [`Asked::Circuits`].
     pub(super) fn circuits_read(&mut self, now: Mono, host: &str, text: &[u8]) {
         self.circuits_poll.answered();
+        self.are_known = true;
         let circuits: BTreeMap<_, _> = String::from_utf8_lossy(text)
             .lines()
             .filter_map(Circ::parse)
@@ -158,11 +162,62 @@ impl Service {
         let alive = |point: &&IntroPoint| {
             point.relay().is_some_and(|relay| self.circuits.values().any(|last_hop| *last_hop == relay))
         };
-        self.descriptor.iter().flat_map(|descriptor| &descriptor.points).filter(alive).cloned().collect()
+        self.listed().filter(alive).cloned().collect()
+    }
+
+    /// All points of the descriptor.
+    pub(super) fn listed(&self) -> impl Iterator<Item = &IntroPoint> {
+        self.descriptor.iter().flat_map(|descriptor| &descriptor.points)
+    }
+
+    /// Established introduction circuits, by id, with their last hop.
+    pub(super) fn circuits(&self) -> &BTreeMap<String, RelayFingerprint> {
+        &self.circuits
+    }
+
+    /// Whether tor has said which there are.
+    pub(super) fn are_circuits_known(&self) -> bool {
+        self.are_known
     }
 
     /// The lines before the points; `None` while there is no descriptor.
     pub(super) fn header(&self) -> Option<&InnerHeader> {
         Some(&self.descriptor.as_ref()?.header)
+    }
+
+    /// Proof of work, if it is on.
+    pub(super) fn pow(&self) -> Option<PowOffer> {
+        let descriptor = self.descriptor.as_ref()?;
+        Some(PowOffer { period: descriptor.period.number, params: descriptor.pow? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onion::key::HsIdKeypair;
+    use crate::time::Wall;
+
+    fn vector(case: &str, name: &str) -> Vec<u8> {
+        std::fs::read(format!("{}/testdata/ctor/cases/{case}/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    }
+
+    /// What tor offers in that case.
+    fn pow(case: &str) -> Option<PowOffer> {
+        let expected: serde_json::Value = serde_json::from_slice(&vector(case, "expected.json")).unwrap();
+        let key = HsIdKeypair::from_tor_file(&vector(case, "hs_ed25519_secret_key")).unwrap();
+        let period = TimePeriod { number: expected["time_period"]["number"].as_u64().unwrap(), length_minutes: 8 };
+        let wall = Wall::from_secs(expected["captured_at"].as_u64().unwrap());
+        let now = Now { mono: Mono::from_ms(1), wall };
+        let (mut service, text) = (Service::new(now.mono), vector(case, "descriptor.txt"));
+        service.descriptor_read(now, key.public(), &key.own_client(), Some(&text), vec![period]).unwrap();
+        assert!(service.pow().is_none_or(|pow| pow.period == period.number));
+        service.pow()
+    }
+
+    #[test]
+    fn proof_of_work_is_offered_where_tor_offers_it() {
+        assert!(pow("pow-on").is_some_and(|pow| pow.params.effort == 0 && pow.params.expires > 1_795_000_000));
+        assert_eq!(pow("plain-3ip"), None);
     }
 }

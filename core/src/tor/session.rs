@@ -31,6 +31,8 @@ pub(super) enum Asked {
     Descriptor,
     /// `GETINFO circuit-status`.
     Circuits,
+    /// `CLOSECIRCUIT`.
+    Close,
     /// `+HSPOST` to this HSDir.
     Upload(RelayFingerprint),
     /// `HSFETCH` from this HSDir.
@@ -57,7 +59,12 @@ impl Session {
 
     /// Whether another command may be sent.
     pub(super) fn has_room(&self) -> bool {
-        self.asked.len() < ASKED_MAX
+        self.room() > 0
+    }
+
+    /// How many more commands may be sent.
+    pub(super) fn room(&self) -> usize {
+        ASKED_MAX.saturating_sub(self.asked.len())
     }
 
     /// Bytes from tor.

@@ -1,10 +1,12 @@
 //! Scripted dialogues, one file per subject.
 
 mod access;
+mod attached;
 mod facts;
 mod fake;
 mod fetches;
 mod session;
 mod uploads;
+mod withdrawal;
 
 use fake::Dialogue;

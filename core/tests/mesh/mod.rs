@@ -7,21 +7,28 @@
     reason = "test support: hosts are named by index, seeds printed"
 )]
 
+mod host;
+mod joining;
+mod network;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
-use rand_core::Rng as _;
 use rustbalance_core::cluster::{
-    Cluster, ClusterConfig, ClusterToken, Liveness, Local, NodeKeypair, Publication, Role, View,
+    Access, Cluster, ClusterConfig, ClusterToken, CommandError, Liveness, Local, NodeKeypair, Order, Role, View,
 };
-use rustbalance_core::join::{Admitted, JoinError, Joiner, found};
-use rustbalance_core::onion::key::HsId;
+use rustbalance_core::join::{Admitted, found};
+use rustbalance_core::onion::key::HsIdKeypair;
 use rustbalance_core::output::RequestId;
-use rustbalance_core::rng::{Rng, Seed};
+use rustbalance_core::rng::Rng;
 use rustbalance_core::time::{Mono, Now, Wall};
-use rustbalance_core::{DurableKind, EffectId, Event, NodeId, Outbox, Output, WgPublicKey};
+use rustbalance_core::{DurableKind, Outbox, Output, WgPublicKey};
 
-/// The master address of every test cluster.
-pub const MASTER: HsId = HsId([0x55; 32]);
+use self::host::seed;
+use self::network::{Frozen, Happening};
+
+pub use self::host::{Host, keypair};
+
 /// The cluster token of every test cluster.
 pub const TOKEN: [u8; 32] = [0x66; 32];
 /// Unix time at the start of a run.
@@ -38,34 +45,6 @@ pub fn seeds(count: u64) -> impl Iterator<Item = u64> {
     all.inspect(|seed| println!("RUSTBALANCE_SEED={seed}"))
 }
 
-/// What a node is made of; survives restarts.
-pub struct Host {
-    pub id: NodeId,
-    pub wg: WgPublicKey,
-    pub priority: u8,
-    pub cluster: Option<Cluster>,
-    pub disk: BTreeMap<DurableKind, Vec<u8>>,
-    pub local: Local,
-    pub events: Vec<(u64, Event)>,
-    pub admitted: Admitted,
-    /// What the shell keeps of the cluster token.
-    pub token: [u8; 32],
-    /// Native publishing is off, or goes off as soon as it is asked to.
-    pub native_off: bool,
-    key: [u8; 32],
-    lives: u64,
-    clock_ms: i64,
-    effects: Outbox,
-}
-
-enum Happening {
-    Datagram { from: usize, to: usize, bytes: Vec<u8> },
-    Done { node: usize, life: u64, id: EffectId },
-}
-
-/// A stopped process and the datagrams that wait for it: from, bytes.
-type Frozen = (usize, Vec<(usize, Vec<u8>)>);
-
 /// The network and everyone in it.
 pub struct World {
     pub hosts: Vec<Host>,
@@ -74,11 +53,17 @@ pub struct World {
     pub delay_ms: (u64, u64),
     /// A write takes this long.
     pub disk_ms: u64,
+    /// [`ClusterConfig::token_age_max`] of nodes that start.
+    pub token_age_max: Option<Duration>,
     pub cut: BTreeSet<(usize, usize)>,
     pub refused: u64,
     pub sent: u64,
     /// Answers to admission requests.
     pub replies: Vec<(RequestId, Vec<Vec<u8>>)>,
+    /// Answers to invited nodes.
+    pub answers: Vec<(RequestId, Option<Vec<u8>>)>,
+    /// What invited nodes are given.
+    pub master: HsIdKeypair,
     /// The last datagrams delivered from members: from, to, bytes.
     pub delivered: VecDeque<(usize, usize, Vec<u8>)>,
     queue: BTreeMap<(u64, u64), Happening>,
@@ -87,39 +72,6 @@ pub struct World {
     count: u64,
     rng: Rng,
     seed: u64,
-}
-
-pub fn keypair(n: u8) -> NodeKeypair {
-    NodeKeypair::from_seed(&[n; 32])
-}
-
-fn seed(run: u64, node: u8, life: u64) -> Seed {
-    let mut bytes = [node; 32];
-    bytes[..8].copy_from_slice(&run.to_le_bytes());
-    bytes[8..16].copy_from_slice(&life.to_le_bytes());
-    Seed::new(bytes)
-}
-
-impl Host {
-    pub fn shut_down(&mut self, now: Now, leave: bool) {
-        self.cluster.as_mut().expect("running").shut_down(now, leave, &mut self.effects);
-    }
-
-    pub fn is_stopped(&self, now: Now) -> bool {
-        self.cluster.as_ref().expect("running").is_stopped(now)
-    }
-
-    pub fn set_publication(&mut self, now: Now, publication: Publication) {
-        self.cluster.as_mut().expect("running").set_publication(now, publication, &mut self.effects);
-    }
-
-    pub fn warnings(&self) -> Vec<&str> {
-        let warnings = self
-            .events
-            .iter()
-            .filter_map(|(_, event)| if let Event::Warning(text) = event { Some(text.as_str()) } else { None });
-        warnings.collect()
-    }
 }
 
 impl World {
@@ -131,10 +83,13 @@ impl World {
             loss_percent: 0,
             delay_ms: (1, 40),
             disk_ms: 5,
+            token_age_max: None,
             cut: BTreeSet::new(),
             refused: 0,
             sent: 0,
             replies: Vec::new(),
+            answers: Vec::new(),
+            master: HsIdKeypair::generate(&mut seed(run, 255, 0).fork("master")),
             delivered: VecDeque::new(),
             queue: BTreeMap::new(),
             frozen: None,
@@ -143,7 +98,7 @@ impl World {
             rng: seed(run, 255, 0).fork("network"),
             seed: run,
         };
-        let admitted = found(&keypair(1), WgPublicKey([1; 32]), MASTER);
+        let admitted = found(&keypair(1), WgPublicKey([1; 32]), world.master.public(), &Access::Open);
         world.add(1, 100, TOKEN, admitted);
         world
     }
@@ -161,7 +116,7 @@ impl World {
         world
     }
 
-    fn add(&mut self, n: u8, priority: u8, token: [u8; 32], admitted: Admitted) -> usize {
+    pub fn add(&mut self, n: u8, priority: u8, token: [u8; 32], admitted: Admitted) -> usize {
         let disk = BTreeMap::from([(DurableKind::Roster, admitted.roster.clone())]);
         self.hosts.push(Host {
             id: keypair(n).id(),
@@ -172,8 +127,10 @@ impl World {
             local: Local { tor_ready: true, target_up: true, ..Local::default() },
             events: Vec::new(),
             admitted,
+            paths: Vec::new(),
             token,
             native_off: true,
+            is_withdrawn: true,
             key: [n; 32],
             lives: 0,
             clock_ms: 0,
@@ -184,52 +141,11 @@ impl World {
         node
     }
 
-    /// Joins through the founder, as the shell would do it.
-    pub fn join(&mut self, n: u8, priority: u8) -> usize {
-        let admitted = self.ask(0, n, TOKEN).expect("admitted");
-        self.add(n, priority, TOKEN, admitted)
-    }
-
-    /// Joins through `via` with that token.
-    pub fn join_with(&mut self, via: usize, n: u8, token: [u8; 32]) -> usize {
-        let admitted = self.ask(via, n, token).expect("admitted");
-        self.add(n, 100, token, admitted)
-    }
-
-    /// Asks `via` for admission and waits for the answer.
-    pub fn ask(&mut self, via: usize, n: u8, token: [u8; 32]) -> Result<Admitted, JoinError> {
-        self.request(via, n, token);
-        self.until(1000, "an answer", |world| world.replies.iter().any(|(id, _)| *id == RequestId(u64::from(n))));
-        self.reply(via, n, token).expect("just seen")
-    }
-
-    /// Hands the request of `n` to `via`.
-    pub fn request(&mut self, via: usize, n: u8, token: [u8; 32]) {
-        let request = self.joiner(via, n, token).request();
-        let _ = self.command(via, |cluster, now, out| {
-            cluster.handle_admit(now, RequestId(u64::from(n)), WgPublicKey([n; 32]), &request, out)
-        });
-    }
-
-    /// The answer to `n`, if there is one.
-    pub fn reply(&mut self, via: usize, n: u8, token: [u8; 32]) -> Option<Result<Admitted, JoinError>> {
-        let at = self.replies.iter().position(|(id, _)| *id == RequestId(u64::from(n)))?;
-        let (_, datagrams) = self.replies.remove(at);
-        let mut joiner = self.joiner(via, n, token);
-        datagrams.iter().find_map(|bytes| joiner.handle(bytes).transpose())
-    }
-
     /// A second process with the keys and disk of `node`, on another machine.
     pub fn twin(&mut self, node: usize) -> usize {
         let (key, priority, admitted) =
             (self.hosts[node].key[0], self.hosts[node].priority, self.hosts[node].admitted.clone());
         self.add(key, priority, TOKEN, admitted)
-    }
-
-    pub fn joiner(&self, via: usize, n: u8, token: [u8; 32]) -> Joiner {
-        let mut rng = seed(self.seed, n, 1000).fork("joiner");
-        let token = ClusterToken::new(token);
-        Joiner::new(&keypair(n), WgPublicKey([n; 32]), self.hosts[via].wg, &token, MASTER, &mut rng)
     }
 
     /// Starts a stopped node from its disk.
@@ -238,6 +154,7 @@ impl World {
         let host = &mut self.hosts[node];
         assert!(host.cluster.is_none());
         host.lives += 1;
+        host.paths.clear();
         let config = ClusterConfig {
             keypair: NodeKeypair::from_seed(&host.key),
             wg: host.wg,
@@ -248,6 +165,7 @@ impl World {
             weight: 100,
             name: format!("node{node}"),
             contact: Some(format!("host{node}:7900")),
+            token_age_max: self.token_age_max,
         };
         let rng = seed(self.seed, host.key[0], host.lives).fork("cluster");
         host.cluster = Some(Cluster::new(config, &host.disk, rng, now, &mut host.effects));
@@ -257,19 +175,6 @@ impl World {
     /// Dies without a word; its disk stays.
     pub fn kill(&mut self, node: usize) {
         self.hosts[node].cluster = None;
-    }
-
-    /// Stops a node's process for `ms`; its datagrams wait, and it wakes up late.
-    pub fn freeze(&mut self, node: usize, ms: u64) {
-        let cluster = self.hosts[node].cluster.take();
-        self.frozen = Some((node, Vec::new()));
-        self.run(ms);
-        self.hosts[node].cluster = cluster;
-        let (_, waiting) = self.frozen.take().unwrap_or_default();
-        self.settle(node);
-        for (from, bytes) in waiting {
-            self.schedule(0, Happening::Datagram { from, to: node, bytes });
-        }
     }
 
     pub fn set_eligible(&mut self, node: usize, eligible: bool) {
@@ -282,19 +187,6 @@ impl World {
         self.hosts[node].clock_ms = ahead_ms;
     }
 
-    /// Cuts every path between the two sides, both ways.
-    pub fn partition(&mut self, one: &[usize], other: &[usize]) {
-        for a in one {
-            for b in other {
-                self.cut.extend([(*a, *b), (*b, *a)]);
-            }
-        }
-    }
-
-    pub fn heal(&mut self) {
-        self.cut.clear();
-    }
-
     pub fn now(&self, node: usize) -> Now {
         let ahead = self.hosts.get(node).map_or(0, |host| host.clock_ms);
         let wall = (WALL_START_MS + self.now_ms).saturating_add_signed(ahead);
@@ -303,6 +195,12 @@ impl World {
 
     pub fn cluster(&mut self, node: usize) -> &mut Cluster {
         self.hosts[node].cluster.as_mut().expect("running")
+    }
+
+    /// Gives `whom` an order at `at`.
+    pub fn order(&mut self, at: usize, whom: usize, order: Order) -> Result<(), CommandError> {
+        let id = self.hosts[whom].id;
+        self.command(at, |cluster, now, out| cluster.order(now, id, order, out))
     }
 
     /// What an operator asks of `node`, then what `Node` does after it.
@@ -405,54 +303,6 @@ impl World {
         true
     }
 
-    fn happen(&mut self, happening: Happening) {
-        match happening {
-            Happening::Datagram { from, to, bytes } if self.frozen.as_ref().is_some_and(|(node, _)| *node == to) => {
-                if let Some((_, waiting)) = &mut self.frozen {
-                    waiting.push((from, bytes));
-                }
-            }
-            Happening::Datagram { from, to, bytes } => {
-                let _ = self.deliver(from, to, &bytes);
-            }
-            Happening::Done { node, life, id } => {
-                let now = self.now(node);
-                let host = &mut self.hosts[node];
-                if host.lives == life
-                    && let Some(cluster) = &mut host.cluster
-                {
-                    assert!(cluster.handle_done(now, id, &Ok(()), &mut host.effects));
-                    self.settle(node);
-                }
-            }
-        }
-    }
-
-    /// Hands a datagram over as the mesh would: from a member, or, if its key is not known there, from a stranger.
-    pub fn deliver(
-        &mut self,
-        from: usize,
-        to: usize,
-        bytes: &[u8],
-    ) -> Option<Result<(), rustbalance_core::cluster::PeerError>> {
-        let (now, sender) = (self.now(to), self.hosts[from].id);
-        let host = &mut self.hosts[to];
-        let cluster = host.cluster.as_mut()?;
-        let is_known = cluster.peers().iter().any(|peer| peer.node == sender);
-        let result = if is_known {
-            self.delivered.push_back((from, to, bytes.to_vec()));
-            cluster.handle_peer(now, sender, bytes, &mut host.effects)
-        } else {
-            cluster.handle_stranger(now, bytes, &mut host.effects)
-        };
-        if self.delivered.len() > DELIVERED_MAX {
-            self.delivered.pop_front();
-        }
-        self.refused += u64::from(result.is_err());
-        self.settle(to);
-        Some(result)
-    }
-
     /// What `Node` does after every input: facts in, tick, wishes out.
     pub fn settle(&mut self, node: usize) {
         let now = self.now(node);
@@ -460,9 +310,11 @@ impl World {
         let Some(cluster) = &mut host.cluster else { return };
         cluster.set_local(now, host.local.clone(), &mut host.effects);
         cluster.tick(now, &mut host.effects);
+        cluster.set_withdrawn(now.mono, host.is_withdrawn);
         if cluster.admission_waiting() && host.native_off {
             cluster.native_is_off(now, &mut host.effects);
         }
+        cluster.answer_invited(now, &self.master, &mut host.effects);
         let life = host.lives;
         while let Some(output) = self.hosts[node].effects.pop() {
             self.perform(node, life, output);
@@ -485,6 +337,8 @@ impl World {
                 self.schedule(self.disk_ms, Happening::Done { node, life, id });
             }
             Output::AdmitReply { request, datagrams } => self.replies.push((request, datagrams)),
+            Output::InviteReply { request, answer } => self.answers.push((request, answer)),
+            Output::InvitePaths(paths) => self.hosts[node].paths = paths,
             Output::Event(event) => {
                 let at = self.now_ms;
                 self.hosts[node].events.push((at, event));
@@ -498,20 +352,5 @@ impl World {
                 panic!("not a wish of the cluster: {output:?}")
             }
         }
-    }
-
-    fn send(&mut self, from: usize, to: usize, bytes: Vec<u8>) {
-        let lost = self.rng.next_u64() % 100 < self.loss_percent;
-        if lost || self.cut.contains(&(from, to)) {
-            return;
-        }
-        let (least, most) = self.delay_ms;
-        let delay = least + self.rng.next_u64() % (most - least + 1);
-        self.schedule(delay, Happening::Datagram { from, to, bytes });
-    }
-
-    fn schedule(&mut self, delay_ms: u64, happening: Happening) {
-        self.count += 1;
-        self.queue.insert((self.now_ms + delay_ms, self.count), happening);
     }
 }

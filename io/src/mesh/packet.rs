@@ -58,13 +58,22 @@ pub(crate) fn encode(from: Ipv6Addr, to: Ipv6Addr, port: Port, payload: &[u8]) -
     }
     let length = u16::try_from(UDP_HEADER + payload.len()).ok()?.to_be_bytes();
     let port = port.number().to_be_bytes();
-    let udp = |checksum: [u8; 2]| [&port[..], &port, &length, &checksum, payload].concat();
-    let checksum = match !sum(from, to, &udp([0; 2])) {
-        0 => 0xffff, // RFC 768: zero would mean "no checksum", which IPv6 forbids
-        checksum => checksum,
-    };
     let head = [&[0x60, 0, 0, 0][..], &length, &[NEXT_HEADER_UDP, HOP_LIMIT]].concat();
-    Some([&head[..], &from.octets(), &to.octets(), &udp(checksum.to_be_bytes())].concat())
+    let udp = [&port[..], &port, &length, &[0; 2], payload].concat();
+    Some(with_checksum([&head[..], &from.octets(), &to.octets(), &udp].concat(), from, to))
+}
+
+/// The packet with a right UDP checksum, if it has a place for one.
+pub(super) fn with_checksum(mut packet: Vec<u8>, from: Ipv6Addr, to: Ipv6Addr) -> Vec<u8> {
+    if let Some(udp) = packet.get_mut(IPV6_HEADER..).filter(|udp| udp.len() >= UDP_HEADER) {
+        udp.iter_mut().skip(6).take(2).for_each(|byte| *byte = 0);
+        let checksum = match !sum(from, to, udp) {
+            0 => 0xffff, // RFC 768: zero would mean "no checksum", which IPv6 forbids
+            checksum => checksum,
+        };
+        udp.iter_mut().skip(6).zip(checksum.to_be_bytes()).for_each(|(byte, new)| *byte = new);
+    }
+    packet
 }
 
 /// The payload of a packet that must come `from` the peer `to` us.

@@ -41,6 +41,8 @@ pub(crate) struct Outcome {
     pub events: Vec<MeshEvent>,
     /// Contacts to be named.
     pub resolve: Vec<(WgPublicKey, String)>,
+    /// Members with whom there was a handshake, and when.
+    pub met: Vec<(NodeId, Mono)>,
 }
 
 /// Whose tunnel it is.
@@ -161,6 +163,9 @@ impl Switch {
         for (key, entry) in &mut self.tunnels {
             entry.tunnel.tick(now, &mut out.net);
             out.resolve.extend(entry.tunnel.take_resolution(now).map(|contact| (*key, contact)));
+            if let Owner::Member(node) = entry.owner {
+                out.met.extend(entry.tunnel.take_handshake(now).map(|at| (node, at)));
+            }
         }
     }
 

@@ -66,6 +66,8 @@ pub(crate) struct Tunnel {
     owing_since: Option<Mono>,
     /// First handshake that was older than the last one, if no authentic message has followed.
     past_since: Option<Mono>,
+    /// The last handshake that was told of.
+    told: Option<Mono>,
 }
 
 /// How a tunnel is made.
@@ -107,6 +109,7 @@ impl Tunnel {
             unanswered_since: None,
             owing_since: None,
             past_since: None,
+            told: None,
         }
     }
 
@@ -144,6 +147,15 @@ impl Tunnel {
     /// Whether a session exists. Its absence says nothing about the peer's health.
     pub fn has_session(&self) -> bool {
         self.tunn.time_since_last_handshake().is_some()
+    }
+
+    /// When the last handshake was, if there was another one since this was last asked.
+    pub fn take_handshake(&mut self, now: Mono) -> Option<Mono> {
+        let ago = u64::try_from(self.tunn.time_since_last_handshake()?.as_millis()).unwrap_or(u64::MAX);
+        let at = Mono::from_ms(now.as_ms().saturating_sub(ago));
+        // Two looks at one handshake may differ by what lies between two readings of clocks; two handshakes do by more.
+        let is_another = self.told.is_none_or(|told| at.since(told) >= RETRY_AFTER[0]);
+        is_another.then(|| *self.told.insert(at))
     }
 
     /// Keeps knocking for a while, though nothing is to be sent yet.

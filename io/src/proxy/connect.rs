@@ -2,6 +2,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use async_io::{Async, Timer};
@@ -19,15 +21,24 @@ const BACKLOG_RETRY: Duration = Duration::from_millis(10);
 #[derive(Clone, Debug)]
 pub struct Connector {
     target: Target,
-    socks_socket: PathBuf,
+    through: Arc<Through>,
     timeout: Duration,
 }
 
+/// The SOCKS ports of our tors, of which one serves and the others stand by.
+#[derive(Debug)]
+struct Through {
+    sockets: Vec<PathBuf>,
+    /// The one that last did its work.
+    first: AtomicUsize,
+}
+
 impl Connector {
-    /// For `target`; `.onion` targets go through the SOCKS port at the unix socket `socks_socket`. Each attempt
-    /// (a name may have several addresses) may take `timeout`.
-    pub fn new(target: Target, socks_socket: PathBuf, timeout: Duration) -> Self {
-        Self { target, socks_socket, timeout }
+    /// For `target`; `.onion` targets go through one of the SOCKS ports at the unix sockets `socks`: that which last did, or,
+    /// if it fails itself, the next one. Each attempt (a name may have several addresses) may take `timeout`.
+    pub fn new(target: Target, socks: Vec<PathBuf>, timeout: Duration) -> Self {
+        let through = Through { sockets: socks, first: AtomicUsize::new(0) };
+        Self { target, through: Arc::new(through), timeout }
     }
 
     /// A new connection. Through tor, connections of different `isolation` share no circuit.
@@ -38,25 +49,14 @@ impl Connector {
         match &self.target {
             Target::Tcp(host_port) => self.tcp(host_port).await,
             Target::Unix(path) => self.limit(unix(path)).await,
-            Target::Onion { host, port } => {
-                let through_tor = async {
-                    let stream = unix(&self.socks_socket).await?;
-                    socks::connect(&stream, isolation, host, *port).await?;
-                    Ok(stream)
-                };
-                self.limit(through_tor).await
-            }
+            Target::Onion { host, port } => self.onion(isolation, host, *port).await,
         }
     }
 
-    /// A new connection, made and dropped; within `limit` unless tor, which may first build a circuit, is asked.
-    ///
-    /// # Errors
-    /// As for [`Connector::connect`].
-    pub(crate) async fn probe(&self, limit: Duration) -> io::Result<()> {
+    /// As this one, but for attempts within `limit`, unless they go through tor, which may first build a circuit.
+    pub(crate) fn hastened(&self, limit: Duration) -> Self {
         let timeout = if matches!(self.target, Target::Onion { .. }) { self.timeout } else { self.timeout.min(limit) };
-        let impatient = Self { timeout, ..self.clone() };
-        impatient.connect(Isolation::PROBE).await.map(drop)
+        Self { timeout, ..self.clone() }
     }
 
     async fn tcp(&self, host_port: &str) -> io::Result<Async<Socket>> {
@@ -71,7 +71,27 @@ impl Connector {
         outcome
     }
 
-    async fn limit<T>(&self, attempt: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    async fn onion(&self, isolation: Isolation, host: &str, port: u16) -> io::Result<Async<Socket>> {
+        let Through { sockets, first } = &*self.through;
+        let mut outcome = Err(io::Error::new(io::ErrorKind::NotFound, "no tor has a SOCKS port"));
+        let begin = first.load(Relaxed);
+        for (number, socket) in sockets.iter().enumerate().cycle().skip(begin).take(sockets.len()) {
+            let through_tor = async {
+                let stream = unix(socket).await?;
+                socks::connect(&stream, isolation, host, port).await?;
+                Ok(stream)
+            };
+            outcome = self.limit(through_tor).await;
+            if outcome.as_ref().err().is_none_or(socks::is_of_the_target) {
+                first.store(number, Relaxed);
+                return outcome;
+            }
+        }
+        outcome
+    }
+
+    /// `attempt`, or `TimedOut` if it takes longer than an attempt may.
+    pub(crate) async fn limit<T>(&self, attempt: impl Future<Output = io::Result<T>>) -> io::Result<T> {
         attempt
             .or(async {
                 Timer::after(self.timeout).await;

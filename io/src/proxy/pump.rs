@@ -38,16 +38,31 @@ pub(super) async fn pump(
     let activity = Activity::new();
     let inward = copy(client, target, &activity, &counters.bytes_in);
     let outward = copy(target, client, &activity, &counters.bytes_out);
+    or_silence(inward, outward, &activity, idle_timeout).await
+}
+
+/// Both directions to their ends, or to the first error, which is `TimedOut` after a silence of `idle_timeout`.
+pub(super) async fn or_silence<E: From<io::Error>>(
+    inward: impl Future<Output = Result<(), E>>,
+    outward: impl Future<Output = Result<(), E>>,
+    activity: &Activity,
+    idle_timeout: Duration,
+) -> Result<(), E> {
     let both = async { future::try_zip(inward, outward).await.map(|_| ()) };
-    both.or(async {
+    let silent = async {
         activity.silence(idle_timeout).await;
-        Err(io::ErrorKind::TimedOut.into())
-    })
-    .await
+        Err(io::Error::from(io::ErrorKind::TimedOut).into())
+    };
+    both.or(silent).await
 }
 
 /// One direction, until end of file, which is passed on.
-async fn copy(from: &Async<Socket>, to: &Async<Socket>, activity: &Activity, bytes: &AtomicU64) -> io::Result<()> {
+pub(super) async fn copy(
+    from: &Async<Socket>,
+    to: &Async<Socket>,
+    activity: &Activity,
+    bytes: &AtomicU64,
+) -> io::Result<()> {
     loop {
         from.readable().await?;
         let moved = match forward(from.get_ref(), to.get_ref()) {
@@ -103,7 +118,7 @@ fn forward(mut from: &Socket, mut to: &Socket) -> io::Result<Moved> {
 }
 
 /// Writes all of `bytes`, calling `progress` after every part.
-pub(super) async fn write_all(to: &Async<Socket>, mut bytes: &[u8], progress: impl Fn()) -> io::Result<()> {
+pub(crate) async fn write_all(to: &Async<Socket>, mut bytes: &[u8], progress: impl Fn()) -> io::Result<()> {
     while !bytes.is_empty() {
         let written = to.write_with(|mut socket| socket.write(bytes)).await?;
         bytes = bytes.split_at(written).1;
@@ -113,19 +128,19 @@ pub(super) async fn write_all(to: &Async<Socket>, mut bytes: &[u8], progress: im
 }
 
 /// When a byte last moved, in milliseconds of boot time.
-struct Activity(AtomicU64);
+pub(super) struct Activity(AtomicU64);
 
 impl Activity {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(AtomicU64::new(clock::mono().as_ms()))
     }
 
-    fn touch(&self) {
+    pub(super) fn touch(&self) {
         self.0.store(clock::mono().as_ms(), Relaxed);
     }
 
     /// Ends once nothing has moved for `limit`.
-    async fn silence(&self, limit: Duration) {
+    pub(super) async fn silence(&self, limit: Duration) {
         loop {
             let ends = Mono::from_ms(self.0.load(Relaxed)).plus(limit);
             if clock::mono() >= ends {

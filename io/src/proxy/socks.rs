@@ -14,12 +14,9 @@ use super::pump::write_all;
 pub struct Isolation(u64);
 
 impl Isolation {
-    /// The health probe's: one circuit serves all its connections.
-    pub const PROBE: Self = Self(0);
-
     /// One that nobody else in this process has.
     pub fn unique() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         Self(NEXT.fetch_add(1, Relaxed))
     }
 }
@@ -97,6 +94,12 @@ async fn skip_address(stream: &Async<Socket>, address_type: u8) -> io::Result<()
         _ => return Err(refused(Refusal::Protocol)),
     }
     Ok(())
+}
+
+/// Whether tor did its work, and it is the target that cannot be reached: another tor would find the same.
+pub(super) fn is_of_the_target(error: &io::Error) -> bool {
+    let refusal = error.get_ref().and_then(|inner| inner.downcast_ref());
+    refusal.is_some_and(|refusal| !matches!(refusal, Refusal::Protocol | Refusal::Code(0x01 | 0x02)))
 }
 
 fn refused(refusal: Refusal) -> io::Error {

@@ -46,7 +46,8 @@ struct JoinedThroughText {
 }
 
 impl ClusterFile {
-    pub(super) fn to_text(&self) -> String {
+    /// The file.
+    pub fn to_text(&self) -> String {
         let joined_through = self.joined_through.as_ref().map(|through| JoinedThroughText {
             wireguard: keys::to_base64(&through.wireguard.0),
             endpoint: through.endpoint.clone(),
@@ -55,7 +56,11 @@ impl ClusterFile {
         serde_json::to_string_pretty(&Text { cluster, genesis, joined_through }).unwrap_or_default() + "\n"
     }
 
-    fn parse(text: &[u8]) -> Result<Self, String> {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// Says what is damaged.
+    pub fn parse(text: &[u8]) -> Result<Self, String> {
         let text: Text = serde_json::from_slice(text).map_err(|error| error.to_string())?;
         let id = |text: &str, name| keys::from_base64(text).map(|id| *id).ok_or(format!("`{name}` is no base64 id"));
         let joined_through = match text.joined_through {

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use rustbalance_core::DurableKind;
 
+use super::encrypted::STATE_KEY;
 use super::staged::STAGE;
 use super::{Lock, Store, StoreError};
 use crate::keys::KEY_FILES;
@@ -18,6 +19,7 @@ impl Store {
     pub(super) fn check_own(&self) -> Result<(), StoreError> {
         Lock::check_own(&self.dir)?;
         check_below(&self.dir.join(STAGE), Path::new(""), is_staged)?;
+        check_below(&self.new_keys_dir(), Path::new(""), is_new_key)?;
         check_below(&self.dir.join("state"), Path::new(""), is_state)?;
         let path = self.cluster_path();
         if path.is_file() && self.cluster().is_err() {
@@ -56,8 +58,13 @@ fn is_staged(path: &Path, is_dir: bool) -> bool {
     if is_dir {
         return is("", "keys") || is("", "state");
     }
-    let is_key = KEY_FILES.into_iter().any(|name| is("keys", name));
+    let is_key = KEY_FILES.into_iter().chain([STATE_KEY]).any(|name| is("keys", name));
     is_key || is("state", DurableKind::Roster.file_name()) || is("", "cluster.json")
+}
+
+/// What [`Store::new_keys`] writes, whole or being written.
+fn is_new_key(path: &Path, is_dir: bool) -> bool {
+    !is_dir && KEY_FILES.into_iter().any(|name| path.with_extension("") == Path::new(name))
 }
 
 /// What a node keeps below `state`, whole or being written.

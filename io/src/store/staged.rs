@@ -1,12 +1,16 @@
 //! A new node's directory: complete or not there at all.
 
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use super::{ClusterFile, Lock, Store, StoreError, atomic, permission};
-use crate::keys::{MasterKey, NodeKey, Token, WireguardKey};
-use rustbalance_core::DurableKind;
+use crate::keys::{KeyError, MasterKey, NodeKey, Token, WireguardKey};
+use crate::tor;
+use rustbalance_core::node::TORS_MAX;
+use rustbalance_core::{DurableKind, TorId};
+use rustix::fs::OFlags;
 
 /// The secrets of a node.
 pub struct Secrets {
@@ -57,42 +61,78 @@ impl Store {
     ///
     /// # Errors
     /// The disk refused.
-    pub fn found(&self, _claimed: &Lock, initial: &Initial<'_>) -> Result<(), StoreError> {
+    pub fn found(&self, _claimed: &Lock, initial: &Initial<'_>) -> Result<(), KeyError> {
         let stage = self.dir.join(STAGE);
         let written = self.write_staged(&stage, initial);
-        // What an earlier attempt or this one left half done.
-        remove(&stage)?;
+        if written.is_err() {
+            remove_or_warn(&stage);
+        } else {
+            // The node is there, whatever becomes of the copies of its keys.
+            self.remove_leftovers();
+        }
         written
     }
 
-    fn write_staged(&self, stage: &Path, initial: &Initial<'_>) -> Result<(), StoreError> {
+    /// Removes what founding or encrypting has left, this time or when it was cut short once all was in its place.
+    pub(super) fn remove_leftovers(&self) {
+        remove_or_warn(&self.dir.join(STAGE));
+        remove_or_warn(&self.new_keys_dir());
+        if self.is_encrypted() {
+            // The tors' copies, from before; now they are in memory alone.
+            (0..TORS_MAX).for_each(|id| remove_or_warn(&tor::paths::hidden_service(&self.dir, TorId(id))));
+        }
+    }
+
+    fn write_staged(&self, stage: &Path, initial: &Initial<'_>) -> Result<(), KeyError> {
         remove(stage)?;
         let (keys, state) = (stage.join("keys"), stage.join("state"));
-        permission::create_private_dir(&keys)?;
+        self.write_keys(&keys, initial.secrets)?;
         permission::create_private_dir(&state)?;
         let write = |path: &Path, bytes: &[u8]| atomic::create(path, bytes).map_err(StoreError::io("write", path));
-        for (name, bytes) in initial.secrets.files() {
-            write(&keys.join(name), &bytes)?;
-        }
         write(&state.join(DurableKind::Roster.file_name()), initial.roster)?;
         write(&stage.join("cluster.json"), initial.cluster.to_text().as_bytes())?;
-        for dir in [&keys, &state] {
-            atomic::sync_dir(dir).map_err(StoreError::io("sync", dir))?;
-        }
+        atomic::sync_dir(&state).map_err(StoreError::io("sync", &state))?;
         // Without `keys`, whatever else lies there belongs to no node. The keys come last.
         remove(&self.dir.join("state"))?;
         for name in ["state", "cluster.json", "keys"] {
             let path = self.dir.join(name);
             fs::rename(stage.join(name), &path).map_err(StoreError::io("create", &path))?;
         }
-        atomic::sync_dir(&self.dir).map_err(StoreError::io("sync", &self.dir))
+        Ok(atomic::sync_dir(&self.dir).map_err(StoreError::io("sync", &self.dir))?)
     }
 }
 
-/// Removes a directory, if it is there.
-fn remove(dir: &Path) -> Result<(), StoreError> {
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", dir)(error)),
+/// [Removes](remove) it, or says that it is still there.
+pub(crate) fn remove_or_warn(dir: &Path) {
+    if let Err(error) = remove(dir) {
+        tracing::warn!("{error}; it holds secrets: remove it by hand");
+    }
+}
+
+/// Removes a directory or a file, if it is there, and overwrites first what is in it: it may be secrets. Follows no links.
+pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
+    let is_dir = || fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
+    let unlink = || if is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match overwrite(path).and_then(|()| unlink()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", path)(error)),
         Ok(()) | Err(_) => Ok(()),
     }
+}
+
+/// Opening a file that somebody has just put a link in the place of fails.
+const NO_LINK: i32 = OFlags::NOFOLLOW.bits().cast_signed();
+
+/// Puts zeros in the place of every file below `path`, on disk, unless it is a file elsewhere, too: a backup made of hard
+/// links, say. A file system or a disk that writes elsewhere keeps the old bytes all the same, for a while.
+fn overwrite(path: &Path) -> io::Result<()> {
+    let found = fs::symlink_metadata(path)?;
+    if found.is_dir() {
+        return fs::read_dir(path)?.try_for_each(|entry| overwrite(&entry?.path()));
+    }
+    if found.is_file() && found.nlink() == 1 {
+        let mut file = OpenOptions::new().write(true).custom_flags(NO_LINK).open(path)?;
+        io::copy(&mut io::repeat(0).take(found.len()), &mut file)?;
+        file.sync_data()?;
+    }
+    Ok(())
 }

@@ -137,6 +137,19 @@ fn a_directory_with_anything_else_where_a_nodes_files_go_cannot_be_claimed() {
 }
 
 #[test]
+fn all_that_remains_of_a_node_is_forgotten_and_its_keys_come_last() {
+    let (dir, store) = occupied();
+    fs::write(dir.path().join("rustbalance.toml"), b"").unwrap();
+    fs::write(dir.path().join("cluster.json"), b"{}").unwrap();
+    let names = |paths: &[PathBuf]| -> Vec<_> {
+        paths.iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&store.remains()), ["cluster.json", "state", "keys"]);
+    assert_eq!(names(&store.forget().unwrap()), ["cluster.json", "state", "tor", "run", "keys"]);
+    assert!(store.remains().is_empty() && dir.path().join("rustbalance.toml").exists());
+}
+
+#[test]
 fn a_claimed_directory_is_private() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::new(dir.path().join("deep/down"));
@@ -182,7 +195,7 @@ fn a_node_that_was_founded_half_can_be_founded_again() {
     for half in [".new/keys", "state"] {
         fs::create_dir_all(dir.path().join(half)).unwrap();
     }
-    for half in [".new/keys/node_key", "state/roster", "state/lease.new"] {
+    for half in [".new/keys/node_key", ".new/keys/state_key", "state/roster", "state/lease.new"] {
         fs::write(dir.path().join(half), b"half").unwrap();
     }
     let store = Store::new(dir.path());
@@ -190,6 +203,48 @@ fn a_node_that_was_founded_half_can_be_founded_again() {
     store.found(&lock, &Initial { secrets: &secrets(), cluster: CLUSTER, roster: b"whole" }).unwrap();
     assert_eq!(store.saved().unwrap().get(&DurableKind::Roster).unwrap(), b"whole");
     assert!(!dir.path().join(".new").exists());
+}
+
+#[test]
+fn leftovers_that_stay_do_not_undo_a_node_that_is_founded() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::new(dir.path().join("node"));
+    let lock = store.claim().unwrap();
+    // A file in the place of the directory cannot be removed as one.
+    fs::write(store.dir().join(".joining"), b"").unwrap();
+    store.found(&lock, &Initial { secrets: &secrets(), cluster: CLUSTER, roster: b"roster" }).unwrap();
+    assert!(store.is_occupied());
+}
+
+#[test]
+fn what_a_founding_that_was_killed_at_its_very_end_left_goes_at_the_next_start() {
+    let (dir, store) = occupied();
+    for leftover in [".new/keys", ".joining"] {
+        fs::create_dir_all(dir.path().join(leftover)).unwrap();
+    }
+    fs::write(dir.path().join(".joining/node_key"), b"secret").unwrap();
+    store.open().unwrap();
+    assert!(!dir.path().join(".new").exists() && !dir.path().join(".joining").exists());
+}
+
+#[test]
+fn what_is_removed_is_overwritten_unless_somebody_has_a_link_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let doomed = dir.path().join("doomed");
+    fs::create_dir_all(doomed.join("deep")).unwrap();
+    let [alone, linked, kept, backup] =
+        [doomed.join("alone"), doomed.join("deep/linked"), dir.path().join("kept"), dir.path().join("backup")];
+    for file in [&alone, &linked, &kept] {
+        fs::write(file, b"secret").unwrap();
+    }
+    fs::hard_link(&linked, &backup).unwrap();
+    std::os::unix::fs::symlink(&kept, doomed.join("symbolic")).unwrap();
+    let mut open = fs::File::open(&alone).unwrap();
+    remove(&doomed).unwrap();
+    let mut left = Vec::new();
+    io::Read::read_to_end(&mut open, &mut left).unwrap();
+    assert_eq!(left, [0; 6]);
+    assert!(!doomed.exists() && [&backup, &kept].iter().all(|file| fs::read(file).unwrap() == b"secret"));
 }
 
 #[test]

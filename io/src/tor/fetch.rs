@@ -2,21 +2,23 @@
 
 use core::time::Duration;
 use std::io;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use rustbalance_core::TorId;
 use rustbalance_core::control::command;
 use rustbalance_core::control::event::{self, Event, HsDescAction};
 use rustbalance_core::control::reply::{Reader, Reply};
 use rustbalance_core::id::RelayFingerprint;
+use rustbalance_core::node::TORS_MAX;
 use rustbalance_core::onion::address::OnionAddress;
-use smol::Async;
 use smol::future::FutureExt as _;
 use smol::io::AsyncWriteExt as _;
 
-use super::connection::{self, ConnectError};
+use super::connection::{self, ConnectError, ControlAccess};
+use super::stream::Stream;
 use super::{TorError, TorPaths};
 use crate::fault::Fault;
+use crate::settings::AttachSettings;
 use crate::{clock, entropy};
 
 /// How long tor may take; it gives up on a circuit after a minute at most.
@@ -81,35 +83,38 @@ impl FetchError {
     }
 }
 
-/// Fetches the current period's descriptor of `address` through the tor of the node in `dir`: from `hsdir`, or from
-/// whomever tor asks.
+/// Fetches the current period's descriptor of `address` through a tor of the node in `dir`, or the one that it is attached
+/// to: from `hsdir`, or from whomever tor asks.
 ///
 /// # Errors
 /// See [`FetchError`].
-pub fn fetch(dir: &Path, address: OnionAddress, hsdir: Option<RelayFingerprint>) -> Result<Fetched, FetchError> {
-    let paths = TorPaths::new(dir)?;
+pub fn fetch(
+    dir: &Path,
+    attach: &AttachSettings,
+    address: OnionAddress,
+    hsdir: Option<RelayFingerprint>,
+) -> Result<Fetched, FetchError> {
+    let tors = match ControlAccess::attached(attach) {
+        Some(access) => vec![access],
+        None => {
+            let others = (1..TORS_MAX).map_while(|id| TorPaths::of(dir, TorId(id)).ok());
+            std::iter::once(TorPaths::new(dir)?).chain(others).map(|paths| paths.control()).collect()
+        }
+    };
     let late = async {
         clock::sleep(FETCH_WITHIN).await;
         Err(FetchError::Late)
     };
-    smol::block_on(fetch_through(&paths, dir, address, hsdir).or(late))
+    smol::block_on(fetch_through(&tors, dir, address, hsdir).or(late))
 }
 
 async fn fetch_through(
-    paths: &TorPaths,
+    tors: &[ControlAccess],
     dir: &Path,
     address: OnionAddress,
     hsdir: Option<RelayFingerprint>,
 ) -> Result<Fetched, FetchError> {
-    let nonce = entropy::secret().map_err(|error| FetchError::Control(error.to_string()))?;
-    let stream = connection::open(paths, *nonce).await.map_err(|error| {
-        let absent = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
-        if matches!(&error, ConnectError::Io(error) if absent.contains(&error.kind())) {
-            FetchError::NotRunning { dir: dir.to_owned() }
-        } else {
-            FetchError::Control(error.to_string())
-        }
-    })?;
+    let stream = connect(tors, dir).await?;
     let mut control = Control { stream, reader: Reader::default() };
     control.write(&command::set_events(&["HS_DESC", "HS_DESC_CONTENT"])).await?;
     control.write(&command::hs_fetch(&address, hsdir)).await?;
@@ -142,18 +147,33 @@ async fn fetch_through(
     }
 }
 
+/// To the first of the node's tors that answers.
+async fn connect(tors: &[ControlAccess], dir: &Path) -> Result<Stream, FetchError> {
+    const ABSENT: [io::ErrorKind; 2] = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
+    let mut why = FetchError::NotRunning { dir: dir.to_owned() };
+    for access in tors {
+        let nonce = entropy::secret().map_err(|error| FetchError::Control(error.to_string()))?;
+        match connection::open(access, *nonce).await {
+            Ok(stream) => return Ok(stream),
+            Err(ConnectError::Io(error)) if ABSENT.contains(&error.kind()) => {}
+            Err(error) => why = FetchError::Control(error.to_string()),
+        }
+    }
+    Err(why)
+}
+
 struct Control {
-    stream: Async<UnixStream>,
+    stream: Stream,
     reader: Reader,
 }
 
 impl Control {
     async fn write(&mut self, command: &[u8]) -> Result<(), FetchError> {
-        self.stream.write_all(command).await.map_err(|error| FetchError::Control(error.to_string()))
+        (&self.stream).write_all(command).await.map_err(|error| FetchError::Control(error.to_string()))
     }
 
     async fn next(&mut self) -> Result<Reply, FetchError> {
-        connection::next_reply(&mut self.stream, &mut self.reader)
+        connection::next_reply(&self.stream, &mut self.reader)
             .await
             .map_err(|error| FetchError::Control(error.to_string()))
     }

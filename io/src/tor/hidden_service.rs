@@ -3,20 +3,17 @@
 
 use zeroize::Zeroizing;
 
-use rustbalance_core::onion::key::public_key_file;
-
 use super::TorError;
 use super::paths::TorPaths;
-use crate::keys::MasterKey;
-use crate::store::{StoreError, atomic};
+use crate::keys::MASTER_FILE;
+use crate::store::{Store, StoreError, atomic};
 
 /// Fills the `HiddenServiceDir` from the master key. Files that are right already are not touched.
 ///
 /// # Errors
 /// The key cannot be used; a file cannot be written.
-pub(super) fn prepare(paths: &TorPaths) -> Result<(), TorError> {
-    let master = MasterKey::read(&paths.master_key)?;
-    let (key, address) = (master.keypair()?, master.address());
+pub(super) fn prepare(store: &Store, paths: &TorPaths) -> Result<(), TorError> {
+    let master = store.master_key()?;
     let write = |name: &str, content: &[u8]| {
         let path = paths.hidden_service.join(name);
         if std::fs::read(&path).map(Zeroizing::new).is_ok_and(|present| *present == content) {
@@ -24,8 +21,9 @@ pub(super) fn prepare(paths: &TorPaths) -> Result<(), TorError> {
         }
         atomic::replace(&path, content).map_err(StoreError::io("write", &path))
     };
-    write("hs_ed25519_secret_key", &key.to_tor_file())?;
-    write("hs_ed25519_public_key", &public_key_file(address.id()))?;
-    write("hostname", format!("{address}\n").as_bytes())?;
-    Ok(write("ob_config", format!("MasterOnionAddress {address}\n").as_bytes())?)
+    write(MASTER_FILE, &master.to_tor_file())?;
+    for (name, content) in master.public_files() {
+        write(name, &content)?;
+    }
+    Ok(write("ob_config", format!("MasterOnionAddress {}\n", master.address()).as_bytes())?)
 }

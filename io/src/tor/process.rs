@@ -15,6 +15,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use async_io::Timer;
+use rustbalance_core::TorId;
 use rustix::fs::FlockOperation;
 use smol::Task;
 use smol::future::{self, FutureExt as _};
@@ -23,16 +24,21 @@ use smol::process::{Child, Command};
 use smol::stream::StreamExt as _;
 use tracing::{debug, error, info, warn};
 
-use super::TorError;
 use super::paths::TorPaths;
+use super::{TorError, check_binary, check_options};
 use crate::clock;
-use crate::store::StoreError;
+use crate::settings::TorSettings;
+use crate::store::{StoreError, atomic};
+use crate::systemd;
 
 /// How long tor may take to exit once its owner is gone; it takes some 20 ms.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long tor's log may stay open after tor.
 const LOG_LIMIT: Duration = Duration::from_millis(200);
+
+/// How often tor is asked for its verdict on a configuration, if it is killed each time.
+const VERDICT_TRIES: u32 = 3;
 
 /// How long we wait for another tor to leave the data directory.
 const LOCK_LIMIT: Duration = Duration::from_secs(5);
@@ -48,8 +54,10 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts tor on the torrc in `paths`.
-    pub(super) fn start(binary: &Path, paths: &TorPaths) -> Result<Self, TorError> {
+    /// Starts tor on the torrc in `paths`, once no other one uses its data directory.
+    pub(super) async fn start(binary: &Path, paths: &TorPaths) -> Result<Self, TorError> {
+        wait_for_data_directory(paths).await?;
+        paths.remove_stale_sockets()?;
         let cannot_start = |source| TorError::start(binary, source);
         let (owner, tors_end) = UnixStream::pair().map_err(cannot_start)?;
         let mut child = command(binary, paths)
@@ -59,8 +67,8 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .map_err(cannot_start)?;
-        let log = smol::spawn(log(child.stdout.take(), child.stderr.take()));
-        info!(pid = child.id(), "tor started");
+        let log = smol::spawn(log(paths.id, child.stdout.take(), child.stderr.take()));
+        info!(tor = paths.id.0, pid = child.id(), "tor started");
         Ok(Self { child, owner, log })
     }
 
@@ -104,33 +112,65 @@ fn describe(status: ExitStatus) -> String {
     }
 }
 
-/// Has tor judge the torrc.
+/// Checks the operator's settings and makes the directories that tor wants.
 ///
 /// # Errors
-/// `TorError::Config` with tor's own words.
-pub(super) async fn verify_config(binary: &Path, paths: &TorPaths) -> Result<(), TorError> {
-    let output = command(binary, paths)
-        .arg("--verify-config")
-        .stdin(Stdio::null())
-        .output()
-        .await
-        .map_err(|source| TorError::start(binary, source))?;
-    if output.status.success() {
-        return Ok(());
+/// No such tor, or too old; an option that is ours; the disk refused.
+pub(super) fn check(settings: &TorSettings, paths: &TorPaths) -> Result<(), TorError> {
+    check_binary(settings)?;
+    check_options(&settings.options)?;
+    paths.create_directories()
+}
+
+/// Puts the torrc in its place and has tor judge it.
+///
+/// # Errors
+/// The disk refused; `TorError::Config` with tor's own words.
+pub(super) async fn configure(binary: &Path, paths: &TorPaths, torrc: &str) -> Result<(), TorError> {
+    atomic::replace(&paths.torrc, torrc.as_bytes()).map_err(StoreError::io("write", &paths.torrc))?;
+    verify_config(binary, paths).await
+}
+
+async fn verify_config(binary: &Path, paths: &TorPaths) -> Result<(), TorError> {
+    let mut tries = 0;
+    loop {
+        let output = command(binary, paths)
+            .arg("--verify-config")
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .map_err(|source| TorError::start(binary, source))?;
+        tries += 1;
+        match output.status.code() {
+            Some(0) => return Ok(()),
+            Some(_) => return Err(TorError::Config(verdict(&output.stdout))),
+            // Killed, by whomever: that says nothing of the configuration.
+            None if tries == VERDICT_TRIES => return Err(TorError::Ended(describe(output.status))),
+            None => debug!("tor was killed while it read its configuration; asking again"),
+        }
     }
-    let said = String::from_utf8_lossy(&output.stdout);
+}
+
+/// What `--verify-config` complains of.
+fn verdict(said: &[u8]) -> String {
+    let said = String::from_utf8_lossy(said);
     let mut problems = said.lines().filter_map(|line| match Entry::parse(line) {
         Entry { severity: Severity::Warn | Severity::Err, text } => Some(text),
         Entry { severity: Severity::Notice | Severity::Detail, .. } => None,
     });
     let words = problems.find(|text| text.starts_with("Failed to parse/validate config")).or_else(|| problems.next());
-    Err(TorError::Config(words.unwrap_or("tor gave no reason").to_owned()))
+    words.unwrap_or("tor gave no reason").to_owned()
 }
 
 /// Tor with our torrc and nobody else's, in a process group of its own: a Ctrl-C is for us, who stop tor last.
 fn command(binary: &Path, paths: &TorPaths) -> Command {
     let mut command = std::process::Command::new(binary);
     command.args(["--defaults-torrc", "/dev/null", "-f"]).arg(&paths.torrc).process_group(0);
+    // It would say that the service is ready.
+    for variable in systemd::VARIABLES {
+        command.env_remove(variable);
+    }
     command.into()
 }
 
@@ -138,7 +178,7 @@ fn command(binary: &Path, paths: &TorPaths) -> Command {
 ///
 /// # Errors
 /// `TorError::Busy` when it does not go.
-pub(super) async fn wait_for_data_directory(paths: &TorPaths) -> Result<(), TorError> {
+async fn wait_for_data_directory(paths: &TorPaths) -> Result<(), TorError> {
     let path = paths.data.join("lock");
     let deadline = clock::mono().plus(LOCK_LIMIT);
     while locked(&path).map_err(StoreError::io("lock", &path))? {
@@ -162,22 +202,26 @@ fn locked(path: &Path) -> io::Result<bool> {
 }
 
 /// Hands tor's output to our log until it ends; returns the last problem it named.
-async fn log(stdout: Option<impl AsyncRead + Unpin>, stderr: Option<impl AsyncRead + Unpin>) -> Option<String> {
-    let (stdout, stderr) = future::zip(log_stream(stdout), log_stream(stderr)).await;
+async fn log(
+    TorId(id): TorId,
+    stdout: Option<impl AsyncRead + Unpin>,
+    stderr: Option<impl AsyncRead + Unpin>,
+) -> Option<String> {
+    let (stdout, stderr) = future::zip(log_stream(id, stdout), log_stream(id, stderr)).await;
     stderr.or(stdout)
 }
 
-async fn log_stream(stream: Option<impl AsyncRead + Unpin>) -> Option<String> {
+async fn log_stream(id: u8, stream: Option<impl AsyncRead + Unpin>) -> Option<String> {
     let mut lines = BufReader::new(stream?).split(b'\n');
     let mut last_problem = None;
     while let Some(Ok(line)) = lines.next().await {
         let line = String::from_utf8_lossy(&line);
         let Entry { severity, text } = Entry::parse(&line);
         match severity {
-            Severity::Err => error!(target: "tor", "{text}"),
-            Severity::Warn => warn!(target: "tor", "{text}"),
-            Severity::Notice => debug!(target: "tor", "{text}"),
-            Severity::Detail => tracing::trace!(target: "tor", "{text}"),
+            Severity::Err => error!(target: "tor", tor = id, "{text}"),
+            Severity::Warn => warn!(target: "tor", tor = id, "{text}"),
+            Severity::Notice => debug!(target: "tor", tor = id, "{text}"),
+            Severity::Detail => tracing::trace!(target: "tor", tor = id, "{text}"),
         }
         if matches!(severity, Severity::Err | Severity::Warn) {
             last_problem = Some(text.to_owned());
@@ -221,6 +265,24 @@ impl<'a> Entry<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tor_that_is_killed_while_it_reads_its_configuration_is_asked_again_a_few_times() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let (tor, count) = (dir.path().join("tor"), dir.path().join("count"));
+        let verdict_after = |kills: usize| {
+            let script =
+                format!("#!/bin/sh\necho x >>{0}\n[ $(wc -l <{0}) -gt {kills} ] || kill -9 $$\n", count.display());
+            _ = std::fs::remove_file(&count);
+            std::fs::write(&tor, script).unwrap();
+            std::fs::set_permissions(&tor, std::fs::Permissions::from_mode(0o700)).unwrap();
+            smol::block_on(verify_config(&tor, &TorPaths::new(dir.path()).unwrap()))
+        };
+        verdict_after(2).unwrap();
+        let error = verdict_after(3).unwrap_err();
+        assert!(matches!(&error, TorError::Ended(why) if why == "killed by signal 9"), "{error}");
+    }
 
     #[test]
     fn log_lines_lose_their_time_and_keep_their_severity() {

@@ -7,7 +7,7 @@ use std::path::Path;
 use rustbalance_core::control::quote::quote;
 
 use super::paths::TorPaths;
-use crate::settings::{Settings, Target};
+use crate::settings::{ServiceSettings, Settings, Target};
 
 /// Options that are ours. A trailing `*` means every option that starts so.
 const RESERVED: &[&str] = &[
@@ -74,6 +74,41 @@ fn starts_with(text: &str, prefix: &str) -> bool {
 /// Native publishing is always off here and turned on over the control port only, since a restarted tor would
 /// otherwise publish before anybody can stop it.
 pub fn torrc(settings: &Settings, paths: &TorPaths, owner: u32) -> String {
+    let port = format!("{} {}", settings.service.port, unix(&paths.proxy_socket, ""));
+    let mut service =
+        vec![("HiddenServiceDir", quote(bytes(&paths.hidden_service))), ("HiddenServicePort", quote(port.as_bytes()))];
+    service.extend(service_options(&settings.service));
+    let socks = match &settings.service.target {
+        Target::Onion { .. } => onion_socks(paths),
+        Target::Tcp(_) | Target::Unix(_) => "0".to_owned(),
+    };
+    with_socks(&socks, settings, paths, owner, &service)
+}
+
+/// The service's options besides its directory and port, whoever's tor it is.
+pub(super) fn service_options(service: &ServiceSettings) -> Vec<(&'static str, String)> {
+    let mut options = vec![
+        ("HiddenServiceNumIntroductionPoints", service.introduction_points.to_string()),
+        ("HiddenServiceOnionBalanceInstance", "1".to_owned()),
+    ];
+    // Not even "0" otherwise: a tor without the module need not know the options.
+    let pow = &service.pow;
+    if pow.enabled {
+        options.push(("HiddenServicePoWDefensesEnabled", "1".to_owned()));
+        options.push(("HiddenServicePoWQueueRate", pow.queue_rate.to_string()));
+        options.push(("HiddenServicePoWQueueBurst", pow.queue_burst.to_string()));
+    }
+    options
+}
+
+/// The same for a tor that only reaches onion services, before there is a node, with the keys of authorised clients in
+/// the directory `client_keys`.
+pub(super) fn visitor(settings: &Settings, paths: &TorPaths, owner: u32, client_keys: Option<&Path>) -> String {
+    let keys = client_keys.map(|dir| ("ClientOnionAuthDir", quote(bytes(dir))));
+    with_socks(&onion_socks(paths), settings, paths, owner, keys.as_slice())
+}
+
+fn with_socks(socks: &str, settings: &Settings, paths: &TorPaths, owner: u32, service: &[(&str, String)]) -> String {
     let mut text = String::from("# Written by RustBalance at every start; put your own lines into tor.options.\n");
     let mut line = |name: &str, value: &str| {
         // Writing to a string cannot fail.
@@ -85,7 +120,7 @@ pub fn torrc(settings: &Settings, paths: &TorPaths, owner: u32) -> String {
     line("CookieAuthFile", &quote(bytes(&paths.cookie)));
     line("__OwningControllerFD", "0");
     line("__OwningControllerProcess", &owner.to_string());
-    line("SocksPort", &socks_port(&settings.service.target, paths));
+    line("SocksPort", socks);
     line("DormantTimeoutEnabled", "0");
     line("PublishHidServDescriptors", "0");
     for (name, value) in [("AvoidDiskWrites", "1"), ("Log", "notice stdout")] {
@@ -93,11 +128,9 @@ pub fn torrc(settings: &Settings, paths: &TorPaths, owner: u32) -> String {
             line(name, value);
         }
     }
-    line("HiddenServiceDir", &quote(bytes(&paths.hidden_service)));
-    let port = format!("{} {}", settings.service.port, unix(&paths.proxy_socket, ""));
-    line("HiddenServicePort", &quote(port.as_bytes()));
-    line("HiddenServiceNumIntroductionPoints", &settings.service.introduction_points.to_string());
-    line("HiddenServiceOnionBalanceInstance", "1");
+    for (name, value) in service {
+        line(name, value);
+    }
     for option in &settings.tor.options {
         text.push_str(option);
         text.push('\n');
@@ -105,11 +138,8 @@ pub fn torrc(settings: &Settings, paths: &TorPaths, owner: u32) -> String {
     text
 }
 
-fn socks_port(target: &Target, paths: &TorPaths) -> String {
-    match target {
-        Target::Onion { .. } => quote(unix(&paths.socks_socket, " OnionTrafficOnly ExtendedErrors").as_bytes()),
-        Target::Tcp(_) | Target::Unix(_) => "0".to_owned(),
-    }
+fn onion_socks(paths: &TorPaths) -> String {
+    quote(unix(&paths.socks_socket, " OnionTrafficOnly ExtendedErrors").as_bytes())
 }
 
 /// A unix socket as tor's port options take it inside their (quoted) value.
@@ -176,23 +206,23 @@ mod tests {
     }
 
     fn settings(target: Target, options: &[&str]) -> Settings {
-        use crate::settings::{MeshSettings, ProxySettings, ServiceSettings, TorSettings};
-        use std::time::Duration;
+        use crate::settings::{
+            ClusterSettings, MeshSettings, PowSettings, ProxySettings, PublishSettings, TorSettings,
+        };
         Settings {
             dir: "/var/lib/rust balance".into(),
             name: "a".to_owned(),
             priority: 1,
             weight: 100,
             mesh: MeshSettings { listen: ([127, 0, 0, 1], 0).into(), endpoint: None },
-            service: ServiceSettings { port: 80, target, introduction_points: 6 },
-            proxy: ProxySettings {
-                connect_timeout: Duration::from_secs(10),
-                idle_timeout: Duration::from_secs(3600),
-                max_connections: 4096,
-                probe_interval: Duration::from_secs(5),
-                probe_failures: 3,
+            cluster: ClusterSettings::default(),
+            service: ServiceSettings { port: 80, target, introduction_points: 6, pow: PowSettings::default() },
+            publish: PublishSettings::default(),
+            proxy: ProxySettings::default(),
+            tor: TorSettings {
+                options: options.iter().map(|&line| line.to_owned()).collect(),
+                ..TorSettings::default()
             },
-            tor: TorSettings { binary: "tor".into(), options: options.iter().map(|&line| line.to_owned()).collect() },
         }
     }
 
@@ -223,11 +253,35 @@ Bridge 192.0.2.1:9001
     }
 
     #[test]
+    fn proof_of_work_is_the_services_own() {
+        let mut settings = settings(Target::Unix("/app".into()), &["UseBridges 1"]);
+        settings.service.pow.enabled = true;
+        let text = torrc(&settings, &TorPaths::new(&settings.dir).unwrap(), 1);
+        let expected =
+            "HiddenServicePoWDefensesEnabled 1\nHiddenServicePoWQueueRate 250\nHiddenServicePoWQueueBurst 2500\n";
+        let end = text.split_once("HiddenServiceOnionBalanceInstance 1\n").map(|(_, end)| end);
+        assert_eq!(end, Some(&*format!("{expected}UseBridges 1\n")));
+    }
+
+    #[test]
     fn an_onion_target_needs_a_socks_port() {
         let settings = settings(Target::Onion { host: "x.onion".to_owned(), port: 80 }, &[]);
         let text = torrc(&settings, &TorPaths::new(&settings.dir).unwrap(), 1);
         let line = r#"SocksPort "unix:\"/var/lib/rust balance/run/socks.sock\" OnionTrafficOnly ExtendedErrors""#;
         assert!(text.lines().any(|found| found == line), "{text}");
+    }
+
+    #[test]
+    fn a_tor_that_only_visits_serves_nothing() {
+        let settings = settings(Target::Tcp("127.0.0.1:8080".to_owned()), &["UseBridges 1"]);
+        let paths = TorPaths::new(&settings.dir).unwrap();
+        let text = visitor(&settings, &paths, 1, None);
+        assert!(
+            !text.contains("HiddenService") && text.contains("OnionTrafficOnly") && text.ends_with("UseBridges 1\n")
+        );
+        assert!(!text.contains("ClientOnionAuthDir"));
+        let text = visitor(&settings, &paths, 1, Some(Path::new("/client keys")));
+        assert!(text.contains("ClientOnionAuthDir \"/client keys\"\n"), "{text}");
     }
 
     #[test]

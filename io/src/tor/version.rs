@@ -1,4 +1,4 @@
-//! Which tor is installed.
+//! Which tor is installed, and what it can.
 
 use std::fmt;
 use std::process::{Command, Stdio};
@@ -43,15 +43,34 @@ impl fmt::Display for TorVersion {
 /// # Errors
 /// It is missing, no tor, or older than 0.4.8.
 pub fn check_binary(settings: &TorSettings) -> Result<TorVersion, TorError> {
+    let version = TorVersion::parse(&ask(settings, "--version")?);
+    let version = version.ok_or_else(|| TorError::NotTor(settings.binary.clone()))?;
+    if version < OLDEST { Err(TorError::TooOld(version)) } else { Ok(version) }
+}
+
+/// Asks the binary for its modules. Blocks for some milliseconds.
+///
+/// # Errors
+/// It is missing, or knows no proof of work.
+pub(super) fn check_pow(settings: &TorSettings) -> Result<(), TorError> {
+    let modules = ask(settings, "--list-modules")?;
+    if has_pow(&modules) { Ok(()) } else { Err(TorError::NoPow(settings.binary.clone())) }
+}
+
+/// What the binary says to `question`.
+fn ask(settings: &TorSettings, question: &str) -> Result<String, TorError> {
     let binary = &settings.binary;
     let output = Command::new(binary)
-        .arg("--version")
+        .arg(question)
         .stdin(Stdio::null())
         .output()
         .map_err(|source| TorError::start(binary, source))?;
-    let version =
-        TorVersion::parse(&String::from_utf8_lossy(&output.stdout)).ok_or_else(|| TorError::NotTor(binary.clone()))?;
-    if version < OLDEST { Err(TorError::TooOld(version)) } else { Ok(version) }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Whether `tor --list-modules` names the one for proof of work. Distributions leave it out where its licence does not fit.
+fn has_pow(modules: &str) -> bool {
+    modules.lines().any(|line| line.trim() == "pow: yes")
 }
 
 #[cfg(test)]
@@ -68,5 +87,13 @@ mod tests {
             assert_eq!(parse(text), None, "{text}");
         }
         assert!(TorVersion([0, 4, 7, 16]) < OLDEST);
+    }
+
+    #[test]
+    fn a_tor_without_the_module_is_told_apart() {
+        assert!(has_pow("relay: yes\ndirauth: yes\ndircache: yes\npow: yes\n"));
+        for modules in ["", "relay: yes\npow: no\n", "relay: yes\nxpow: yes\n"] {
+            assert!(!has_pow(modules), "{modules}");
+        }
     }
 }

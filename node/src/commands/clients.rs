@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use rustbalance_core::cluster::{Access, AccessChange};
-use rustbalance_core::onion::address::OnionAddress;
 use rustbalance_core::onion::client::{ClientName, HsClientDescEncKey};
 use rustbalance_io::clients;
 use serde::Serialize;
 
+use super::served;
 use super::status::table::{columns, heading, plain};
 use crate::args::{Clients, Common};
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 use crate::output;
 
 /// `clients list --json`.
@@ -43,10 +43,7 @@ fn add(dir: &Path, name: &ClientName, key: HsClientDescEncKey) -> Result<(), Fai
 
 /// The secret is printed when the change is in force, and not before: what is printed works.
 fn add_with_new_key(dir: &Path, name: &ClientName) -> Result<(), Failure> {
-    let address = rustbalance_io::status::status(dir)?.address;
-    let address: OnionAddress = address
-        .parse()
-        .map_err(|error| Failure::new(Exit::Runtime, format!("the running node serves {address:?}: {error}")))?;
+    let address = served(&rustbalance_io::status::status(dir)?)?;
     let pair = clients::generate()?;
     add(dir, name, pair.public())?;
     output::line(&pair.expose_auth_private_line(address))
@@ -69,9 +66,9 @@ fn list(access: &Access, json: bool) -> Result<(), Failure> {
 }
 
 fn parse_name(name: &str) -> Result<ClientName, Failure> {
-    name.parse().map_err(|error| Failure::new(Exit::Usage, format!("{name:?}: {error}; choose another name")))
+    name.parse().map_err(|error| Failure::usage(format!("{name:?}: {error}; choose another name")))
 }
 
 fn parse_key(key: &str) -> Result<HsClientDescEncKey, Failure> {
-    key.parse().map_err(|error| Failure::new(Exit::Usage, format!("--public-key: {error}")))
+    key.parse().map_err(|error| Failure::usage(format!("--public-key: {error}")))
 }

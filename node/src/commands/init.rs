@@ -1,10 +1,11 @@
 //! `rustbalance init`.
 
+use rustbalance_core::cluster::Access;
 use rustbalance_io::init::InitParams;
-use rustbalance_io::keys::MasterKey;
 
 use super::report::{self, NewNode};
 use super::setup::Setup;
+use super::{encrypted, secret};
 use crate::args::{Common, Init};
 use crate::failure::Failure;
 
@@ -14,9 +15,11 @@ use crate::failure::Failure;
 /// A usage mistake, a bad key, a state directory in use: nothing is written.
 pub fn init(common: &Common, args: &Init) -> Result<(), Failure> {
     let setup = Setup::prepare(common, &args.node, None)?;
-    let master = args.import_key.as_deref().map(MasterKey::read).transpose()?;
+    let master = args.import_key.as_deref().map(secret::master_key).transpose()?;
+    let passphrase = encrypted::new(&args.node)?;
     let config = setup.create()?;
-    let founded = rustbalance_io::init::init(InitParams { dir: common.dir.clone(), master })?;
+    let params = InitParams { dir: common.dir.clone(), master, access: Access::Open, passphrase };
+    let founded = rustbalance_io::init::init(params)?;
     config.keep();
     let new = NewNode { address: founded.address, node: founded.node, wireguard: founded.wireguard };
     report::print(common, &setup.settings, &new, args.json)

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::args::{Common, DEFAULT_DIR};
 use crate::config_file::show_target;
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 use crate::output;
 
 /// Stands where the operator must put a machine's own address.
@@ -27,7 +27,7 @@ pub fn refuse_placeholder(flag: &str, endpoint: &str) -> Result<(), Failure> {
     let machine = if flag == "--endpoint" { "this machine's own" } else { "the member's" };
     let line =
         format!("{flag} {endpoint:?}: {HOST_PLACEHOLDER} stands for {machine} name or address; put that in its place");
-    Err(Failure::new(Exit::Usage, line))
+    Err(Failure::usage(line))
 }
 
 /// A node's own part of the report, as `init` and `join` learn it.
@@ -86,7 +86,9 @@ pub fn print(common: &Common, settings: &Settings, new: &NewNode, json: bool) ->
     let mut text = format!(
         "{}\n\n\
          This node is set up in {}. Start it with\n\n  {}\n\n\
-         To add a node, copy these two files into {} there, over a secure channel. They are secrets: they must be\n\
+         To add a node, start this one, and once it serves make an invite with `rustbalance invite`: one line, a secret,\n\
+         with which that machine joins through tor: `rustbalance join --invite-file FILE`.\n\n\
+         To add one without tor, copy these two files into {} there, over a secure channel. They are secrets: they must be\n\
          readable by the user that runs the node and by nobody else; delete the copies once it has joined.\n\n  {}\n  {}\n\n\
          Start this node, then run there, with that machine's own address in place of {HOST_PLACEHOLDER} in \
          --endpoint:\n\n  {}",

@@ -40,7 +40,7 @@ impl Setup {
         }
         if flags.target.is_none() {
             let way_out = "say where your application listens, for example 127.0.0.1:8080";
-            return Err(Failure::new(Exit::Usage, format!("--target: missing; {way_out}")));
+            return Err(Failure::usage(format!("--target: missing; {way_out}")));
         }
         let mut settings = config_file::defaults(&common.dir);
         for (flag, key, value) in &given {
@@ -64,14 +64,25 @@ impl Setup {
         if self.file.parent() == Some(&self.settings.dir) {
             create_private_dir(&self.settings.dir)?;
         }
+        // Half of it would be taken for the operator's own by the next attempt.
+        let mut whole = self.file.clone().into_os_string();
+        whole.push(".new");
+        let whole = PathBuf::from(whole);
         let write = || {
-            let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.file)?;
-            let new = NewFile(Some(&self.file));
+            if whole.symlink_metadata().is_ok() {
+                std::fs::remove_file(&whole)?;
+            }
+            let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&whole)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
-            Ok(new)
+            // Unlike a renaming this fails if somebody else has made one meanwhile.
+            std::fs::hard_link(&whole, &self.file)?;
+            Ok(NewFile(Some(&self.file)))
         };
-        write().map_err(|error: std::io::Error| {
+        let written = write();
+        // One that stays hinders nobody: it goes when a file is made anew.
+        _ = std::fs::remove_file(&whole);
+        written.map_err(|error: std::io::Error| {
             let way_out = "nothing was set up; name a --config that this user can create";
             Failure::new(Exit::State, format!("{}: cannot be created: {error}; {way_out}", self.file.display()))
         })
@@ -103,6 +114,7 @@ fn given(flags: &NodeFlags) -> Vec<(&'static str, &'static Key, Value)> {
     let text = |text: &Option<String>| text.clone().map(Value::String);
     let all = [
         ("--name", "name", text(&flags.name)),
+        ("--priority", "priority", flags.priority.map(|priority| Value::Integer(priority.into()))),
         ("--listen", "mesh.listen", text(&flags.listen)),
         ("--endpoint", "mesh.endpoint", text(&flags.endpoint)),
         ("--port", "service.port", flags.port.map(|port| Value::Integer(port.into()))),
@@ -116,7 +128,7 @@ fn key(name: &str) -> &'static Key {
 }
 
 fn set(settings: &mut Settings, flag: &str, key: &Key, value: &Value) -> Result<(), Failure> {
-    config_file::set(settings, key, value).map_err(|why| Failure::new(Exit::Usage, format!("{flag}: {why}")))
+    config_file::set(settings, key, value).map_err(|why| Failure::usage(format!("{flag}: {why}")))
 }
 
 /// Refuses a flag whose value the file does not give.
@@ -129,7 +141,7 @@ fn agree(settings: &Settings, flag: &str, key: &Key, value: &Value, file: &str) 
     }
     let in_file = in_file.map_or_else(|| "nothing".into(), |value| value.to_string());
     let way_out = "an existing file is used as it is: edit it or leave the flag out";
-    Err(Failure::new(Exit::Usage, format!("{flag} {value} contradicts {} = {in_file} in {file}; {way_out}", key.name)))
+    Err(Failure::usage(format!("{flag} {value} contradicts {} = {in_file} in {file}; {way_out}", key.name)))
 }
 
 /// Where to listen when nobody says: on the endpoint's port, and on IPv6 too where that is spoken.

@@ -1,17 +1,16 @@
 //! `rustbalance verify`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustbalance_core::status::{PublicationStatus, SlotStatus, Status};
 use serde::Serialize;
 
+use super::effect::{self, Look};
+use super::member;
 use super::status::render;
 use crate::args::{Common, Verify};
 use crate::failure::{Exit, Failure};
 use crate::output;
-
-/// How often `--wait` asks.
-const ASK_EVERY: Duration = Duration::from_millis(500);
 
 /// The proof; `--json` prints it as it is.
 #[derive(Serialize)]
@@ -33,17 +32,18 @@ struct Proof<'a> {
 /// # Errors
 /// No node runs there; or (exit code 6) it is not, or not in time.
 pub fn verify(common: &Common, args: &Verify) -> Result<(), Failure> {
-    let deadline = Instant::now() + Duration::from_secs(args.timeout);
-    loop {
+    let within = if args.wait { Duration::from_secs(args.timeout) } else { Duration::ZERO };
+    let proven = effect::poll(within, |look| {
         let status = rustbalance_io::status::status(&common.dir)?;
         let reason = why_not(&status);
-        if reason.is_none() || !args.wait || Instant::now() >= deadline {
-            let text = if args.json { output::to_json(&proof(&status, &reason))? } else { page(&status, &reason) };
-            output::line(&text)?;
-            return reason.map_or(Ok(()), |reason| Err(Failure::new(Exit::No, format!("not proven: {reason}"))));
+        if reason.is_some() && look == Look::Early {
+            return Ok(None);
         }
-        std::thread::sleep(ASK_EVERY);
-    }
+        let text = if args.json { output::to_json(&proof(&status, &reason))? } else { page(&status, &reason) };
+        output::line(&text)?;
+        reason.map_or(Ok(Some(())), |reason| Err(Failure::new(Exit::No, format!("not proven: {reason}"))))
+    });
+    proven.map(drop)
 }
 
 fn proof<'a>(status: &'a Status, reason: &Option<String>) -> Proof<'a> {
@@ -67,7 +67,7 @@ fn why_not(status: &Status) -> Option<String> {
         }
         ("follower", _) => {
             let holder = status.members.iter().find(|member| Some(&member.node) == status.holder.as_ref());
-            let holder = holder.map_or_else(|| "none at the moment".to_owned(), |member| member.name.clone());
+            let holder = holder.map_or("none at the moment", member::name);
             return Some(format!("another node publishes ({holder}); run this there"));
         }
         (_, Some(waiting)) => return Some(waiting.clone()),
@@ -90,4 +90,21 @@ fn page(status: &Status, reason: &Option<String>) -> String {
     let mut parts = vec![format!("{}: {verdict}, {} introduction points\n", status.address, points.len())];
     parts.extend(slots.iter().map(|slot| render::hsdirs(slot, output::is_coloured())));
     parts.join("\n").trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_publisher_whose_name_nobody_has_heard_is_named_by_its_id() {
+        let member = serde_json::json!({
+            "node": "0c".repeat(32), "name": "", "liveness": "live", "since_ms": 0, "state": "", "priority": 0, "weight": 0,
+            "introduction_points": 0, "planned_points": 0, "tor_ready": false, "target_up": false,
+        });
+        let member = serde_json::from_value(member).expect("a member");
+        let role = "follower".to_owned();
+        let status = Status { role, holder: Some("0c".repeat(32)), members: vec![member], ..Status::default() };
+        assert!(why_not(&status).is_some_and(|why| why.contains("another node publishes (0c0c0c0c)")));
+    }
 }

@@ -1,10 +1,12 @@
 //! The settings of an empty file.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-use rustbalance_io::settings::{MeshSettings, ProxySettings, ServiceSettings, Settings, Target, TorSettings};
+use rustbalance_io::settings::{
+    ClusterSettings, MeshSettings, PowSettings, ProxySettings, PublishSettings, ServiceSettings, Settings, Target,
+    TorSettings,
+};
 
 use super::value;
 
@@ -19,15 +21,16 @@ pub fn settings(dir: &Path) -> Settings {
         priority: 100,
         weight: 100,
         mesh: MeshSettings { listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, MESH_PORT)), endpoint: None },
-        service: ServiceSettings { port: 80, target: Target::Tcp("127.0.0.1:8080".into()), introduction_points: 3 },
-        proxy: ProxySettings {
-            connect_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(3600),
-            max_connections: 4096,
-            probe_interval: Duration::from_secs(5),
-            probe_failures: 3,
+        cluster: ClusterSettings { token_rotation: None },
+        service: ServiceSettings {
+            port: 80,
+            target: Target::Tcp("127.0.0.1:8080".into()),
+            introduction_points: 3,
+            pow: PowSettings::default(),
         },
-        tor: TorSettings { binary: PathBuf::from("tor"), options: Vec::new() },
+        publish: PublishSettings { points: None },
+        proxy: ProxySettings::default(),
+        tor: TorSettings::default(),
     }
 }
 
@@ -37,4 +40,21 @@ fn host_name() -> String {
     let printable: String = read.chars().filter(|letter| !letter.is_control()).collect();
     let name = value::prefix(&printable, value::NAME_MAX);
     if name.is_empty() { "node".into() } else { name.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_systemd_unit_gives_a_stop_time_for_goodbye_sessions_and_tor_and_tells_the_node_alone() {
+        let unit = include_str!("../../package/rustbalance.service");
+        let value = |name: &str| unit.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        let time: u64 = value("TimeoutStopSec").and_then(|secs| secs.parse().ok()).expect("a number");
+        let drain_limit = settings(Path::new("/dir")).proxy.drain_limit;
+        assert!(Duration::from_secs(time) >= drain_limit + Duration::from_secs(15), "{time}");
+        assert_eq!(value("KillMode"), Some("mixed"));
+    }
 }

@@ -1,5 +1,6 @@
 //! Every key of the file: its name, what it allows, how it is read and written. `docs/CONFIG.md` lists the same keys.
 
+use rustbalance_core::node::TORS_MAX;
 use rustbalance_io::settings::Settings;
 use toml::Value;
 
@@ -50,6 +51,16 @@ pub const KEYS: &[Key] = &[
         get: |settings| text(settings.mesh.endpoint.as_ref()?),
     },
     Key {
+        name: "cluster.token_rotation",
+        allowed: "\"off\" or a duration from \"1d\" to \"365d\"",
+        set: |settings, value| {
+            value::off_or_duration(value, "1d", "365d").map(|new| settings.cluster.token_rotation = new)
+        },
+        get: |settings| {
+            settings.cluster.token_rotation.map_or_else(|| text("off"), |max| Some(value::show_duration(max)))
+        },
+    },
+    Key {
         name: "service.port",
         allowed: "1 to 65535",
         set: |settings, value| value::integer(value, 1..=u16::MAX).map(|new| settings.service.port = new),
@@ -66,6 +77,30 @@ pub const KEYS: &[Key] = &[
         allowed: "3 to 20",
         set: |settings, value| value::integer(value, 3..=20).map(|new| settings.service.introduction_points = new),
         get: |settings| number(settings.service.introduction_points),
+    },
+    Key {
+        name: "service.pow",
+        allowed: "true or false",
+        set: |settings, value| value.as_bool().map(|new| settings.service.pow.enabled = new),
+        get: |settings| Some(Value::Boolean(settings.service.pow.enabled)),
+    },
+    Key {
+        name: "service.pow_queue_rate",
+        allowed: "0 to 1000000",
+        set: |settings, value| value::integer(value, 0..=1_000_000).map(|new| settings.service.pow.queue_rate = new),
+        get: |settings| number(settings.service.pow.queue_rate),
+    },
+    Key {
+        name: "service.pow_queue_burst",
+        allowed: "0 to 1000000, not less than service.pow_queue_rate",
+        set: |settings, value| value::integer(value, 0..=1_000_000).map(|new| settings.service.pow.queue_burst = new),
+        get: |settings| number(settings.service.pow.queue_burst),
+    },
+    Key {
+        name: "publish.points",
+        allowed: "\"auto\" or 3 to 20",
+        set: |settings, value| value::auto_or_integer(value, 3..=20).map(|new| settings.publish.points = new),
+        get: |settings| settings.publish.points.map_or_else(|| text("auto"), number),
     },
     Key {
         name: "proxy.connect_timeout",
@@ -88,16 +123,52 @@ pub const KEYS: &[Key] = &[
         get: |settings| number(u32::try_from(settings.proxy.max_connections).ok()?),
     },
     Key {
+        name: "proxy.drain_limit",
+        allowed: "a duration from \"0s\" to \"1h\"",
+        set: |settings, value| value::duration(value, "0s", "1h").map(|new| settings.proxy.drain_limit = new),
+        get: |settings| Some(value::show_duration(settings.proxy.drain_limit)),
+    },
+    Key {
+        name: "proxy.probe",
+        allowed: "\"connect\" or \"http:/path\"",
+        set: |settings, value| value::probe(value).map(|new| settings.proxy.probe.request = new),
+        get: |settings| text(value::show_probe(&settings.proxy.probe.request)),
+    },
+    Key {
+        name: "proxy.probe_status",
+        allowed: "a status, \"200\", or a range of them, \"200-399\", within 100 to 599",
+        set: |settings, value| value::statuses(value).map(|new| settings.proxy.probe.statuses = new),
+        get: |settings| text(settings.proxy.probe.statuses),
+    },
+    Key {
+        name: "proxy.probe_host",
+        allowed: "\"HOST\" or \"HOST:PORT\"",
+        set: |settings, value| value::host(value).map(|new| settings.proxy.probe.host = Some(new)),
+        get: |settings| text(settings.proxy.probe.host.as_ref()?),
+    },
+    Key {
         name: "proxy.probe_interval",
         allowed: "a duration from \"100ms\" to \"1h\"",
-        set: |settings, value| value::duration(value, "100ms", "1h").map(|new| settings.proxy.probe_interval = new),
-        get: |settings| Some(value::show_duration(settings.proxy.probe_interval)),
+        set: |settings, value| value::duration(value, "100ms", "1h").map(|new| settings.proxy.probe.interval = new),
+        get: |settings| Some(value::show_duration(settings.proxy.probe.interval)),
     },
     Key {
         name: "proxy.probe_failures",
         allowed: "1 to 100",
-        set: |settings, value| value::integer(value, 1..=100).map(|new| settings.proxy.probe_failures = new),
-        get: |settings| number(settings.proxy.probe_failures),
+        set: |settings, value| value::integer(value, 1..=100).map(|new| settings.proxy.probe.failures = new),
+        get: |settings| number(settings.proxy.probe.failures),
+    },
+    Key {
+        name: "proxy.probe_successes",
+        allowed: "1 to 100",
+        set: |settings, value| value::integer(value, 1..=100).map(|new| settings.proxy.probe.successes = new),
+        get: |settings| number(settings.proxy.probe.successes),
+    },
+    Key {
+        name: "tor.instances",
+        allowed: "1 to 8, and 1 with service.pow",
+        set: |settings, value| value::integer(value, 1..=TORS_MAX).map(|new| settings.tor.instances = new),
+        get: |settings| number(settings.tor.instances),
     },
     Key {
         name: "tor.binary",
@@ -106,10 +177,46 @@ pub const KEYS: &[Key] = &[
         get: |settings| text(settings.tor.binary.display()),
     },
     Key {
+        name: "tor.runtime_dir",
+        allowed: "an absolute path",
+        set: |settings, value| value::absolute_path(value).map(|new| settings.tor.runtime_dir = Some(new)),
+        get: |settings| text(settings.tor.runtime_dir.as_ref()?.display()),
+    },
+    Key {
         name: "tor.options",
         allowed: "a list of torrc lines, [\"Option value\", ...], none that RustBalance sets itself",
         set: |settings, value| value::tor_options(value).map(|new| settings.tor.options = new),
         get: |settings| Some(Value::from(settings.tor.options.clone())),
+    },
+    Key {
+        name: "tor.attach",
+        allowed: "\"unix:/path\" (at most 107 bytes), or \"IP:PORT\" with an address of this machine alone, as 127.0.0.1",
+        set: |settings, value| value::control(value).map(|new| settings.tor.attach.control = Some(new)),
+        get: |settings| text(settings.tor.attach.control.as_ref()?),
+    },
+    Key {
+        name: "tor.cookie_file",
+        allowed: "an absolute path",
+        set: |settings, value| value::path(value).map(|new| settings.tor.attach.cookie_file = Some(new)),
+        get: |settings| text(settings.tor.attach.cookie_file.as_ref()?.display()),
+    },
+    Key {
+        name: "tor.password_file",
+        allowed: "an absolute path",
+        set: |settings, value| value::path(value).map(|new| settings.tor.attach.password_file = Some(new)),
+        get: |settings| text(settings.tor.attach.password_file.as_ref()?.display()),
+    },
+    Key {
+        name: "tor.service_dir",
+        allowed: "an absolute path of at most 107 letters, digits and /._-",
+        set: |settings, value| value::torrc_path(value).map(|new| settings.tor.attach.service_dir = new),
+        get: |settings| text(settings.tor.attach.service_dir.display()),
+    },
+    Key {
+        name: "tor.proxy_socket",
+        allowed: "an absolute path of at most 107 letters, digits and /._-",
+        set: |settings, value| value::torrc_path(value).map(|new| settings.tor.attach.proxy_socket = new),
+        get: |settings| text(settings.tor.attach.proxy_socket.display()),
     },
 ];
 

@@ -19,7 +19,7 @@ pub fn load(file: &Path, dir: &Path) -> Result<Option<Settings>, Failure> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => {
             let message = format!("{shown}: cannot be read: {error}; make it a text file you may read");
-            return Err(Failure::new(Exit::Usage, message));
+            return Err(Failure::usage(message));
         }
     };
     parse(&text, dir).map(Some).map_err(|problems| {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustbalance_core::onion::address::OnionAddress;
-use rustbalance_io::settings::Target;
+use rustbalance_io::settings::{ControlAddress, ProbeRequest, Statuses, Target};
 use rustbalance_io::tor::check_options;
 use toml::Value;
 
@@ -16,6 +16,10 @@ pub const NAME_MAX: usize = 32;
 const ENDPOINT_MAX: usize = 64;
 /// Longest path of a unix socket, bytes (Linux `sun_path` less its end mark).
 const UNIX_PATH_MAX: usize = 107;
+/// Longest path that is asked for, and longest `Host` that is named, bytes.
+const REQUEST_PART_MAX: usize = 255;
+/// What HTTP has as statuses (RFC 9110 section 15).
+const STATUSES: Statuses = Statuses { first: 100, last: 599 };
 /// Units of durations, largest first, with their length in milliseconds.
 const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
@@ -24,10 +28,20 @@ pub fn integer<T: TryFrom<i64> + PartialOrd>(value: &Value, range: RangeInclusiv
     T::try_from(value.as_integer()?).ok().filter(|number| range.contains(number))
 }
 
+/// `"auto"`, or a whole number in `range`.
+pub fn auto_or_integer<T: TryFrom<i64> + PartialOrd>(value: &Value, range: RangeInclusive<T>) -> Option<Option<T>> {
+    if value.as_str() == Some("auto") { Some(None) } else { integer(value, range).map(Some) }
+}
+
 /// A duration such as `"250ms"`, `"10s"`, `"5m"`, `"1h"`, `"7d"`, its bounds written the same way.
 pub fn duration(value: &Value, min: &str, max: &str) -> Option<Duration> {
     let duration = parse_duration(value.as_str()?)?;
     (parse_duration(min)? <= duration && duration <= parse_duration(max)?).then_some(duration)
+}
+
+/// `"off"`, or a [`duration`].
+pub fn off_or_duration(value: &Value, min: &str, max: &str) -> Option<Option<Duration>> {
+    if value.as_str() == Some("off") { Some(None) } else { duration(value, min, max).map(Some) }
 }
 
 /// The shortest way to write `duration`; milliseconds are the finest unit.
@@ -70,8 +84,7 @@ pub fn is_endpoint(text: &str) -> bool {
 pub fn target(value: &Value) -> Option<Target> {
     let text = value.as_str()?;
     if let Some(path) = text.strip_prefix("unix:") {
-        let fits = Path::new(path).is_absolute() && path.len() <= UNIX_PATH_MAX;
-        return fits.then(|| Target::Unix(PathBuf::from(path)));
+        return unix_path(path).map(Target::Unix);
     }
     let (host, port) = split_host_port(text)?;
     if !host.to_ascii_lowercase().ends_with(".onion") {
@@ -83,6 +96,32 @@ pub fn target(value: &Value) -> Option<Target> {
     Some(Target::Onion { host: host.to_ascii_lowercase(), port })
 }
 
+/// The path of a unix socket.
+fn unix_path(path: &str) -> Option<PathBuf> {
+    let fits = Path::new(path).is_absolute() && path.len() <= UNIX_PATH_MAX;
+    fits.then(|| PathBuf::from(path))
+}
+
+/// `unix:/path`, or `IP:PORT` that no other machine reaches: what goes there is not encrypted.
+pub fn control(value: &Value) -> Option<ControlAddress> {
+    let text = value.as_str()?;
+    if let Some(path) = text.strip_prefix("unix:") {
+        return unix_path(path).map(ControlAddress::Unix);
+    }
+    listen(value).filter(|address| address.ip().is_loopback()).map(ControlAddress::Tcp)
+}
+
+/// An absolute path.
+pub fn path(value: &Value) -> Option<PathBuf> {
+    value.as_str().map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// An absolute path that stands in a torrc as it is.
+pub fn torrc_path(value: &Value) -> Option<PathBuf> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
+    unix_path(value.as_str()?).filter(|path| path.as_os_str().as_encoded_bytes().iter().copied().all(plain))
+}
+
 /// How [`target`] writes it.
 pub fn show_target(target: &Target) -> String {
     match target {
@@ -92,9 +131,58 @@ pub fn show_target(target: &Target) -> String {
     }
 }
 
+/// `"connect"`, or `"http:/path"` with a path as it stands in a request.
+pub fn probe(value: &Value) -> Option<ProbeRequest> {
+    let text = value.as_str()?;
+    if text == "connect" {
+        return Some(ProbeRequest::Connect);
+    }
+    let path = text.strip_prefix("http:")?;
+    let is_absolute = path.starts_with('/') && !path.starts_with("//");
+    let fits = is_absolute && path.len() <= REQUEST_PART_MAX && path.bytes().all(|byte| byte.is_ascii_graphic());
+    fits.then(|| ProbeRequest::Http(path.into()))
+}
+
+/// How [`probe`] writes it.
+pub fn show_probe(request: &ProbeRequest) -> String {
+    match request {
+        ProbeRequest::Connect => "connect".into(),
+        ProbeRequest::Http(path) => format!("http:{path}"),
+    }
+}
+
+/// A status of HTTP, as a number too, or a range of them.
+pub fn statuses(value: &Value) -> Option<Statuses> {
+    if let Some(status) = integer(value, STATUSES.first..=STATUSES.last) {
+        return Some(Statuses { first: status, last: status });
+    }
+    let text = value.as_str()?;
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let statuses = Statuses { first: status(first)?, last: status(last)? };
+    (statuses.first <= statuses.last).then_some(statuses)
+}
+
+fn status(text: &str) -> Option<u16> {
+    let digits = text.len() == 3 && text.bytes().all(|digit| digit.is_ascii_digit());
+    digits.then(|| text.parse().ok())?.filter(|status| STATUSES.contains(*status))
+}
+
+/// A `Host` header: a name or address (IPv6 in brackets), with or without a port.
+pub fn host(value: &Value) -> Option<String> {
+    let text = value.as_str()?;
+    let has_port = text.rsplit_once(':').is_some_and(|(host, _)| !host.ends_with(':') && !text.ends_with(']'));
+    let whole = if has_port { text.to_owned() } else { format!("{text}:80") };
+    (text.len() <= REQUEST_PART_MAX && split_host_port(&whole).is_some()).then(|| text.into())
+}
+
 /// A program: a path, or a name to look up.
 pub fn program(value: &Value) -> Option<PathBuf> {
     value.as_str().filter(|text| !text.is_empty()).map(PathBuf::from)
+}
+
+/// A path from the root.
+pub fn absolute_path(value: &Value) -> Option<PathBuf> {
+    value.as_str().map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
 /// Lines for the torrc, none of them empty or one that RustBalance sets itself.
@@ -153,6 +241,24 @@ mod tests {
     }
 
     #[test]
+    fn off_is_no_duration_and_durations_keep_their_bounds() {
+        let read = |written: &str| off_or_duration(&text(written), "1d", "365d");
+        assert_eq!((read("off"), read("30d")), (Some(None), Some(Some(Duration::from_secs(30 * 86_400)))));
+        for bad in ["Off", "", "12h", "366d", "0d"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn auto_is_no_number_and_numbers_keep_their_bounds() {
+        assert_eq!(auto_or_integer::<u8>(&text("auto"), 3..=20), Some(None));
+        assert_eq!(auto_or_integer::<u8>(&Value::Integer(3), 3..=20), Some(Some(3)));
+        for bad in [text("Auto"), text("3"), Value::Integer(2), Value::Integer(21)] {
+            assert_eq!(auto_or_integer::<u8>(&bad, 3..=20), None, "{bad}");
+        }
+    }
+
+    #[test]
     fn targets_read_back() {
         for (written, target) in [
             ("127.0.0.1:80", Target::Tcp("127.0.0.1:80".into())),
@@ -172,6 +278,60 @@ mod tests {
         }
         for bad in ["unix:", "unix:relative", "http://127.0.0.1:80", ".onion:80"] {
             assert_eq!(target(&text(bad)), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn probes_read_back_and_bad_ones_are_refused() {
+        for written in ["connect", "http:/", "http:/health?full=1"] {
+            assert_eq!(probe(&text(written)).map(|request| show_probe(&request)).as_deref(), Some(written));
+        }
+        let long = format!("http:/{}", "a".repeat(REQUEST_PART_MAX));
+        for bad in ["", "Connect", "http", "http:", "http:health", "http://host/", "http:/a b", "http:/\r\nX: 1", &long]
+        {
+            assert_eq!(probe(&text(bad)), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn statuses_read_back_and_bad_ones_are_refused() {
+        for written in ["200", "200-399", "100-599"] {
+            assert_eq!(statuses(&text(written)).map(|statuses| statuses.to_string()).as_deref(), Some(written));
+        }
+        assert_eq!(statuses(&Value::Integer(204)), Some(Statuses { first: 204, last: 204 }));
+        for bad in ["", "-", "200-", "-299", "99", "600", "299-200", "200-600", "+20", "200-299-399", "2xx", "0200"] {
+            assert_eq!(statuses(&text(bad)), None, "{bad}");
+        }
+        assert_eq!(statuses(&Value::Integer(600)), None);
+    }
+
+    #[test]
+    fn hosts_have_a_port_or_none() {
+        for good in ["web", "www.example.net:8080", "[::1]", "[::1]:80", "127.0.0.1"] {
+            assert_eq!(host(&text(good)).as_deref(), Some(good));
+        }
+        for bad in ["", "a b", "a:", "a:0", "a:b", "::1", "[::1", "a\r\nX: 1", &"a".repeat(REQUEST_PART_MAX + 1)] {
+            assert_eq!(host(&text(bad)), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_control_address_is_on_this_machine() {
+        assert_eq!(control(&text("unix:/run/tor/control")), Some(ControlAddress::Unix("/run/tor/control".into())));
+        for written in ["127.0.0.1:9051", "[::1]:9051"] {
+            assert_eq!(control(&text(written)).map(|address| address.to_string()).as_deref(), Some(written));
+        }
+        for bad in ["", "unix:control", "/run/tor/control", "192.0.2.1:9051", "0.0.0.0:9051", "127.0.0.1:0", "tor:9051"]
+        {
+            assert_eq!(control(&text(bad)), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn paths_for_a_torrc_need_no_quotes() {
+        assert!(torrc_path(&text("/var/lib/tor/rust-balance_1.x")).is_some());
+        for bad in ["", "relative", "/a b", "/a#b", "/a\"b", "/a\nb"] {
+            assert_eq!(torrc_path(&text(bad)), None, "{bad}");
         }
     }
 

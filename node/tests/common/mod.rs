@@ -1,6 +1,9 @@
 //! Runs the binary.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod node;
+pub mod terminal;
+
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 

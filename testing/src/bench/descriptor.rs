@@ -152,6 +152,7 @@ impl Service {
             subcredential: self.subcredential,
             revision: RevisionCounter(REVISION),
             header: &self.header,
+            pow: None,
             points,
             clients: &[],
             now: NOW,

@@ -1,14 +1,14 @@
-//! Onionbalance 0.2.4 as a peer: from the Python package registry into a virtual environment that is thrown away.
+//! Onionbalance as a peer: its ring of HSDirs.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 
-/// The version everybody runs.
-const PACKAGE: &str = "onionbalance==0.2.4";
+use crate::onionbalance;
+
 const PROGRAM: &str = include_str!("onionbalance.py");
 
 /// A running Onionbalance; killed on drop.
@@ -24,10 +24,7 @@ impl Onionbalance {
     /// # Errors
     /// No Python, no registry, or a package that does not start.
     pub fn start(directory: &Path, blinded: [u8; 32]) -> anyhow::Result<Self> {
-        let environment = directory.join("python");
-        run(Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
-        let python = environment.join("bin/python");
-        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", PACKAGE]))?;
+        let python = onionbalance::install(directory)?.join("python");
         let blinded: String = blinded.iter().map(|byte| format!("{byte:02x}")).collect();
         let mut child = Command::new(&python)
             .args(["-c", PROGRAM])
@@ -74,10 +71,4 @@ impl Drop for Onionbalance {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn run(command: &mut Command) -> anyhow::Result<()> {
-    let status = command.stdin(Stdio::null()).status().with_context(|| format!("{command:?}"))?;
-    ensure!(status.success(), "{command:?} failed: {status}");
-    Ok(())
 }

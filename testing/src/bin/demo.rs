@@ -101,15 +101,11 @@ fn show(dir: &RunDir, nodes: usize, progress: &Progress) -> Result<Outcome> {
     drop(visitor);
 
     for _ in 1..nodes {
-        let number = cluster.add(Some(0))?;
-        progress.say(&format!("{} joins", cluster.node(number)?.name));
+        let invite = cluster.invite(0, &format!("node{}", cluster.nodes.len() + 1))?;
+        let number = cluster.add_invited(&invite)?;
+        progress.say(&format!("{} has joined through tor, with an invite of node1", cluster.node(number)?.name));
     }
-    let names: Vec<String> = cluster.nodes.iter().map(|node| node.name.clone()).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let holder = cluster.holder(SETTLE_LIMIT)?;
-    let status = cluster.wait_for(holder, "all nodes in one confirmed plan", SETTLE_LIMIT, |status| {
-        plan::has_points_of(status, &names).and_then(|()| plan::is_confirmed(status, u64::MAX))
-    })?;
+    let (_, status) = cluster.settled("all nodes in one confirmed plan", SETTLE_LIMIT)?;
     let introduction_points = status.publication.points.len();
     progress.say(&format!(
         "{} publishes one descriptor with {introduction_points} introduction points of {nodes} nodes; every HSDir has it",

@@ -26,7 +26,7 @@ struct Arguments {
     /// Which story; all but the long ones if not given.
     #[arg(long, value_parser = ALL.map(|scenario| scenario.name))]
     scenario: Option<String>,
-    /// Run what CI runs: chaos and every story on fresh seeds, regressions, a sample twice. `--from` repeats a run.
+    /// Run what CI runs: chaos and every story, regressions, a sample twice; on fresh seeds without `--from`.
     #[arg(long, conflicts_with_all = ["scenario", "seed", "seeds", "nodes", "minutes", "loss", "schedule", "json", "svg"])]
     ci: bool,
     /// Run this one seed and print what it drew.

@@ -34,10 +34,19 @@ pub struct Node {
     web: Web,
 }
 
+/// The `[service]` section of a node's configuration.
+pub(super) struct Service<'a> {
+    /// What is served; the node's own web application if `None`.
+    pub(super) target: Option<&'a str>,
+    /// Its other lines.
+    pub(super) lines: &'a str,
+    /// `tor.instances`.
+    pub(super) tors: u8,
+}
+
 impl Node {
-    /// Makes the state directory with a configuration for the test network, and starts the web application, which is
-    /// served unless there is another `target`.
-    pub(super) fn prepare(net: &TorNet, binary: &Path, number: usize, port: u16, target: Option<&str>) -> Result<Self> {
+    /// Makes the state directory with a configuration for the test network, and starts the web application.
+    pub(super) fn prepare(net: &TorNet, binary: &Path, number: usize, port: u16, service: Service<'_>) -> Result<Self> {
         let name = format!("node{}", number + 1);
         let dir = net.dir_of(&name);
         let endpoint = SocketAddrV4::new(net.spare_address(u8::try_from(number)?), port);
@@ -46,8 +55,10 @@ impl Node {
         let options: Vec<String> = net.client_torrc_lines().iter().map(|line| format!("    {line:?},\n")).collect();
         let config = format!(
             "name = {name:?}\n\n[mesh]\nlisten = \"{endpoint}\"\nendpoint = \"{endpoint}\"\n\n\
-             [service]\ntarget = \"{}\"\n\n[tor]\noptions = [\n{}]\n",
-            target.map_or_else(|| web.target(), str::to_owned),
+             [service]\ntarget = \"{}\"\n{}\n[tor]\ninstances = {}\noptions = [\n{}]\n",
+            service.target.map_or_else(|| web.target(), str::to_owned),
+            service.lines,
+            service.tors,
             options.concat()
         );
         fs::write(dir.join("rustbalance.toml"), config)?;
@@ -178,20 +189,33 @@ impl Node {
         self.process().as_ref().map(Process::pid)
     }
 
-    /// The pid of its tor, from that tor itself.
+    /// The pid of its (first) tor, from that tor itself.
     ///
     /// # Errors
     /// If the tor does not answer.
     pub fn tor_pid(&self) -> Result<u32> {
-        Ok(self.tor_control()?.get_info_text("process/pid")?.parse()?)
+        self.tor_pid_of(0)
     }
 
-    /// A control connection of our own to its tor.
+    /// The pid of one of its tors, counted from 0.
+    ///
+    /// # Errors
+    /// If the tor does not answer.
+    pub fn tor_pid_of(&self, tor: u8) -> Result<u32> {
+        Ok(self.tor_control_of(tor)?.get_info_text("process/pid")?.parse()?)
+    }
+
+    /// A control connection of our own to its (first) tor.
     ///
     /// # Errors
     /// If the tor does not answer.
     pub fn tor_control(&self) -> Result<Control> {
+        self.tor_control_of(0)
+    }
+
+    fn tor_control_of(&self, tor: u8) -> Result<Control> {
         let run = self.dir.join("run");
+        let run = if tor == 0 { run } else { run.join(tor.to_string()) };
         Control::connect_with_cookie(&run.join("control.sock"), &run.join("cookie"))
     }
 

@@ -1,6 +1,6 @@
 //! How machines become members: one founds the cluster, the others ask.
 
-use rustbalance_core::cluster::ClusterToken;
+use rustbalance_core::cluster::{Access, ClusterToken};
 use rustbalance_core::join::{AdmitError, Admitted, JoinError, Joiner, found};
 use rustbalance_core::output::RequestId;
 use rustbalance_core::{DurableKind, Input};
@@ -15,7 +15,7 @@ impl World {
     /// Machine 0 founds the cluster and starts.
     pub fn found(&mut self) {
         let (keypair, wg, master) = (self.nodes[0].keypair(), self.nodes[0].wg(), self.master().public());
-        let admitted = found(&keypair, wg, master);
+        let admitted = found(&keypair, wg, master, &Access::Open);
         self.install(0, admitted);
     }
 

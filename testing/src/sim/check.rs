@@ -6,6 +6,7 @@ mod clients;
 mod counters;
 mod dead_points;
 mod epochs;
+mod kept_out;
 mod lost_copies;
 mod membership;
 mod native;
@@ -13,6 +14,7 @@ mod never_poorer;
 mod one_publisher;
 pub mod plan_complete;
 mod poisoned;
+mod spread;
 mod stale_build;
 mod takeovers;
 
@@ -24,6 +26,9 @@ use super::world::{Changes, World};
 /// A takeover takes 6 s at most, a restarted node listens for 4.25 s first, and uploads take their time.
 pub const CONVERGE_MS: u64 = 12_000;
 
+/// Who is out is looked at so often at least, milliseconds.
+const KEPT_OUT_EVERY_MS: u64 = 1_000;
+
 /// All checkers with their memory.
 #[derive(Default)]
 pub struct Checks {
@@ -31,10 +36,12 @@ pub struct Checks {
     calm_at: u64,
     settled: bool,
     published: bool,
+    kept_out_due: u64,
     bounds: bounds::Bounds,
     one_publisher: one_publisher::OnePublisher,
     dead_points: dead_points::DeadPoints,
     lost_copies: lost_copies::LostCopies,
+    never_poorer: never_poorer::NeverPoorer,
     stale_build: stale_build::StaleBuild,
     takeovers: takeovers::Takeovers,
 }
@@ -72,8 +79,9 @@ impl Checks {
         }
         if let Some(taken) = world.taken.take() {
             counters::check(world, &taken)?;
-            never_poorer::check(world, &taken)?;
+            self.never_poorer.check(world, &taken)?;
         }
+        self.never_poorer.look_again(world)?;
         self.stale_build.check(world)
     }
 
@@ -90,6 +98,10 @@ impl Checks {
             membership::check(world)?;
         }
         clients::check(world)?;
+        if self.calm && (changed.points || changed.everything || world.now >= self.kept_out_due) {
+            self.kept_out_due = world.now + KEPT_OUT_EVERY_MS;
+            kept_out::check(world)?;
+        }
         if self.published && (changed.stored || changed.machines || changed.points) {
             plan_complete::missing(world).map_or(Ok(()), Err)?;
         }

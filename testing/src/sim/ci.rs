@@ -1,4 +1,4 @@
-//! What CI runs: every story and chaos on fresh seeds, in time and with what must be reached; what was once found; and a
+//! What CI runs: every story and chaos, in time and with what must be reached; what was once found; and a
 //! sample of the seeds a second time, whose traces must be the same.
 
 use std::collections::BTreeMap;

@@ -5,6 +5,7 @@
 //! is, node for node, the run without them.
 
 mod introduction;
+mod newcomers;
 mod statistics;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -333,5 +334,5 @@ fn is_published(world: &World) -> bool {
 
 /// Whether any node could serve a client that found it.
 fn can_serve(world: &World) -> bool {
-    world.nodes.iter().any(|node| node.serves() && !node.tor.points.is_empty())
+    world.nodes.iter().any(|node| node.serves() && !node.is_pointless())
 }

@@ -1,5 +1,6 @@
 //! What can go wrong with a machine, between machines, and in the tor network around them.
 
+use rustbalance_core::cluster::Order;
 use serde::{Deserialize, Serialize};
 
 /// One fault, in plain numbers, so that a schedule of them can be written down, shortened and replayed.
@@ -37,6 +38,17 @@ pub enum Fault {
     },
     Undrain {
         node: usize,
+    },
+    /// The operator gives `whom` an order at `node`.
+    Order {
+        node: usize,
+        whom: usize,
+        order: Order,
+    },
+    /// The operator pauses the cluster at this machine; for no time: ends the pause.
+    Pause {
+        node: usize,
+        secs: u32,
     },
     /// The operator makes a new cluster token at this machine.
     RotateToken {

@@ -71,7 +71,7 @@ pub struct History {
 
 impl Health {
     fn of(node: &SimNode) -> Self {
-        match (node.core.is_some(), node.is_frozen, node.tor.points.is_empty()) {
+        match (node.core.is_some(), node.is_frozen, node.is_pointless()) {
             (false, _, _) => Self::Off,
             (true, true, _) => Self::Frozen,
             (true, false, true) => Self::Starting,

@@ -15,8 +15,8 @@ use rustbalance_core::time::Wall;
 
 use super::layout::Layout;
 
-/// Texts whose content is remembered: one descriptor goes to 16 HSDirs and is decoded once.
-const DECODED_MAX: usize = 8;
+/// Texts whose content is remembered: one descriptor goes to several HSDirs and is decoded once.
+const DECODED_MAX: usize = 16;
 
 /// Who was refused for so long takes the stored counter for poisoned (PROTOCOL.md, Counters), milliseconds.
 const PATIENCE_MS: u64 = 30_000;
@@ -26,6 +26,8 @@ const RIVAL_AHEAD_SECS: u64 = 10;
 /// One stored descriptor.
 #[derive(Clone, Debug)]
 pub struct Stored {
+    /// The key that it is stored under.
+    pub blind: HsBlindId,
     /// Its revision counter.
     pub revision: RevisionCounter,
     /// The unix time that it stands for.
@@ -56,6 +58,8 @@ pub struct HsDirs {
     late_until: BTreeMap<RelayFingerprint, u64>,
     /// The furthest time that a counter stood for, by the key it is stored under: publishers go on above it.
     furthest: BTreeMap<HsBlindId, u64>,
+    /// The same of one HSDir alone whose counter had to be passed: also once it has forgotten all, for nobody knows that.
+    stepped: BTreeMap<(RelayFingerprint, HsBlindId), u64>,
     /// What no publisher of ours put there, or what is gone without its knowledge, and since when (milliseconds of true
     /// time): until it uploads again.
     pub spoiled: BTreeMap<(RelayFingerprint, HsBlindId), u64>,
@@ -63,6 +67,8 @@ pub struct HsDirs {
     pub refused_since: BTreeMap<(RelayFingerprint, HsBlindId), u64>,
     /// Since when each machine is refused: what others store in between, it cannot know.
     refused_by: BTreeMap<(usize, RelayFingerprint, HsBlindId), u64>,
+    /// Keys of all points of which a descriptor of ours ever told: clients may know them.
+    pub told: BTreeSet<[u8; 32]>,
     /// Uploads taken.
     pub accepted: u64,
     /// Uploads refused for their counter.
@@ -135,13 +141,17 @@ impl HsDirs {
         let was_poisoned = self.spoiled.remove(&(relay, blind)).is_some() && is_far_ahead;
         self.refused_since.remove(&(relay, blind));
         let refused_since = by.who.and_then(|who| self.refused_by.remove(&(who, relay, blind)));
-        let stored = Stored { revision, secs, points, text: text.clone() };
+        let stored = Stored { blind, revision, secs, points, text: text.clone() };
         let before = self.stored.insert((relay, blind), stored.clone());
         let furthest = self.furthest.entry(blind).or_default();
         // What it takes to pass a counter that is poisoned, or taken for it, is for this HSDir alone.
         let may_step = was_poisoned || refused_since.is_some_and(|since| by.at >= since + PATIENCE_MS);
         let furthest_secs = if may_step { u64::MAX } else { core::mem::replace(furthest, secs.max(*furthest)) };
-        let furthest_secs = before.as_ref().map_or(0, |before| before.secs).max(furthest_secs);
+        let here = before.as_ref().map_or(0, |before| before.secs).max(self.stepped(relay, blind));
+        if may_step {
+            self.stepped.insert((relay, blind), secs);
+        }
+        let furthest_secs = here.max(furthest_secs);
         Ok(Accepted { before, furthest_secs, stored })
     }
 
@@ -150,6 +160,7 @@ impl HsDirs {
             return decoded.clone();
         }
         let decoded = decode(text, service, self.reader.as_ref(), layout, wall);
+        self.told.extend(decoded.iter().flat_map(|decoded| decoded.points.iter()));
         if self.decoded.len() >= DECODED_MAX {
             self.decoded.pop_front();
         }
@@ -165,6 +176,10 @@ impl HsDirs {
     /// What `relay` holds under `blind`.
     pub fn get(&self, relay: RelayFingerprint, blind: HsBlindId) -> Option<&Stored> {
         self.stored.get(&(relay, blind))
+    }
+
+    fn stepped(&self, relay: RelayFingerprint, blind: HsBlindId) -> u64 {
+        self.stepped.get(&(relay, blind)).copied().unwrap_or_default()
     }
 
     /// What it holds, or not, is not the publisher's doing.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 use rustbalance_core::cluster::{ClusterConfig, ClusterToken, NodeKeypair, Role};
+use rustbalance_core::hsdesc::IntroPoint;
 use rustbalance_core::join::Joiner;
 use rustbalance_core::rng::Seed;
 use rustbalance_core::{ClusterId, Config, DurableKind, Input, Node, NodeId, TargetHealth, WgPublicKey};
@@ -14,7 +15,7 @@ use super::mesh::Mesh;
 use super::options::Options;
 use super::queue::{Happening, Told};
 use super::tor::TorModel;
-use super::world::World;
+use super::world::{POINTS, World};
 
 /// The first token of every cluster.
 pub(super) const TOKEN: [u8; 32] = [7; 32];
@@ -45,8 +46,8 @@ pub struct SimNode {
     pub who: u32,
     /// The daemon, if it runs.
     pub core: Option<Node>,
-    /// Its tor.
-    pub tor: TorModel,
+    /// Its tors.
+    pub tors: Vec<TorModel>,
     /// Its role as last reported.
     pub role: Role,
     /// Its clocks.
@@ -75,8 +76,12 @@ pub struct SimNode {
     pub removal_heard: Vec<usize>,
     /// Its daemon says what other versions do not know.
     pub is_newer: bool,
+    /// Its share of the clients, from its next start on.
+    pub weight: u16,
     /// Its priority as publisher, from its next start on; lower is preferred.
     pub priority: u8,
+    /// The one in force, which an order may have changed.
+    pub priority_now: u8,
     /// When its daemon last asked others for a newer beacon.
     pub asked_at: Option<u64>,
     /// What it wants to be on disk of its lease is not there.
@@ -90,14 +95,9 @@ pub struct SimNode {
     pub(super) image: Option<(Disk, [u8; 32])>,
     pub(super) mesh: Mesh,
     pub(super) life: u32,
-    /// Names the control connection; what was under way on an older one is lost.
-    pub(super) connection: u64,
-    pub(super) is_connected: bool,
-    /// Commands that a tor standing still has not read yet, and after which all others come.
-    pub(super) unread: usize,
     /// Inputs to the daemon wait until then.
     pub(super) still_until: u64,
-    /// Tor does nothing until then.
+    /// Its tors do nothing until then.
     pub(super) tor_still_until: u64,
     /// Packets that wait for the end of `still_until`.
     pub(super) backlog: (u64, usize),
@@ -129,7 +129,7 @@ impl SimNode {
             id: NodeKeypair::from_seed(&key_seed).id(),
             who: index,
             core: None,
-            tor: TorModel::new(master, 0, ChaCha20Rng::from_seed(key_seed)),
+            tors: vec![TorModel::new(master, 0, ChaCha20Rng::from_seed(key_seed))],
             role: Role::Follower,
             clock: Clock::new(rng.next_u64() % 10_000_000, skew_ms),
             was_ahead_ms: 0,
@@ -144,7 +144,9 @@ impl SimNode {
             is_removed: false,
             removal_heard: Vec::new(),
             is_newer: false,
+            weight: 100,
             priority: 100,
+            priority_now: 100,
             asked_at: None,
             lease_unwritten: false,
             target: TargetHealth::Up,
@@ -153,9 +155,6 @@ impl SimNode {
             image: None,
             mesh: Mesh::at(index),
             life: 0,
-            connection: 0,
-            is_connected: false,
-            unread: 0,
             still_until: 0,
             tor_still_until: 0,
             backlog: (0, 0),
@@ -171,6 +170,31 @@ impl SimNode {
             timer: None,
             key_seed,
         }
+    }
+
+    /// The introduction points of all its tors.
+    pub fn points(&self) -> impl Iterator<Item = &IntroPoint> + Clone {
+        self.tors.iter().flat_map(|tor| &tor.points)
+    }
+
+    /// Whether it has such a point.
+    pub fn has_point(&self, key: [u8; 32]) -> bool {
+        self.points().any(|point| point.auth_key == key)
+    }
+
+    /// Whether it has none.
+    pub fn is_pointless(&self) -> bool {
+        self.points().next().is_none()
+    }
+
+    /// Whether each of its tors has all it is to have.
+    pub fn is_full(&self) -> bool {
+        self.tors.iter().all(|tor| tor.points.len() >= POINTS)
+    }
+
+    /// Whether a tor of it publishes by itself.
+    pub fn is_native(&self) -> bool {
+        self.tors.iter().any(|tor| tor.publishes)
     }
 
     /// Whether its daemon runs, and is not frozen.
@@ -217,8 +241,9 @@ impl SimNode {
             genesis,
             token: ClusterToken::new(self.token),
             priority: self.priority,
-            weight: 100,
+            weight: self.weight,
             contact: Some(name.clone()),
+            token_age_max: None,
             name,
         }
     }
@@ -231,29 +256,34 @@ impl World {
         self.changed.machines = true;
         let mut seed = [0; 32];
         self.fill(&mut seed);
-        let (master, now, wall) = (self.master(), self.now, self.wall());
+        let (master, now, wall, points) = (self.master(), self.now, self.wall(), self.options.places);
+        let tors_count = u8::try_from(self.options.tors).expect("a machine has a few");
         let node = &mut self.nodes[index];
         node.life += 1;
+        // What was on its way died with the last life.
+        node.tors.iter_mut().for_each(|tor| tor.control.unread = 0);
+        let missing = self.options.tors.saturating_sub(node.tors.len());
+        node.tors
+            .extend((0..missing).map(|_| TorModel::new(&self.master_file, 0, ChaCha20Rng::from_seed(node.key_seed))));
         (node.since, node.started_at) = (now, now);
         node.timer = None;
-        node.unread = 0;
         node.role = Role::Follower;
         node.is_leaving = false;
         node.lease_unwritten = false;
         (node.still_until, node.tor_still_until) = (now, now);
         (node.is_frozen, node.is_tor_frozen) = (false, false);
         let (cluster, genesis) = node.founded.expect("founded or admitted before it starts");
-        let config = Config { master, cluster: node.config(cluster, genesis), tors: 1 };
+        let config =
+            Config { master, cluster: node.config(cluster, genesis), tors: tors_count, is_attached: false, points };
         let clock = node.clock.read(now, wall);
         let core = Node::new(config, &node.disk, &Seed::new(seed), clock).expect("the configuration is good");
         if core.status(clock).role == "alone" {
             node.role = Role::Alone;
         }
         node.core = Some(core);
-        self.note_draining(index);
         self.drain(index);
         self.tell(index, Told::Target);
-        self.start_tor(index, 0);
+        (0..self.options.tors).for_each(|tor| self.start_tor(index, tor, 0));
         if self.options.starved_ms.is_some() {
             self.push(index, 1, Happening::Starve);
         }
@@ -263,14 +293,14 @@ impl World {
     pub fn kill(&mut self, index: usize) {
         self.fault(&format!("{index} killed"));
         self.changed.machines = true;
-        self.lose_points(index);
+        (0..self.nodes[index].tors.len()).for_each(|tor| self.lose_points(index, tor));
         let node = &mut self.nodes[index];
         node.life += 1;
         node.core = None;
         node.is_frozen = false;
         node.role = Role::Follower;
         node.since = self.now;
-        node.tor.publishes = false;
+        node.tors.iter_mut().for_each(|tor| tor.publishes = false);
         node.mesh.forget();
     }
 

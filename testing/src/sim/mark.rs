@@ -37,11 +37,12 @@ pub enum Mark {
     TokenRotated,
     RivalTokens,
     RemovedHolderQuiet,
+    DistinctContents,
 }
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::DuelingClaim,
         Self::EqualCounter,
         Self::CounterFarBehind,
@@ -72,6 +73,7 @@ impl Mark {
         Self::TokenRotated,
         Self::RivalTokens,
         Self::RemovedHolderQuiet,
+        Self::DistinctContents,
     ];
 
     /// In a sentence.
@@ -106,6 +108,7 @@ impl Mark {
             Self::HolderDrained => "a publisher that was drained passed the lease on",
             Self::TokenRotated => "a node took over a new cluster token that another had made",
             Self::RivalTokens => "two cluster tokens of one generation were made, and one of them was dropped",
+            Self::DistinctContents => "every HSDir confirmed its own one of different descriptors",
             Self::RemovedHolderQuiet => "a publisher that was removed was told, and stopped publishing",
         }
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rustbalance_core::Event;
-use rustbalance_core::cluster::{Liveness, Role};
+use rustbalance_core::cluster::{Liveness, Order, Role};
 use rustbalance_core::id::NodeId;
 use rustbalance_core::output::Stop;
 use rustbalance_core::publish::PublicationEvent;
@@ -70,6 +70,8 @@ struct Seen {
     drained: Option<u64>,
     /// A plan is made and not confirmed; descriptors posted for it.
     planned: bool,
+    /// It is several different descriptors.
+    distinct: bool,
     posted: BTreeSet<String>,
     stalled: bool,
     /// Native publishing, and how often it changed.
@@ -131,7 +133,7 @@ impl Marks {
         {
             self.reach(Mark::HandoverCut);
         }
-        if let Fault::Drain { node } = *fault
+        if let Fault::Drain { node } | Fault::Order { whom: node, order: Order::Drain, .. } = *fault
             && is_holder(world, node)
         {
             self.node(node).drained = Some(now);
@@ -166,12 +168,18 @@ impl Marks {
                 let seen = self.node(index);
                 (seen.planned, seen.stalled) = (false, false);
             }
-            Event::Publication(PublicationEvent::Planned { .. }) => {
+            Event::Publication(PublicationEvent::Planned { descriptors, .. }) => {
                 let seen = self.node(index);
-                (seen.planned, seen.stalled) = (true, false);
+                (seen.planned, seen.stalled, seen.distinct) = (true, false, *descriptors > 1);
                 seen.posted.clear();
             }
-            Event::Publication(PublicationEvent::Confirmed { .. }) => self.node(index).planned = false,
+            Event::Publication(PublicationEvent::Confirmed { .. }) => {
+                let seen = self.node(index);
+                seen.planned = false;
+                if seen.distinct {
+                    self.reach(Mark::DistinctContents);
+                }
+            }
             Event::Member(node, liveness) => self.judge(world.nodes[index].id, *node, *liveness),
             Event::TokenRotated(generation) => self.rotate(index, *generation),
             Event::Warning(text) if text.contains("cannot write state/") => self.reach(Mark::DiskRefused),
@@ -325,7 +333,7 @@ impl Marks {
             && is_minority(world, index)
         {
             let unseen = world.nodes.iter().enumerate().filter(|(other, _)| world.cut.contains(index, *other));
-            let mut unseen = unseen.flat_map(|(_, node)| &node.tor.points);
+            let mut unseen = unseen.flat_map(|(_, node)| node.points());
             if unseen.any(|point| points.contains(&point.auth_key)) {
                 self.reach(Mark::MinorityUnion);
             }
@@ -333,7 +341,7 @@ impl Marks {
     }
 
     fn look_at_native(&mut self, world: &World, index: usize) {
-        let native = world.nodes[index].tor.publishes;
+        let native = world.nodes[index].is_native();
         if self.nodes.get(&index).map_or(native, |seen| seen.native != native) {
             let seen = self.node(index);
             seen.native = native;

@@ -34,13 +34,13 @@ impl Measured {
     }
 }
 
-/// Keys of the points that a machine's tor has.
-pub(super) fn points_of(world: &World, node: usize) -> Vec<[u8; 32]> {
-    world.nodes[node].tor.points.iter().map(|point| point.auth_key).collect()
+/// Keys of the points that a machine's tors have.
+pub fn points_of(world: &World, node: usize) -> Vec<[u8; 32]> {
+    world.nodes[node].points().map(|point| point.auth_key).collect()
 }
 
 /// Whether an HSDir of either slot, of those that can be reached, lists one of `points`.
-pub(super) fn is_listed(world: &mut World, points: &[[u8; 32]]) -> bool {
+pub fn is_listed(world: &mut World, points: &[[u8; 32]]) -> bool {
     let (layout, now) = (world.layout(), world.now);
     let reached = layout.hsdirs().filter(|(_, relay)| !world.hsdirs.is_ill(*relay, now));
     let mut stored = reached.filter_map(|(slot, relay)| world.hsdirs.get(relay, slot.blind));

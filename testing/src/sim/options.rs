@@ -24,6 +24,10 @@ pub struct Options {
     pub disk_ms_max: u64,
     /// A tor is bootstrapped this long after its control connection, at most, milliseconds; at least 1000.
     pub bootstrap_ms_max: u64,
+    /// How many tors each machine has.
+    pub tors: usize,
+    /// The most introduction points in one descriptor, as every node's configuration says.
+    pub places: u8,
     /// A client visits the service so often on average, milliseconds; 0 for no clients.
     pub client_every_ms: u64,
 }
@@ -41,6 +45,8 @@ impl Default for Options {
             starved_ms: None,
             disk_ms_max: 20,
             bootstrap_ms_max: 2_000,
+            tors: 1,
+            places: 20,
             client_every_ms: 0,
         }
     }

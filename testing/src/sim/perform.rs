@@ -2,12 +2,13 @@
 
 use std::hash::Hasher as _;
 
-use rustbalance_core::cluster::PeerError;
+use rustbalance_core::cluster::{NodeState, PeerError};
 use rustbalance_core::{
     ControlInput, Durable, DurableKind, EffectError, EffectId, Event, Input, Node, NodeId, Output, Rejected, TorId,
 };
 
 use super::queue::{Happening, Told};
+use super::tors::id;
 use super::witness::Sight;
 use super::world::World;
 
@@ -42,22 +43,24 @@ impl World {
     pub(super) fn told(&mut self, index: usize, told: Told) {
         let input = match told {
             Told::Target => Input::Target(self.nodes[index].target),
-            Told::Closed => Input::Control(TorId(0), ControlInput::Closed),
+            Told::Closed { tor } => Input::Control(id(tor), ControlInput::Closed),
             Told::Command(command) => Input::Command(command),
         };
-        let is_command = matches!(input, Input::Command(_));
         self.step_input(index, input);
-        if is_command {
-            self.note_draining(index);
-        }
     }
 
-    /// Whether the operator's order to serve no new clients is in force, as the daemon has it.
-    pub(super) fn note_draining(&mut self, index: usize) {
-        let Some(status) = self.status(index) else { return };
-        let own = status.members.iter().find(|member| member.node == status.node);
-        self.nodes[index].is_draining = own.is_some_and(|own| own.state == "draining");
-        self.changed.machines = true;
+    /// What of its operator's orders is in force, as the daemon has it.
+    fn note_orders(&mut self, index: usize) {
+        let node = &self.nodes[index];
+        let Some(record) = node.core.as_ref().map(Node::record) else { return };
+        let (is_draining, priority) = (record.state == NodeState::Draining, record.priority);
+        // Who stops or leaves was drained, or was not.
+        let is_draining = if record.state == NodeState::Leaving { node.is_draining } else { is_draining };
+        if (node.is_draining, node.priority_now) != (is_draining, priority) {
+            (self.nodes[index].is_draining, self.nodes[index].priority_now) = (is_draining, priority);
+            self.changed.machines = true;
+            self.fault(&format!("{index} follows an order"));
+        }
     }
 
     pub(super) fn drain(&mut self, index: usize) {
@@ -65,6 +68,7 @@ impl World {
             self.record(index, &output);
             self.perform(index, output);
         }
+        self.note_orders(index);
         self.set_timer(index);
     }
 
@@ -81,6 +85,8 @@ impl World {
             | Output::Reconnect(_)
             | Output::RestartTor(_)
             | Output::Persist { .. }
+            | Output::InviteReply { .. }
+            | Output::InvitePaths(_)
             | Output::Peers(_)
             | Output::Token(_)
             | Output::Event(_)
@@ -95,9 +101,9 @@ impl World {
         match output {
             Output::SendPeer { to, bytes } => self.send_peer(index, to, bytes.into()),
             Output::AdmitReply { request, datagrams } => self.send_answer(index, request, datagrams),
-            Output::Control(_, bytes) => self.control(index, bytes),
-            Output::Reconnect(_) => self.reconnect(index, 100),
-            Output::RestartTor(_) => self.kill_tor(index),
+            Output::Control(TorId(tor), bytes) => self.control(index, tor.into(), bytes),
+            Output::Reconnect(TorId(tor)) => self.reconnect(index, tor.into(), 100),
+            Output::RestartTor(TorId(tor)) => self.keep_tor_dead(index, tor.into(), 0),
             Output::Persist { id, record } => {
                 self.nodes[index].lease_unwritten |= record.kind == DurableKind::Lease;
                 // The model of tor does not read its files: how long they take makes no difference.
@@ -117,6 +123,8 @@ impl World {
                 self.kill(index);
             }
             Output::Peers(peers) => self.set_peers(index, &peers),
+            // Nobody is invited here: `core/tests/cluster_invites.rs` does that.
+            Output::InviteReply { .. } | Output::InvitePaths(_) => {}
         }
     }
 

@@ -4,6 +4,7 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
+use rustbalance_core::hsdesc::IntroPoint;
 use rustbalance_core::id::RelayFingerprint;
 use rustbalance_core::{Command, Durable, EffectId};
 
@@ -26,13 +27,13 @@ pub(super) enum Happening {
     /// A joiner asks (again).
     Ask { via: u32 },
     /// The control connection is up.
-    ControlUp { connection: u64 },
+    ControlUp { tor: usize, connection: u64 },
     /// Tor says something.
-    Control { connection: u64, bytes: Arc<[u8]> },
+    Control { tor: usize, connection: u64, bytes: Arc<[u8]> },
     /// Commands reach a tor that stood still when they were given.
-    Commands { connection: u64, bytes: Vec<u8> },
+    Commands { tor: usize, connection: u64, said: u64, bytes: Vec<u8> },
     /// Something happens within a tor process.
-    Tor { process: u64, what: TorHappening },
+    Tor { tor: usize, process: u64, what: TorHappening },
     /// The machine is starved for a moment.
     Starve,
     /// The end of a freeze.
@@ -69,8 +70,8 @@ impl Happening {
 pub(super) enum Told {
     /// The application's health has changed.
     Target,
-    /// The control connection is closed.
-    Closed,
+    /// The control connection of a tor is closed.
+    Closed { tor: usize },
     /// The operator's command.
     Command(Command),
 }
@@ -89,6 +90,8 @@ pub(super) enum TorHappening {
     Bootstrapped,
     /// The circuit of an introduction point is established.
     Point,
+    /// A point that lost its circuit has one again.
+    Reopen { point: IntroPoint },
     /// The descriptor follows the circuits.
     Listed,
     /// An upload arrives at this HSDir.

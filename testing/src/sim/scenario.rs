@@ -9,9 +9,11 @@ mod growth;
 mod hsdirs;
 mod long;
 mod partition;
+mod pause;
 mod priority;
 mod restarts;
 mod rotation;
+mod spread;
 mod story;
 mod tokens;
 mod tors;
@@ -49,7 +51,7 @@ pub struct Scenario {
 }
 
 /// All of them.
-pub const ALL: [Scenario; 33] = [
+pub const ALL: [Scenario; 37] = [
     failover::OF_FIVE,
     failover::OF_THREE,
     failover::OF_TWO,
@@ -72,16 +74,20 @@ pub const ALL: [Scenario; 33] = [
     rotation::NOON,
     tors::TOR_RESTARTS,
     tors::CONTROL_LOSS,
+    tors::TWO_TORS,
     hsdirs::LOST_COPIES,
+    spread::OF_TWELVE,
     clocks::CLOCKS,
     clocks::TOGETHER,
     drain::DRAIN,
+    pause::PAUSE,
     tokens::ROTATE,
     tokens::REMOVE,
     clones::CLONED,
     clones::UPGRADE,
     long::HOUR,
     long::WEEK,
+    spread::OF_SIXTY,
     chaos::CHAOS,
 ];
 

@@ -5,6 +5,7 @@
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
+use rustbalance_core::cluster::Order;
 use serde::{Deserialize, Serialize};
 
 use super::fault::{Fault, Lie, UploadFault};
@@ -78,7 +79,7 @@ const UNDOING: [Kind; 3] = [
     ("start", |dice| Fault::Start { node: dice.node() }),
 ];
 
-const KINDS: [Kind; 50] = [
+const KINDS: [Kind; 52] = [
     ("kill", |dice| Fault::Kill { node: dice.node() }),
     ("lose-disk", |dice| Fault::LoseDisk { node: dice.node() }),
     ("stop", |dice| Fault::Stop { node: dice.node() }),
@@ -87,6 +88,17 @@ const KINDS: [Kind; 50] = [
         0 => Fault::Drain { node: dice.node() },
         _ => Fault::Undrain { node: dice.node() },
     }),
+    ("order", |dice| {
+        let order = match dice.between(0, 4) {
+            0 => Order::Drain,
+            1 => Order::Undrain,
+            2 => Order::Weight(dice.one_of(&[None, Some(1), Some(1000)])),
+            3 => Order::Priority(dice.one_of(&[None, Some(10), Some(200)])),
+            _ => Order::StepDown(dice.one_of(&[1, 30, 600])),
+        };
+        Fault::Order { node: dice.node(), whom: dice.node(), order }
+    }),
+    ("pause", |dice| Fault::Pause { node: dice.node(), secs: dice.one_of(&[0, 5, 20, 40]) }),
     ("rotate-token", |dice| Fault::RotateToken { node: dice.node() }),
     ("remove", |dice| Fault::Remove { node: dice.node(), whom: dice.node() }),
     ("jump-all", |dice| Fault::JumpAll { ms: dice.either_way(3_600_000) }),

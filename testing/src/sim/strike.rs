@@ -6,6 +6,7 @@ mod mesh;
 mod tors;
 
 use rustbalance_core::Command;
+use rustbalance_core::cluster::Order;
 
 use super::fault::Fault;
 use super::machine::SimNode;
@@ -32,8 +33,13 @@ impl World {
             }
             Fault::Stop { node } => self.command(node, Command::Shutdown),
             Fault::Leave { node } => self.command(node, Command::Leave),
-            Fault::Drain { node } => self.command(node, Command::Drain),
-            Fault::Undrain { node } => self.command(node, Command::Undrain),
+            Fault::Drain { node } => self.command(node, Command::Order(None, Order::Drain)),
+            Fault::Undrain { node } => self.command(node, Command::Order(None, Order::Undrain)),
+            Fault::Order { node, whom, order } => {
+                let whom = Some(self.nodes[whom].id);
+                self.command(node, Command::Order(whom, order));
+            }
+            Fault::Pause { node, secs } => self.command(node, Command::Pause(secs)),
             Fault::RotateToken { node } => self.command(node, Command::RotateToken),
             Fault::Remove { node, whom } => self.command(node, Command::Remove(self.nodes[whom].id)),
             Fault::Upgrade { node } => self.upgrade(node),
@@ -73,7 +79,7 @@ impl World {
             }
             Fault::BurstAt { node, ms } => self.burst_at(node, ms),
             Fault::Tor { node } => self.kill_tor(node),
-            Fault::TorDead { node, ms } => self.keep_tor_dead(node, ms),
+            Fault::TorDead { node, ms } => self.keep_tor_dead(node, self.tor_in_turn(node), ms),
             Fault::Control { node, ms } => self.lose_control(node, ms),
             Fault::Points { node } => self.replace_points(node),
             Fault::Point { node, point } => self.replace_point(node, point),
@@ -93,6 +99,11 @@ impl World {
         }
     }
 
+    /// Whether clients are sent to any other node: the command line refuses to take the last one away.
+    fn another_is_offered(&self, node: usize) -> bool {
+        self.nodes.iter().enumerate().any(|(other, machine)| other != node && machine.is_offered())
+    }
+
     /// Whether whom the fault hits is in a state to be hit.
     fn makes_sense(&self, fault: &Fault) -> bool {
         let exists = |node: usize| node < self.nodes.len();
@@ -107,13 +118,19 @@ impl World {
                 self.may_join(node) && self.nodes[node].joiner.is_none() && live(via) && self.nodes[via].is_member
             }
             Fault::Remove { node, whom } => {
-                node != whom && live(node) && self.nodes.get(whom).is_some_and(|whom| whom.is_member)
+                node != whom
+                    && live(node)
+                    && self.nodes.get(whom).is_some_and(|machine| {
+                        machine.is_member && (!machine.is_offered() || self.another_is_offered(whom))
+                    })
             }
+            Fault::Order { node, whom, .. } => live(node) && exists(whom),
             Fault::Clone { node, copy } => runs(node) && self.may_join(copy),
             // Who leaves and is heard by nobody is a member still, for the others: no state to check anything in.
             Fault::Leave { node } => {
                 let hears = |(other, machine): (usize, &SimNode)| other != node && live(other) && machine.is_member;
                 live(node)
+                    && self.another_is_offered(node)
                     && self.cut.is_empty()
                     && self.trouble.is_over(self.now)
                     && self.nodes.iter().enumerate().any(hears)
@@ -121,6 +138,7 @@ impl World {
             Fault::Stop { node }
             | Fault::Drain { node }
             | Fault::Undrain { node }
+            | Fault::Pause { node, .. }
             | Fault::RotateToken { node }
             | Fault::Freeze { node, .. }
             | Fault::FreezeTor { node, .. }

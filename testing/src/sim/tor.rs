@@ -1,7 +1,9 @@
 //! A model of one node's tor: it speaks the control protocol to the node and holds introduction points.
 //! What it models of C tor (DESIGN section 2): bootstrap, points that come one by one, a descriptor that follows their
-//! circuits a second later, `PublishHidServDescriptors`, `+HSPOST`, `HSFETCH`, loss of run-time settings at a restart.
+//! circuits a second later, `CLOSECIRCUIT` and how it opens closed circuits again, `PublishHidServDescriptors`, `+HSPOST`,
+//! `HSFETCH`, loss of run-time settings at a restart.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rand_chacha::ChaCha20Rng;
@@ -17,15 +19,34 @@ use rustbalance_core::time::Wall;
 use super::fault::UploadFault;
 use super::network::{TorNetwork, x25519_base};
 
+/// A closed circuit is opened again to the same point so often: `MAX_INTRO_POINT_CIRCUIT_RETRIES`.
+const REOPENED_MAX: u8 = 3;
+/// Circuits opened in a period: of 3 points twice 3 + 2 and three retries each (`get_max_intro_circ_per_period`).
+const LAUNCHES_MAX: u64 = 28;
+/// `INTRO_CIRC_RETRY_PERIOD`, milliseconds.
+const LAUNCH_PERIOD_MS: u64 = 300_000;
+
 /// What a tor does in answer to its node.
 #[derive(Debug)]
 pub enum Effect {
     /// Bytes to the node.
     Reply(Arc<[u8]>),
+    /// The circuit behind the point of this key is closed.
+    Close([u8; 32]),
     /// An upload is on its way to this HSDir.
     Upload(RelayFingerprint, Arc<str>),
     /// A fetch is on its way to this HSDir.
     Fetch(RelayFingerprint),
+}
+
+/// The control connection of a tor, whichever process of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Control {
+    /// Names the connection; what was under way on an older one is lost.
+    pub(super) connection: u64,
+    pub(super) is_up: bool,
+    /// Commands that a tor standing still has not read yet, and after which all others come.
+    pub(super) unread: usize,
 }
 
 /// One tor.
@@ -40,6 +61,8 @@ pub struct TorModel {
     pub process: u64,
     /// A new consensus reaches this tor so much later than others, seconds.
     pub lag_secs: u64,
+    /// Its control connection.
+    pub(super) control: Control,
     /// What becomes of uploads, and until when, milliseconds of true time.
     pub(super) uploads: Option<(UploadFault, u64)>,
     bootstrapped: bool,
@@ -47,6 +70,10 @@ pub struct TorModel {
     listed: Vec<IntroPoint>,
     circuits: Vec<(u64, RelayFingerprint)>,
     next_circuit: u64,
+    /// How often circuits behind points were opened again, by key.
+    reopened: BTreeMap<[u8; 32], u8>,
+    /// Circuits opened in a period of [`LAUNCH_PERIOD_MS`], and when it began, milliseconds of true time.
+    launches: (u64, u64),
     pending: Vec<u8>,
     /// The reply to GETINFO of the descriptor and its period: encoding anew at every poll would cost the simulator
     /// its speed.
@@ -67,11 +94,14 @@ impl TorModel {
             points: Vec::new(),
             process,
             lag_secs: 0,
+            control: Control::default(),
             uploads: None,
             bootstrapped: false,
             listed: Vec::new(),
             circuits: Vec::new(),
             next_circuit: 1,
+            reopened: BTreeMap::new(),
+            launches: (0, 0),
             pending: Vec::new(),
             descriptor: None,
             revision: 0,
@@ -95,17 +125,39 @@ impl TorModel {
                 break point;
             }
         };
-        let circuit = (self.next_circuit, point.relay().expect("our points name their relay"));
-        self.next_circuit += 1;
-        self.points.push(point);
-        self.circuits.push(circuit);
-        format!("650 CIRC {}\r\n", self.circuit(circuit, "BUILT")).into()
+        self.reopen_point(point)
     }
 
     /// The circuit behind a point closes; returns the point's key and the event.
     pub(super) fn close_point(&mut self, point: usize) -> ([u8; 32], Vec<u8>) {
         let (key, circuit) = (self.points.remove(point).auth_key, self.circuits.remove(point));
         (key, format!("650 CIRC {}\r\n", self.circuit(circuit, "CLOSED")).into())
+    }
+
+    /// So many milliseconds from `now` another circuit may be opened; it counts as opened.
+    pub(super) fn launch(&mut self, now: u64) -> u64 {
+        if now >= self.launches.0 + LAUNCH_PERIOD_MS {
+            self.launches = (now, 0);
+        }
+        self.launches.1 += 1;
+        let periods = (self.launches.1 - 1) / LAUNCHES_MAX;
+        (self.launches.0 + periods * LAUNCH_PERIOD_MS).saturating_sub(now)
+    }
+
+    /// Whether a point whose circuit its controller closed is given another one, rather than given up.
+    pub(super) fn reopens(&mut self, key: [u8; 32]) -> bool {
+        let reopened = self.reopened.entry(key).or_default();
+        *reopened += 1;
+        *reopened <= REOPENED_MAX
+    }
+
+    /// A circuit behind `point` again; returns the event.
+    pub(super) fn reopen_point(&mut self, point: IntroPoint) -> Vec<u8> {
+        let circuit = (self.next_circuit, point.relay().expect("our points name their relay"));
+        self.next_circuit += 1;
+        self.points.push(point);
+        self.circuits.push(circuit);
+        format!("650 CIRC {}\r\n", self.circuit(circuit, "BUILT")).into()
     }
 
     /// The descriptor catches up with the circuits.
@@ -193,6 +245,12 @@ impl TorModel {
                 effects.extend([reply("250 OK\r\n"), Effect::Upload(server(), unstuff(body).into())]);
             }
             "HSFETCH" => effects.extend([reply("250 OK\r\n"), Effect::Fetch(server())]),
+            "CLOSECIRCUIT" => {
+                let closed = self.circuits.iter().position(|(number, _)| number.to_string() == arguments);
+                let closed = closed.and_then(|at| self.points.get(at)).map(|point| Effect::Close(point.auth_key));
+                effects.push(reply(if closed.is_some() { "250 OK\r\n" } else { "552 Unknown circuit\r\n" }));
+                effects.extend(closed);
+            }
             "SETEVENTS" => effects.push(reply("250 OK\r\n")),
             other => effects.push(reply(&format!("510 Unrecognized command \"{other}\"\r\n"))),
         }
@@ -272,6 +330,7 @@ impl TorModel {
             subcredential,
             revision: RevisionCounter(self.revision),
             header: &header,
+            pow: None,
             points: &self.listed,
             clients: &[],
             now: wall,

@@ -9,9 +9,9 @@ use rand_core::{Rng as _, SeedableRng as _};
 use rustbalance_core::NodeId;
 use rustbalance_core::cluster::Role;
 use rustbalance_core::id::RelayFingerprint;
-use rustbalance_core::onion::key::{HsId, HsIdKeypair};
+use rustbalance_core::onion::key::{HsBlindId, HsId, HsIdKeypair};
 use rustbalance_core::shared;
-use rustbalance_core::status::Status;
+use rustbalance_core::status::{MemberStatus, Status};
 use rustbalance_core::time::Wall;
 
 use super::check::Checks;
@@ -41,6 +41,8 @@ pub struct Taken {
     pub by: usize,
     /// To whom.
     pub relay: RelayFingerprint,
+    /// The key that it is stored under.
+    pub blind: HsBlindId,
     /// Keys that the descriptor before listed and this one does not.
     pub removed: Vec<[u8; 32]>,
     /// Points listed.
@@ -58,12 +60,24 @@ impl Taken {
         Self {
             by,
             relay,
+            blind: stored.blind,
             removed: old.difference(&stored.points).copied().collect(),
             points: stored.points.len(),
             secs: stored.secs,
             furthest_secs: *furthest_secs,
         }
     }
+}
+
+/// A descriptor that a daemon handed to its tor.
+#[derive(Clone, Copy, Debug)]
+pub struct Posted {
+    /// The machine.
+    pub by: usize,
+    /// A hash of its text.
+    pub text: u64,
+    /// When the daemon did so; a tor that stood still takes it later.
+    pub said: u64,
 }
 
 /// What has changed since the checkers looked last.
@@ -112,8 +126,8 @@ pub struct World {
     pub turmoil: bool,
     /// The last upload that an HSDir took, until a checker has looked at it.
     pub taken: Option<Taken>,
-    /// A descriptor that a daemon handed to its tor, by a hash, until a checker has looked at it.
-    pub posted: Option<(usize, u64)>,
+    /// A descriptor that a daemon handed to its tor, until a checker has looked at it.
+    pub posted: Option<Posted>,
     /// First violation, if any.
     pub violation: Option<String>,
     /// It is one of something that should have come about by then.
@@ -261,8 +275,23 @@ impl World {
         if self.violation.is_none() && self.log.is_some() {
             for index in 0..self.nodes.len() {
                 let Some(status) = self.status(index) else { continue };
+                let id = self.nodes[index].id;
                 let waits = status.publication.waiting.unwrap_or_else(|| "has its plan uploaded".to_owned());
-                self.note(|| format!("{index} {}, epoch {}: {waits}", status.role, status.epoch));
+                self.note(|| {
+                    let (role, epoch, orders) = (status.role, status.epoch, status.ordered.join(", "));
+                    format!("{index} ({id}) {role}, epoch {epoch}, ordered [{orders}]: {waits}")
+                });
+                for MemberStatus { node, liveness, state, priority, introduction_points, tor_ready, .. } in
+                    status.members
+                {
+                    let tor = if tor_ready { "ready" } else { "not ready" };
+                    self.note(|| {
+                        let of = node.get(..8).unwrap_or_default();
+                        format!(
+                            "  {of} {liveness}, {state}, priority {priority}, tor {tor}, {introduction_points} points"
+                        )
+                    });
+                }
             }
         }
         let at = self.now as f64 / 1000.0;
@@ -368,11 +397,13 @@ impl World {
             Happening::Ask { via } => self.ask(index, via),
             Happening::Admit { joiner, bytes } => self.admit(index, joiner, &bytes),
             Happening::Answer { datagrams } => self.answer(index, &datagrams),
-            Happening::ControlUp { connection } => self.control_up(index, connection),
-            Happening::Control { connection, bytes } => self.control_said(index, connection, &bytes),
-            Happening::Commands { connection, bytes } => self.unread_commands(index, connection, &bytes),
-            Happening::Tor { process, what } if process == self.nodes[index].tor.process => {
-                self.tor_happens(index, what);
+            Happening::ControlUp { tor, connection } => self.control_up(index, tor, connection),
+            Happening::Control { tor, connection, bytes } => self.control_said(index, tor, connection, &bytes),
+            Happening::Commands { tor, connection, said, bytes } => {
+                self.unread_commands(index, tor, connection, said, &bytes);
+            }
+            Happening::Tor { tor, process, what } if process == self.nodes[index].tors[tor].process => {
+                self.tor_happens(index, tor, what);
             }
             Happening::Tor { .. } => {}
             Happening::Persisted { id, record } => self.persisted(index, id, record),

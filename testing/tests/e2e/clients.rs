@@ -80,7 +80,7 @@ impl Scenario<'_> {
         Ok(())
     }
 
-    fn is_served(&mut self, address: &str, who: &str, key: Option<&str>) -> Result<Client> {
+    pub fn is_served(&mut self, address: &str, who: &str, key: Option<&str>) -> Result<Client> {
         let mut tries = 0;
         loop {
             let client = fresh(self.net, key)?;
@@ -93,7 +93,7 @@ impl Scenario<'_> {
         }
     }
 
-    fn is_not_served(&mut self, address: &str, who: &str, key: Option<&str>) -> Result<()> {
+    pub fn is_not_served(&mut self, address: &str, who: &str, key: Option<&str>) -> Result<()> {
         let page = fresh(self.net, key)?.load(address, 80, 0, PAGE);
         self.report.expect(&format!("{who} is not served"), page.is_err(), &said(&page));
         Ok(())

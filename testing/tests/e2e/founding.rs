@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustbalance_testing::client::Client;
-use rustbalance_testing::cluster::{Cluster, Node, plan};
-use rustbalance_testing::visitors::{self, PATIENCE, Regulars};
+use rustbalance_testing::cluster::{Node, plan};
+use rustbalance_testing::native;
+use rustbalance_testing::visitors::{PATIENCE, Regulars};
 use rustbalance_testing::wait::{self, Answer};
 
 use crate::{LONG, RELOAD, Scenario};
@@ -45,11 +46,26 @@ impl Scenario<'_> {
         Ok(())
     }
 
+    /// Ring, counters and layout of a service that tor publishes by itself.
+    pub fn tor_does_as_we_do(&mut self) -> Result<()> {
+        self.report.step("a service that tor publishes by itself");
+        for (what, good, detail) in native::compare(&mut self.reader.tor().control()?)? {
+            self.report.expect(what, good, &detail);
+        }
+        Ok(())
+    }
+
     /// One more node joins through node `through`.
     pub fn node_joins(&mut self, through: usize) -> Result<()> {
         let number = self.cluster.add(Some(through))?;
         let name = self.cluster.node(number)?.name.clone();
         self.report.step(&format!("{name} joins through node{}", through + 1));
+        self.has_joined(number)
+    }
+
+    /// Node `number`, just started, becomes part of the service.
+    pub fn has_joined(&mut self, number: usize) -> Result<()> {
+        let name = self.cluster.node(number)?.name.clone();
         wait_tor_bootstrapped(self.cluster.node(number)?)?;
         let bootstrapped = Instant::now();
         let names = self.names();
@@ -74,27 +90,6 @@ impl Scenario<'_> {
     pub fn all_serve(&mut self) -> Result<()> {
         self.report.step("all nodes serve");
         self.fresh_visitors_by_all("three nodes", 24)
-    }
-}
-
-impl Scenario<'_> {
-    /// A node of another cluster whose target is this service: reached through that node's own tor.
-    pub fn onion_target(&mut self) -> Result<()> {
-        self.report.step("another service, whose target is this onion");
-        let mut outer = Cluster::in_front_of(&format!("{}:80", self.cluster.address()?), self.net, 1, "info")?;
-        outer.add(None)?;
-        outer.wait_for(0, "its target to answer", LONG, |status| match status.target.as_str() {
-            "up" => plan::alone_and_native(status),
-            target => Err(format!("target {target}")),
-        })?;
-        self.reader.wait_published(outer.address()?, LONG)?;
-        let tally = visitors::fresh(self.net, outer.address()?, 4, 2)?;
-        let inner = tally.served_by.keys().all(|node| self.names().contains(node));
-        let good = tally.is_good(PATIENCE) && inner;
-        self.report.expect("its visitors get the pages of this one", good, &tally.to_string());
-        let status = outer.node(0)?.terminate(LONG)?;
-        self.report.expect("it stops in good order", status.success(), &status.to_string());
-        Ok(())
     }
 }
 

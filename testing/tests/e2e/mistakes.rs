@@ -1,23 +1,23 @@
 //! Mistakes that need a running peer: each one is refused with one clear line and changes nothing.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use rustbalance_testing::cluster::write_secret;
 use rustbalance_testing::process::Process;
 
 use crate::{RELOAD, Scenario};
 
 /// Exit codes, as `rustbalance --help` lists them.
 const RUNTIME: i32 = 1;
-const STATE: i32 = 3;
-const NETWORK: i32 = 4;
+pub const STATE: i32 = 3;
+pub const NETWORK: i32 = 4;
 /// For a refusal.
 const REFUSED: Duration = Duration::from_secs(60);
 /// A mesh address of the network where nobody listens.
@@ -36,6 +36,7 @@ impl Scenario<'_> {
         self.join_is_refused("an unreachable peer", &with(&good, "--peer-endpoint", &nobody))?;
         self.port_in_use()?;
         self.two_on_one_directory()?;
+        self.invites_are_refused()?;
         self.regular_visitors("during the mistakes", RELOAD)?;
         Ok(())
     }
@@ -46,8 +47,9 @@ impl Scenario<'_> {
         command.args(arguments).args(["--target", "127.0.0.1:1", "--dir"]).arg(&dir);
         self.is_refused(what, command, NETWORK)?;
         let left: Vec<_> = fs::read_dir(&dir)?.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
-        let only_lock = left.iter().all(|name| name == "lock");
-        self.report.expect(&format!("{what}: nothing is written"), only_lock, &format!("{left:?}"));
+        // The next attempt is to be the same node.
+        let no_node = left.iter().all(|name| name == "lock" || name == ".joining");
+        self.report.expect(&format!("{what}: nothing but keys for the next attempt"), no_node, &format!("{left:?}"));
         Ok(())
     }
 
@@ -73,7 +75,7 @@ impl Scenario<'_> {
     }
 
     /// Runs `command` to its end and checks its exit code and that it says one line.
-    fn is_refused(&mut self, what: &str, mut command: Command, code: i32) -> Result<()> {
+    pub fn is_refused(&mut self, what: &str, mut command: Command, code: i32) -> Result<()> {
         let log = self.net.dir_of("mistake.log");
         // A log of an earlier mistake may be there or not.
         let _none = fs::remove_file(&log);
@@ -85,7 +87,7 @@ impl Scenario<'_> {
         Ok(())
     }
 
-    fn new_dir(&self, what: &str) -> Result<PathBuf> {
+    pub fn new_dir(&self, what: &str) -> Result<PathBuf> {
         let dir = self.net.dir_of(&what.replace(' ', "-"));
         DirBuilder::new().mode(0o700).create(&dir)?;
         Ok(dir)
@@ -100,8 +102,4 @@ fn with(arguments: &[String], flag: &str, value: &str) -> Vec<String> {
         value.clone_into(old);
     }
     changed
-}
-
-fn write_secret(path: &Path, text: &str) -> Result<()> {
-    Ok(OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())?)
 }

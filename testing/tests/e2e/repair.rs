@@ -10,7 +10,7 @@ use rustbalance_testing::process;
 use rustbalance_testing::wait::{self, Answer};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open};
 
-use crate::{LONG, RELOAD, Scenario, after_a_kill};
+use crate::{AFTER_A_KILL, LONG, RELOAD, Scenario};
 
 /// From a tor's death to its successor's points in the plan.
 const RESTARTED: Duration = Duration::from_secs(60);
@@ -50,7 +50,7 @@ impl Scenario<'_> {
         self.report.expect("it is another process", restarted != tor, &format!("pid {tor}, then {restarted}"));
         self.settle(&format!("after the tor of {whose} was killed"), LONG)?;
         self.fresh_visitors_by(&format!("after the tor of {whose} was killed"), 6, &self.names())?;
-        self.regular_visitors(&format!("while the tor of {whose} was down"), after_a_kill(1))?;
+        self.regular_visitors(&format!("while the tor of {whose} was down"), AFTER_A_KILL)?;
         Ok(())
     }
 
@@ -110,7 +110,7 @@ impl Scenario<'_> {
         let back = self.wait_points_of(number, "its points to return", |points| !points.is_empty())?;
         self.report.in_time("its application is back, and so are its points", back, NOTICED);
         self.settle("after the application came back", LONG)?;
-        self.regular_visitors("while an application was dead", after_a_kill(1))
+        self.regular_visitors("while an application was dead", AFTER_A_KILL)
     }
 
     /// How long until the publisher's plan has such points of a node.

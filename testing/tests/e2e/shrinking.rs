@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use rustbalance_testing::client::Client;
 use rustbalance_testing::process;
 use rustbalance_testing::takeover::Victim;
 use rustbalance_testing::visitors;
 use rustbalance_testing::wait::{self, Answer};
 
-use crate::{LONG, RELOAD, Scenario, after_a_kill};
+use crate::{AFTER_A_KILL, LONG, RELOAD, Scenario};
 
 /// From the publisher's death to the survivors' plan on every HSDir.
 const TAKEN_OVER: Duration = Duration::from_secs(10);
@@ -32,7 +33,7 @@ impl Scenario<'_> {
         self.report.in_time(plan_name, takeover.takeover, TAKEN_OVER);
         self.report.in_time("no HSDir lists a dead point", takeover.dead_points_gone, TAKEN_OVER);
         self.fresh_visitors_by("after the kill", 12, &self.names())?;
-        self.regular_visitors("through the kill", after_a_kill(1))?;
+        self.regular_visitors("through the kill", AFTER_A_KILL)?;
         Ok(())
     }
 
@@ -64,7 +65,7 @@ impl Scenario<'_> {
         self.fresh_visitors_by("after the stop", 6, &self.names())?;
         self.cluster.restart(holder)?;
         self.settle(&format!("{name} is back"), LONG)?;
-        self.regular_visitors("while the publisher was stopped and came back", after_a_kill(1))
+        self.regular_visitors("while the publisher was stopped and came back", AFTER_A_KILL)
     }
 
     /// Two of three die at once: the last one is a minority, which takes nothing away from a majority that it merely
@@ -89,24 +90,59 @@ impl Scenario<'_> {
         }
         self.settle("all are back", LONG)?;
         self.fresh_visitors_by("all are back", 6, &self.names())?;
-        self.regular_visitors("while two of three were dead", after_a_kill(2))
+        self.regular_visitors("while two of three were dead", AFTER_A_KILL)
     }
 
-    /// A node that does not publish is drained and put back, and the cluster token replaced.
+    /// A node that does not publish is drained by an order at the one that does, and put back; the publisher steps down; and
+    /// the cluster token is replaced.
     pub fn node_is_drained(&mut self) -> Result<()> {
         let holder = self.cluster.holder(LONG)?;
         let drained = self.cluster.running().into_iter().find(|number| *number != holder).context("nobody to drain")?;
-        let node = self.cluster.node(drained)?;
-        let name = node.name.clone();
+        let (name, token) = (self.cluster.node(drained)?.name.clone(), self.cluster.node(drained)?.token()?);
         self.report.step(&format!("{name} is drained, and put back"));
-        let (to_nobody, token) = (node.ask(&["drain", "--wait"])?, node.token()?);
+        let client = Client::start(self.net, "cached")?;
+        let address = self.cluster.address()?.to_owned();
+        let visit = |circuit: u32| client.load(&address, 80, circuit, visitors::PATIENCE);
+        let mut circuits = 0..40;
+        let session = circuits.find(|circuit| visit(*circuit).is_ok_and(|page| page.node == name));
+        let session = session.context("no visit of 40 came to the node")?;
+        let said = self.cluster.node(holder)?.ask(&["drain", &name, "--wait"])?;
+        self.report.note(&said);
+        self.cluster.wait_for(
+            drained,
+            "its introduction circuits to be closed",
+            Duration::from_secs(15),
+            |status| {
+                if status.presence == "out" { Ok(()) } else { Err(status.presence.clone()) }
+            },
+        )?;
+        // Tor opens what was closed three times more.
+        std::thread::sleep(Duration::from_secs(4));
+        let (mut elsewhere, mut slowest) = (0, Duration::ZERO);
+        for page in circuits.take(6).map(&visit) {
+            let page = page?;
+            elsewhere += usize::from(page.node != name);
+            slowest = slowest.max(page.took);
+        }
+        let detail = format!("{elsewhere} of 6, slowest {:.1} s", slowest.as_secs_f32());
+        let moved_on = elsewhere == 6 && slowest < Duration::from_secs(8);
+        self.report.expect("a client with a cached descriptor goes on to other nodes", moved_on, &detail);
+        let page = visit(session)?;
+        self.report.expect("its open session goes on", page.node == name, &page.node);
+        drop(client);
         let others: Vec<String> = self.names().into_iter().filter(|other| *other != name).collect();
-        self.report.note(&to_nobody);
         self.fresh_visitors_by("a drained node gets no new visitors", 6, &others)?;
-        let node = self.cluster.node(drained)?;
-        self.report.note(&node.ask(&["undrain", "--wait"])?);
+        let put_back = Instant::now();
+        let said = self.cluster.node(holder)?.ask(&["undrain", &name, "--wait"])?;
+        self.report.note(&said);
+        self.report.in_time("a node that is put back is planned at once", put_back.elapsed(), Duration::from_secs(5));
         self.settle(&format!("{name} is back"), LONG)?;
         self.regular_visitors("while a node was drained", RELOAD)?;
+
+        let said = self.cluster.node(drained)?.ask(&["step-down", "--for", "5s"])?;
+        self.report.note(&said);
+        let now = self.settle("the publisher has stepped down", LONG)?;
+        self.report.expect("another node publishes", now != holder, &said);
 
         let said = self.cluster.node(drained)?.ask(&["token", "rotate"])?;
         self.report.note(&said);
@@ -145,7 +181,7 @@ impl Scenario<'_> {
         self.report.in_time("the last one's plan is on every HSDir", takeover.takeover, TAKEN_OVER);
         self.settle("one node left", LONG)?;
         self.fresh_visitors_by_all("one node left", 6)?;
-        self.regular_visitors("with one node left", after_a_kill(1))?;
+        self.regular_visitors("with one node left", AFTER_A_KILL)?;
         Ok(())
     }
 

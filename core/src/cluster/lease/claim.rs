@@ -99,7 +99,9 @@ impl Lease {
     pub(in super::super) fn wants(&self, now: Mono, ctx: Context<'_>) -> bool {
         let Some(seen) = self.newest.as_ref().filter(|_| now < self.vacant_at()) else { return false };
         let patient = self.eligible_since.is_some_and(|at| now.since(at) >= self.handover.preempt_delay(now));
-        let better = ctx.ranks.records.own().priority < seen.beacon.priority;
+        // An order may have changed it since the beacon's epoch began.
+        let theirs = ctx.ranks.records.get(seen.beacon.holder).map_or(seen.beacon.priority, |record| record.priority);
+        let better = ctx.ranks.records.own().priority < theirs;
         patient && better && self.state == State::Following && !self.stopping && now >= self.not_before
     }
 

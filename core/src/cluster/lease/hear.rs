@@ -160,7 +160,7 @@ mod tests {
 
     use super::super::super::item::Items;
     use super::super::super::member::Members;
-    use super::super::super::rank::{Order, Ranks};
+    use super::super::super::rank::{Ranking, Ranks};
     use super::super::super::record::Records;
     use super::super::super::roster::{Roster, admit};
     use super::super::super::sign;
@@ -213,8 +213,13 @@ mod tests {
             let blob = sign::seal(&self.ids[signer].keypair, Purpose::Beacon, CLUSTER, beacon);
             let (members, publication) = (Members::default(), Publication::default());
             let me = &self.ids[0];
-            let ranks =
-                Ranks { me, roster: &self.roster, records: &self.records, members: &members, order: &Order::default() };
+            let ranks = Ranks {
+                me,
+                roster: &self.roster,
+                records: &self.records,
+                members: &members,
+                ranking: &Ranking::default(),
+            };
             let (items, publication) = (&self.items, &publication);
             let ctx = Context { ranks, items, publication, generation: 3, durable: true };
             self.lease.hear(Mono::from_ms(ms), ctx, &blob, 0, &mut self.rng)
@@ -356,7 +361,7 @@ mod tests {
             roster: &f.roster,
             records: &f.records,
             members: &members,
-            order: &Order::default(),
+            ranking: &Ranking::default(),
         };
         let (items, publication) = (&f.items, &publication);
         let ctx = Context { ranks, items, publication, generation: 3, durable: true };

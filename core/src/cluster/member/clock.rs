@@ -6,6 +6,7 @@ use core::fmt;
 use super::super::timing::CLOCK_KEPT;
 use super::super::{ClockOffset, Liveness};
 use super::{Members, Peer};
+use crate::id::NodeId;
 use crate::time::{Mono, Now};
 
 /// The clocks known, sorted: asked for with every input, and gathered only when another one is told, or a verdict
@@ -33,6 +34,11 @@ fn signed(ms: u64) -> i64 {
     i64::try_from(ms).unwrap_or(i64::MAX)
 }
 
+/// Our wall clock minus our boot time.
+fn ours_ms(now: Now) -> i64 {
+    signed(now.wall.as_ms()).saturating_sub(signed(now.mono.as_ms()))
+}
+
 impl Peer {
     /// Its clock minus our boot time, milliseconds, if it told us lately, and until when that holds. Boot time carries
     /// its clock on, so that a step of ours shows at once.
@@ -52,7 +58,7 @@ impl Members {
         if clocks.state != (self.beats, self.changes) || now.mono >= clocks.until {
             *clocks = self.gather(now.mono);
         }
-        let ours = signed(now.wall.as_ms()).saturating_sub(signed(now.mono.as_ms()));
+        let ours = ours_ms(now);
         let others = clocks.ahead_ms.len();
         let below = clocks.ahead_ms.partition_point(|ahead_ms| *ahead_ms < ours);
         // Ours stands among the others in its place, and is 0.
@@ -61,6 +67,12 @@ impl Members {
             theirs.and_then(|index| clocks.ahead_ms.get(index)).map_or(0, |ahead_ms| ahead_ms.saturating_sub(ours))
         };
         ClockOffset { lower_ms: at(others / 2), upper_ms: at(others.div_ceil(2)), others }
+    }
+
+    /// How many milliseconds its clock is ahead of ours, if it told us lately.
+    pub(in super::super) fn clock_ahead_ms(&self, now: Now, node: NodeId) -> Option<i64> {
+        let (ahead_ms, _) = self.peers.get(&node)?.clock(now.mono)?;
+        Some(ahead_ms.saturating_sub(ours_ms(now)))
     }
 
     fn gather(&self, now: Mono) -> Gathered {

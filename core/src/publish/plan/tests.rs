@@ -4,9 +4,11 @@ use super::*;
 use crate::cluster::{NodeState, ProvenPlan, Record};
 use crate::merge::testing::{node, point};
 use crate::publish::testing::{member, members, record_of, view};
+use crate::time::Mono;
+use pow::SEED_KEPT;
 use std::sync::Arc;
 
-const NOW: Mono = Mono::from_ms(100_000);
+const NOW: Now = Now { mono: Mono::from_ms(100_000), wall: Wall::from_secs(1_795_446_825) };
 
 /// The nodes with offers.
 fn nodes(view: &View) -> Vec<NodeId> {
@@ -52,16 +54,30 @@ fn node_known_not_to_serve_leaves() {
 }
 
 #[test]
+fn during_a_pause_nobody_leaves_but_by_an_order() {
+    let paused = |view: View| nodes(&View { paused: true, ..view });
+    let all = [node(1), node(2), node(3)];
+    assert_eq!(paused(with(|member| member.liveness = Liveness::Down)), all);
+    assert_eq!(paused(with(|member| member.liveness = Liveness::Unknown)), all);
+    assert_eq!(paused(with_record(|record| record.target_up = false)), all);
+    assert_eq!(paused(with_record(|record| record.tor_ready = false)), all);
+    let others = [node(1), node(3)];
+    assert_eq!(paused(with_record(|record| record.points.clear())), others, "it has none");
+    assert_eq!(paused(with_record(|record| record.state = NodeState::Draining)), others);
+    assert_eq!(paused(with_record(|record| record.state = NodeState::Leaving)), others);
+}
+
+#[test]
 fn silent_node_keeps_its_points_for_sixty_seconds() {
     let silent_for = |ms| {
         with(|member| {
             member.liveness = Liveness::Unknown;
-            member.since = Mono::from_ms(NOW.as_ms() - ms);
+            member.since = Mono::from_ms(NOW.mono.as_ms() - ms);
         })
     };
     let mut wake = Wake::default();
     assert_eq!(Offers::gather(NOW, &silent_for(59_999), &mut wake).nodes.len(), 3);
-    assert_eq!(wake.get(), Some(Mono::from_ms(NOW.as_ms() + 1)));
+    assert_eq!(wake.get(), Some(Mono::from_ms(NOW.mono.as_ms() + 1)));
     assert_eq!(nodes(&silent_for(60_000)), [node(1), node(3)]);
 }
 
@@ -93,7 +109,7 @@ fn what_a_live_node_names_counts_whatever_was_proven() {
     view.proven = Some(proven_2(9));
     assert_eq!(offered(&view, 2), [point(2, 4, 0), point(2, 5, 0), point(2, 6, 0)]);
     let member = &mut members(&mut view)[1];
-    (member.liveness, member.since) = (Liveness::Unknown, NOW);
+    (member.liveness, member.since) = (Liveness::Unknown, NOW.mono);
     assert_eq!(offered(&view, 2), [point(2, 30, 0)], "it may have told others of a newer one since");
 }
 
@@ -146,17 +162,127 @@ fn plan_names_only_the_points_listed() {
     let mut view = view();
     let five = (1..=5).map(|n| member(n, &[n * 10, n * 10 + 1, n * 10 + 2, n * 10 + 3, n * 10 + 4])).collect();
     view.members = Arc::new(five);
-    let plan = Plan::new(&Offers::gather(NOW, &view, &mut Wake::default()), &[]);
+    let plan = Plan::new(&Offers::gather(NOW, &view, &mut Wake::default()), &[], Division { places: 20, read: 1 });
     assert_eq!((plan.points.len(), plan.left_out.len()), (20, 5));
     assert!(plan.nodes.values().all(|part| part.points.len() == 4));
 }
 
 #[test]
 fn digest_follows_the_content_and_nothing_else() {
-    let plan = |view: &View| Plan::new(&Offers::gather(NOW, view, &mut Wake::default()), &[]);
+    let plan = |view: &View| {
+        Plan::new(&Offers::gather(NOW, view, &mut Wake::default()), &[], Division { places: 20, read: 6 })
+    };
     let before = plan(&view());
     let renewed = plan(&with_record(|record| record.version = 2));
     assert!(before.says_the_same(&renewed) && before.digest() == renewed.digest());
     let changed = plan(&with_record(|record| record.points.truncate(2)));
     assert!(!before.says_the_same(&changed) && before.digest() != changed.digest());
+}
+
+const PERIOD: u64 = 20_780;
+
+/// [`view`] with proof of work on every node, for this period, running out so many seconds from now.
+fn with_pow(period: u64, seconds: u64) -> View {
+    let mut view = view();
+    for member in members(&mut view) {
+        let seed = member.node.0;
+        let params = PowParams { seed, effort: 1, expires: NOW.wall.as_secs() + seconds };
+        record_of(member).pow = Some(PowOffer { period, params });
+    }
+    view
+}
+
+fn divided(view: &View) -> Plan {
+    Plan::new(&Offers::gather(NOW, view, &mut Wake::default()), &[], Division { places: 20, read: 6 })
+}
+
+/// Whose points and whose seed each content of [`PERIOD`] has.
+fn owners(plan: &Plan) -> Vec<(NodeId, Option<[u8; 32]>)> {
+    let owner = |(content, points): (usize, &Vec<Listed>)| {
+        assert!(points.iter().all(|(node, _)| *node == points[0].0), "one node's alone");
+        (points[0].0, plan.pow_params(PERIOD, content).map(|params| params.seed))
+    };
+    plan.contents(PERIOD).iter().enumerate().map(owner).collect()
+}
+
+#[test]
+fn with_proof_of_work_each_descriptor_of_that_period_is_one_nodes_with_its_own_seed() {
+    let plan = divided(&with_pow(PERIOD, 3600));
+    let owners = owners(&plan);
+    assert_eq!(owners.len(), 6);
+    for n in [1, 2, 3] {
+        assert_eq!(owners.iter().filter(|owner| **owner == (node(n), Some([n; 32]))).count(), 2);
+    }
+    assert_eq!((plan.points.len(), plan.nodes.len(), plan.left_out.len()), (9, 3, 0));
+    assert_eq!(plan.contents(PERIOD + 1).len(), 1, "no tor could verify what is solved for another period");
+    assert_eq!(plan.pow_params(PERIOD + 1, 0), None);
+    assert!(plan.pow.in_words(Some(PERIOD)).is_some_and(|words| words.starts_with("in the descriptors")));
+    assert!(plan.pow.in_words(Some(PERIOD + 1)).is_some_and(|words| words.contains("until the next shared random")));
+}
+
+#[test]
+fn while_one_node_offers_none_no_descriptor_has_proof_of_work_and_status_names_it() {
+    let mut view = with_pow(PERIOD, 3600);
+    record_of(&mut members(&mut view)[1]).pow = None;
+    let plan = divided(&view);
+    assert_eq!((plan.contents(PERIOD).len(), plan.pow_params(PERIOD, 0)), (1, None));
+    let words = plan.pow.in_words(Some(PERIOD)).unwrap();
+    assert!(words.contains(&node(2).to_string()) && !words.contains(&node(1).to_string()), "{words}");
+    assert_eq!(divided(&self::view()).pow.in_words(Some(PERIOD)), None);
+    let many = Pow::Lacking((1..=9).map(node).collect()).in_words(Some(PERIOD)).unwrap();
+    assert!(many.contains(&node(3).to_string()) && many.contains(", 6 more offer none"), "{many}");
+}
+
+#[test]
+fn points_that_a_majority_has_published_take_proof_of_work_from_nobody() {
+    let mut view = with_pow(PERIOD, 3600);
+    members(&mut view)[1].liveness = Liveness::Down;
+    let mut offers = Offers::gather(NOW, &view, &mut Wake::default());
+    let published = record_of(&mut members(&mut view)[1]).points.clone();
+    offers.add_published(&view, &published);
+    let owners = owners(&Plan::new(&offers, &[], Division { places: 20, read: 6 }));
+    for (n, seed) in [(1, Some([1; 32])), (2, None), (3, Some([3; 32]))] {
+        assert_eq!(owners.iter().filter(|owner| **owner == (node(n), seed)).count(), 2, "{n}");
+    }
+}
+
+#[test]
+fn seed_that_has_run_out_leaves_a_minute_later_and_the_others_stay() {
+    let mut view = with_pow(PERIOD, 3600);
+    let pow = record_of(&mut members(&mut view)[1]).pow.as_mut().unwrap();
+    pow.params.expires = NOW.wall.as_secs() - SEED_KEPT.as_secs() + 1;
+    let mut wake = Wake::default();
+    let offers = Offers::gather(NOW, &view, &mut wake);
+    assert_eq!(wake.get(), Some(NOW.mono.plus(Duration::from_secs(1))));
+    assert!(offers.seeds_hold(NOW.wall) && !offers.seeds_hold(Wall::from_secs(NOW.wall.as_secs() + 1)));
+    let before = divided(&view);
+    record_of(&mut members(&mut view)[1]).pow.as_mut().unwrap().params.expires -= 1;
+    let after = divided(&view);
+    assert!(!before.says_the_same(&after) && before.digest() != after.digest());
+    assert_eq!(before.contents(PERIOD), after.contents(PERIOD));
+    let seeds = |plan: &Plan| owners(plan).into_iter().filter_map(|(_, seed)| seed).collect::<BTreeSet<_>>();
+    assert_eq!((seeds(&before).len(), seeds(&after).len()), (3, 2));
+}
+
+#[test]
+fn tor_that_has_not_followed_yet_has_a_descriptor_without_proof_of_work() {
+    let mut view = with_pow(PERIOD, 3600);
+    record_of(&mut members(&mut view)[1]).pow.as_mut().unwrap().period = PERIOD - 1;
+    let owners = owners(&divided(&view));
+    assert!(owners.iter().all(|(owner, seed)| seed.is_none() == (*owner == node(2))) && owners.len() == 6);
+}
+
+#[test]
+fn one_node_has_proof_of_work_in_its_only_descriptor() {
+    let mut view = with_pow(PERIOD, 3600);
+    members(&mut view).truncate(1);
+    assert_eq!(owners(&divided(&view)), [(node(1), Some([1; 32]))]);
+}
+
+#[test]
+fn with_too_few_hsdirs_all_nodes_go_before_proof_of_work() {
+    let offers = Offers::gather(NOW, &with_pow(PERIOD, 3600), &mut Wake::default());
+    let plan = Plan::new(&offers, &[], Division { places: 20, read: 1 });
+    assert_eq!((plan.contents(PERIOD).len(), &plan.pow), (1, &Pow::NoRoom));
+    assert_eq!(plan.contents(PERIOD)[0].len(), 9);
 }

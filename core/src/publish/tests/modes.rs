@@ -48,6 +48,20 @@ fn roster_that_was_always_one_is_native_at_once_and_uploads_nothing() {
 }
 
 #[test]
+fn a_node_alone_with_several_tors_publishes_the_points_of_all_by_itself_for_ever() {
+    let mut world = World::with_tors(30, 2);
+    let view = world.view();
+    view.role = Role::Alone;
+    members(view).truncate(1);
+    world.run(secs(5));
+    assert_eq!(world.listed(), keys_of(&world.sites[0].view, &[1]));
+    leave_alone(&mut world);
+    world.run(secs(7200));
+    assert_eq!(world.listed(), keys_of(&world.sites[0].view, &[1]));
+    assert!(!wants_native(&world) && !world.publisher().may_be_native());
+}
+
+#[test]
 fn roster_of_two_or_more_is_never_native() {
     let world = World::new(30);
     let with = |role| View { role, ..world.sites[0].view.clone() };

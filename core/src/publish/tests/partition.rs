@@ -7,7 +7,7 @@ use crate::publish::testing::{Behaviour, World, keys, keys_of, member, members, 
 use std::sync::Arc;
 
 /// Five nodes, of which node 1 hears only `heard` now.
-fn minority(heard: &[u8]) -> View {
+pub(super) fn minority(heard: &[u8]) -> View {
     let mut view = view();
     view.members = Arc::new((1..=5).map(|n| member(n, &[n, n + 10, n + 20])).collect());
     for member in members(&mut view) {

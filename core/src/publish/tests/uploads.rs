@@ -62,7 +62,7 @@ fn change_of_plan_is_uploaded_once_after_the_debounce() {
     world.run(secs(2));
     assert_eq!(world.listed(), keys_of(&world.sites[0].view, &[1, 2, 3]));
     assert_eq!((world.uploads(Slot::First), world.uploads(Slot::Second)), ((1, 1), (1, 1)));
-    let planned = PublicationEvent::Planned { points: 11, nodes: 3 };
+    let planned = PublicationEvent::Planned { points: 11, nodes: 3, descriptors: 1 };
     assert_eq!(world.sites[0].events.iter().filter(|event| **event == planned).count(), 1);
     assert!(matches!(
         world.sites[0].events.last(),

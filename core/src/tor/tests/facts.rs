@@ -226,6 +226,15 @@ fn points_are_forgotten_three_seconds_after_the_connection_was_lost() {
 }
 
 #[test]
+fn points_of_a_process_that_has_ended_are_forgotten_at_once() {
+    let mut dialogue = Dialogue::connected(World::serving());
+    dialogue.close();
+    dialogue.end();
+    assert_eq!(relays(&dialogue), []);
+    assert!(!dialogue.tor.is_serving());
+}
+
+#[test]
 fn points_of_another_process_are_forgotten_at_once() {
     let mut dialogue = Dialogue::connected(World::serving());
     dialogue.close();

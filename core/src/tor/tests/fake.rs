@@ -11,7 +11,7 @@ use crate::onion::address::OnionAddress;
 use crate::onion::client::HsClientDescEncKeypair;
 use crate::output::{Event, Outbox, Output};
 use crate::time::{Mono, Now, Wall};
-use crate::tor::{FilesSerial, Tor, TorError, TorEvent, TorState};
+use crate::tor::{Attachment, FilesSerial, Presence, Tor, TorError, TorEvent, TorState};
 
 /// `plain-3ip` of the recorded descriptors; the consensus `srv-to-tp` is of the same moment.
 pub const ADDRESS: &str = "dbj6lvx6ilzhqxguu4pn2qrb4kewhsz3mlvqzrbyoai3hj4ygn42wayd";
@@ -75,7 +75,7 @@ impl World {
     fn answer(&self, command: &str) -> Vec<u8> {
         let (keyword, argument) = command.split_once(' ').unwrap_or((command, ""));
         match (keyword, argument) {
-            ("SETEVENTS" | "+HSPOST" | "HSFETCH", _) => b"250 OK\r\n".to_vec(),
+            ("SETEVENTS" | "+HSPOST" | "HSFETCH" | "CLOSECIRCUIT", _) => b"250 OK\r\n".to_vec(),
             ("GETCONF", "TestingTorNetwork") => b"250 TestingTorNetwork=1\r\n".to_vec(),
             ("SETCONF", _) => format!("{}\r\n", self.setconf).into_bytes(),
             ("GETINFO", "status/bootstrap-phase consensus/valid-after process/pid") => format!(
@@ -180,9 +180,32 @@ impl Dialogue {
         self.drain();
     }
 
+    /// Connected to a tor that somebody else runs.
+    pub fn attach(&mut self, attachment: &Attachment) {
+        self.open.clear();
+        self.tor.handle(self.now, ControlInput::Attached(attachment), &mut self.out).unwrap();
+        self.drain();
+    }
+
+    pub fn unfit(&mut self, reasons: &[String]) {
+        self.tor.handle(self.now, ControlInput::Unfit(reasons), &mut self.out).unwrap();
+        self.drain();
+    }
+
+    pub fn renew(&mut self, what: &str) {
+        self.tor.renew(what, &mut self.out);
+        self.drain();
+    }
+
     pub fn close(&mut self) {
         self.open.clear();
         self.tor.handle(self.now, ControlInput::Closed, &mut self.out).unwrap();
+        self.drain();
+    }
+
+    /// The process, whose connection is closed, has ended.
+    pub fn end(&mut self) {
+        self.tor.handle(self.now, ControlInput::Ended { again_in: Duration::ZERO }, &mut self.out).unwrap();
         self.drain();
     }
 
@@ -252,6 +275,11 @@ impl Dialogue {
 
     pub fn want_native(&mut self, on: bool) {
         self.tor.want_native(on, &mut self.out);
+        self.drain();
+    }
+
+    pub fn set_presence(&mut self, presence: Presence) {
+        self.tor.set_presence(self.now, presence, &mut self.out);
         self.drain();
     }
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use rustbalance_core::hsdesc::{CertShown, Examination, PointShown};
+use rustbalance_core::hsdesc::{CertShown, Examination, PointShown, PowShown};
+use rustbalance_core::time::Wall;
 use serde::Serialize;
 
 /// One thing that differs; `None`: not there.
@@ -63,6 +64,7 @@ fn facts(examination: &Examination) -> BTreeMap<String, String> {
     }
     if let Some(inner) = examination.inner.as_ref().and_then(|layer| layer.content.as_ref()) {
         fact("inner layer: header", inner.header.join(" | "));
+        inner.pow.iter().for_each(|shown| fact("inner layer: proof of work", pow(shown)));
         for shown in &inner.points {
             let relay = shown.relay.as_deref().unwrap_or("no relay");
             let key = shown.auth_cert.as_ref().map_or("unreadable", |cert| &cert.key);
@@ -74,6 +76,10 @@ fn facts(examination: &Examination) -> BTreeMap<String, String> {
         fact("wrong", faults.join(" | "));
     }
     facts
+}
+
+fn pow(pow: &PowShown) -> String {
+    format!("seed {}, effort {}, until {}", pow.seed, pow.effort, Wall::from_secs(pow.expires))
 }
 
 fn point(point: &PointShown) -> String {

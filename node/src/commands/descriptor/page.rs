@@ -96,6 +96,10 @@ impl Page {
 
     fn inner(&mut self, inner: &InnerShown) {
         inner.header.iter().for_each(|line| self.line(&format!("  {line}")));
+        if let Some(pow) = &inner.pow {
+            let until = Wall::from_secs(pow.expires);
+            self.row("proof of work", &format!("effort {} to begin with, seed {} until {until}", pow.effort, pow.seed));
+        }
         for (number, point) in (1..).zip(&inner.points) {
             self.point(number, point);
         }

@@ -12,12 +12,15 @@ use rustbalance_core::onion::period::TimePeriod;
 use rustbalance_core::status::Status;
 use rustbalance_core::time::Wall;
 use rustbalance_io::keys::{self, MasterKey};
-use rustbalance_io::store::check_secret_file;
-use rustbalance_io::tor::fetch::{Fetched, fetch};
+use rustbalance_io::settings::AttachSettings;
+use rustbalance_io::store::{Store, check_secret_file};
+use rustbalance_io::tor::fetch::{FetchError, Fetched, fetch};
 use rustbalance_io::{clock, status};
 use std::path::PathBuf;
 
 use crate::args::{Common, Reading};
+use crate::commands::encrypted;
+use crate::config_file;
 use crate::failure::{Exit, Failure};
 
 /// Longest descriptor that is read, bytes: much longer than any HSDir takes, so that its fault can be shown.
@@ -61,6 +64,7 @@ pub struct Decoder {
     own_client: Option<HsClientDescEncKeypair>,
     hsdir: Option<RelayFingerprint>,
     dir: PathBuf,
+    attach: AttachSettings,
     /// Of the node that runs here, if one does.
     status: Option<Status>,
 }
@@ -72,8 +76,7 @@ impl Decoder {
     /// A flag that is wrong; no address.
     pub fn new(common: &Common, reading: &Reading) -> Result<Self, Failure> {
         let client = reading.client_key.as_deref().map(client_key).transpose()?;
-        let key_file = common.dir.join("keys/hs_ed25519_secret_key");
-        let own = if key_file.exists() { Some(MasterKey::read(&key_file)?) } else { None };
+        let own = own(common, reading)?;
         let address = address(reading, client.as_ref(), own.as_ref())?;
         let own = own.filter(|key| key.address() == address);
         let hsdir = reading.hsdir.as_deref().map(fingerprint).transpose()?;
@@ -89,6 +92,7 @@ impl Decoder {
             client,
             hsdir,
             dir: common.dir.clone(),
+            attach: attach(common),
             status,
         })
     }
@@ -112,9 +116,7 @@ impl Decoder {
                 let name = path.display().to_string();
                 match read() {
                     Ok(text) => Ok((name, text)),
-                    Err(error) => {
-                        Err(Failure::new(Exit::Usage, format!("{name}: {error}; name a file with a descriptor, or -")))
-                    }
+                    Err(error) => Err(Failure::usage(format!("{name}: {error}; name a file with a descriptor, or -"))),
                 }
             }
             Source::StandardInput => {
@@ -133,25 +135,40 @@ impl Decoder {
 
     /// Asks the HSDir that was named, else one after the other of those that the node knows to be responsible for its
     /// own address, else whomever tor asks. Tor asks an HSDir that it chooses but once in a quarter of an hour.
+    fn fetch_from(&self, hsdir: Option<RelayFingerprint>) -> Result<Fetched, FetchError> {
+        fetch(&self.dir, &self.attach, self.address, hsdir)
+    }
+
     fn fetch(&self) -> Result<Fetched, Failure> {
         if self.hsdir.is_some() {
-            return Ok(fetch(&self.dir, self.address, self.hsdir)?);
+            return Ok(self.fetch_from(self.hsdir)?);
         }
         let own = self.status.iter().filter(|status| status.address == self.address.to_string());
         let slots = own.flat_map(|status| &status.publication.slots).filter(|slot| slot.current);
         let known = slots.flat_map(|slot| &slot.hsdirs).filter_map(|hsdir| RelayFingerprint::from_hex(&hsdir.relay));
         let mut failed = None;
         for hsdir in known {
-            match fetch(&self.dir, self.address, Some(hsdir)) {
+            match self.fetch_from(Some(hsdir)) {
                 Ok(fetched) => return Ok(fetched),
                 Err(error) => failed = Some(error),
             }
         }
         match failed {
             Some(error) => Err(error.into()),
-            None => Ok(fetch(&self.dir, self.address, None)?),
+            None => Ok(self.fetch_from(None)?),
         }
     }
+}
+
+/// This node's key. One that is encrypted is not asked for where another says the address.
+fn own(common: &Common, reading: &Reading) -> Result<Option<MasterKey>, Failure> {
+    let store = Store::new(&common.dir);
+    let is_asked_for = reading.unlock.passphrase_file.is_none();
+    let is_needless = is_asked_for && (reading.address.is_some() || reading.client_key.is_some());
+    if !store.is_occupied() || (store.is_encrypted() && is_needless) {
+        return Ok(None);
+    }
+    Ok(Some(encrypted::open(common, &reading.unlock)?.master_key()?))
 }
 
 fn client_key(path: &Path) -> Result<ClientKey, Failure> {
@@ -167,19 +184,18 @@ fn client_key(path: &Path) -> Result<ClientKey, Failure> {
 }
 
 fn address(reading: &Reading, client: Option<&ClientKey>, own: Option<&MasterKey>) -> Result<OnionAddress, Failure> {
-    let usage = |text: String| Failure::new(Exit::Usage, text);
     let of_client = client.map(ClientKey::address);
     let Some(text) = &reading.address else {
         return of_client.or(own.map(MasterKey::address)).ok_or_else(|| {
-            usage(
+            Failure::usage(
                 "no node is set up here; say whose descriptor it is with --address, or name the right --dir".to_owned(),
             )
         });
     };
-    let address = text.parse().map_err(|error| usage(format!("--address: {error}")))?;
+    let address = text.parse().map_err(|error| Failure::usage(format!("--address: {error}")))?;
     match of_client {
         Some(other) if other != address => {
-            Err(usage("--client-key is for another address than --address; name the one that belongs to it".to_owned()))
+            Err(Failure::usage("--client-key is for another address than --address; name the one that belongs to it"))
         }
         Some(_) | None => Ok(address),
     }
@@ -187,10 +203,7 @@ fn address(reading: &Reading, client: Option<&ClientKey>, own: Option<&MasterKey
 
 fn fingerprint(text: &str) -> Result<RelayFingerprint, Failure> {
     RelayFingerprint::from_hex(text).ok_or_else(|| {
-        Failure::new(
-            Exit::Usage,
-            "--hsdir: not a relay's fingerprint; it has 40 hexadecimal digits, as `status` shows it",
-        )
+        Failure::usage("--hsdir: not a relay's fingerprint; it has 40 hexadecimal digits, as `status` shows it")
     })
 }
 
@@ -212,12 +225,27 @@ fn periods(reading: &Reading, status: Option<&Status>, now: Wall) -> Vec<TimePer
     after.chain(before).map(of).collect()
 }
 
+/// Whose tor the node here uses; a file that is wrong says so elsewhere.
+fn attach(common: &Common) -> AttachSettings {
+    let settings = config_file::load(&common.config_file(), &common.dir).ok().flatten();
+    settings.map(|settings| settings.tor.attach).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::Unlock;
 
     fn reading(period: Option<u64>, period_length: Option<u32>) -> Reading {
-        Reading { address: None, client_key: None, period, period_length, hsdir: None, json: false }
+        Reading {
+            address: None,
+            client_key: None,
+            period,
+            period_length,
+            hsdir: None,
+            unlock: Unlock { passphrase_file: None },
+            json: false,
+        }
     }
 
     #[test]

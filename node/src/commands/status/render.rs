@@ -1,12 +1,15 @@
 //! The status as a page for people.
 
-use rustbalance_core::status::{HsDirStatus, MemberStatus, PublicationStatus, SlotStatus, Status};
+use rustbalance_core::status::{HostStatus, HsDirStatus, MemberStatus, PublicationStatus, SlotStatus, Status};
 
 use super::table::{Cell, Tone, cell, columns, heading, plain};
+use crate::commands::member;
 
 /// The whole page.
 pub fn page(status: &Status, colour: bool) -> String {
-    let mut parts = vec![head(status, colour), members(status, colour), plan(status, colour)];
+    let mut parts = vec![head(status, colour), members(status, colour)];
+    parts.extend(mesh(status, colour));
+    parts.push(plan(status, colour));
     parts.extend(status.publication.slots.iter().map(|slot| hsdirs(slot, colour)));
     if !status.rejected.is_empty() {
         let rows: Vec<_> = status.rejected.iter().map(|(name, count)| vec![plain(name), plain(count)]).collect();
@@ -25,7 +28,7 @@ fn head(status: &Status, colour: bool) -> String {
     let target = cell(&status.target, if status.target == "up" { Tone::Good } else { Tone::Bad });
     let row = |label: &str, value: Cell| vec![cell(label, Tone::Faint), value];
     let mut rows = vec![
-        row("node", plain(format!("{} ({})", status.name, short(&status.node)))),
+        row("node", plain(format!("{} ({})", status.name, member::short(&status.node)))),
         row("role", plain(format!("{}{epoch}", status.role))),
     ];
     if status.role != "alone" {
@@ -33,21 +36,86 @@ fn head(status: &Status, colour: bool) -> String {
     }
     rows.push(row("publishing", plain(&status.mode)));
     rows.push(row("target", target));
+    rows.extend(clock(status).map(|clock| row("clock", plain(clock))));
+    rows.extend(machine(&status.host).map(|machine| row("machine", plain(machine))));
     let access = match (status.access.restricted, status.access.clients) {
         (false, _) => "open to everybody".to_owned(),
         (true, 0) => "closed: there is no authorised client".to_owned(),
         (true, clients) => format!("restricted to {}", counted(clients, "authorised client")),
     };
     rows.push(row("access", plain(access)));
+    if status.presence != "in" {
+        let presence = match status.presence.as_str() {
+            "out" => "out of service: introduction circuits that clients know are closed",
+            _ => "going out of service",
+        };
+        rows.push(row("presence", cell(presence, Tone::Waiting)));
+    }
+    for order in &status.ordered {
+        rows.push(row("ordered", cell(order, Tone::Waiting)));
+    }
+    if let Some(left) = status.stood_down_ms {
+        rows.push(row("ordered", cell(format!("step-down, for {} more", age(left)), Tone::Waiting)));
+    }
+    if let Some(paused) = &status.paused {
+        let by = member_name(&status.members, &paused.by);
+        let text = format!("by {by}, for {} more: nobody is taken out for being down or unwell", age(paused.left_ms));
+        rows.push(row("PAUSED", cell(text, Tone::Bad)));
+    }
+    for warning in &status.warnings {
+        rows.push(row("WARNING", cell(warning, Tone::Bad)));
+    }
     for tor in &status.tors {
         rows.push(row("tor", cell(tor, if tor == "ready" { Tone::Good } else { Tone::Waiting })));
     }
     format!("{}  (RustBalance {})\n{}", status.address, status.version, columns(&rows, colour))
 }
 
+/// This machine's clock, if another's is known.
+fn clock(status: &Status) -> Option<String> {
+    let ahead_ms = status.clock.ahead_ms?;
+    let side = if ahead_ms < 0 { "behind" } else { "ahead of" };
+    let whose = if status.clock.others == 1 { "the other" } else { "the others" };
+    Some(format!("{} {side} {whose}", seconds(ahead_ms.unsigned_abs())))
+}
+
+/// What is used of this machine and what is left, as far as it is known.
+fn machine(host: &HostStatus) -> Option<String> {
+    let of = |max: Option<String>| max.map(|max| format!(" of {max}")).unwrap_or_default();
+    let files =
+        host.files.map(|files| format!("{files}{} file handles", of(host.files_max.map(|max| max.to_string()))));
+    let memory = host.memory_bytes.map(|used| format!("{}{} memory", size(used), of(host.memory_max_bytes.map(size))));
+    let disk = host.disk_free_bytes.map(|free| format!("{} free on disk", size(free)));
+    let known: Vec<String> = [files, memory, disk].into_iter().flatten().collect();
+    (!known.is_empty()).then(|| known.join(", "))
+}
+
+/// The way to the other members, if there are any.
+fn mesh(status: &Status, colour: bool) -> Option<String> {
+    let others: Vec<_> = status.members.iter().filter(|member| member.node != status.node).collect();
+    if others.is_empty() {
+        return None;
+    }
+    let mut rows = vec![heading(["NAME", "HEARD", "HANDSHAKE", "CLOCK"])];
+    rows.extend(others.into_iter().map(|member| {
+        let clock = member.clock_ahead_ms.map(|ms| {
+            let sign = if ms <= -100 { '-' } else { '+' };
+            format!("{sign}{}", seconds(ms.unsigned_abs()))
+        });
+        vec![
+            plain(member::name(member)),
+            ago(member.heard_ms),
+            ago(member.handshake_ms),
+            plain(clock.as_deref().unwrap_or("-")),
+        ]
+    }));
+    Some(format!("Mesh\n{}", columns(&rows, colour)))
+}
+
 fn members(status: &Status, colour: bool) -> String {
-    let mut rows =
-        vec![heading(["NAME", "NODE", "LIVENESS", "FOR", "STATE", "PRIORITY", "TOR", "TARGET", "POINTS", "PLANNED"])];
+    let mut rows = vec![heading([
+        "NAME", "NODE", "LIVENESS", "FOR", "STATE", "PRIORITY", "WEIGHT", "TOR", "TARGET", "POINTS", "PLANNED", "SHARE",
+    ])];
     for member in &status.members {
         let role = match (status.holder.as_ref() == Some(&member.node), member.node == status.node) {
             (true, true) => " (publisher, this node)",
@@ -68,40 +136,46 @@ fn members(status: &Status, colour: bool) -> String {
             (true, false) => cell(no, Tone::Bad),
         };
         rows.push(vec![
-            plain(format!("{}{role}", name_of(member))),
-            plain(short(&member.node)),
+            plain(format!("{}{role}", member::name(member))),
+            plain(member::short(&member.node)),
             cell(&member.liveness, liveness),
             plain(if member.node == status.node { "-".into() } else { age(member.since_ms) }),
             plain(if known { &member.state } else { "?" }),
             plain(member.priority),
+            plain(member.weight),
             fact(member.tor_ready, "ready", "waiting"),
             fact(member.target_up, "up", "down"),
             plain(member.introduction_points),
             plain(member.planned_points),
+            plain(status.publication.shares.get(&member.node).map_or_else(|| "-".into(), |share| percent(*share))),
         ]);
     }
     format!("Members\n{}", columns(&rows, colour))
 }
 
 fn plan(status: &Status, colour: bool) -> String {
-    let PublicationStatus { points, left_out, confirmed, proven, waiting, .. } = &status.publication;
+    let PublicationStatus { points, left_out, descriptors, confirmed, proven, waiting, pow, .. } = &status.publication;
     let state = match waiting {
         Some(reason) => reason,
         None if *proven => "proven: confirmed by every HSDir of both slots, and given back by those clients ask",
         None if *confirmed => "confirmed by every HSDir of both slots",
         None => "being uploaded",
     };
-    let mut text = format!("Plan: {}; {state}\n", counted(points.len(), "introduction point"));
+    let spread = if *descriptors > 1 { format!(" in {descriptors} different descriptors") } else { String::new() };
+    let mut text = format!("Plan: {}{spread}; {state}\n", counted(points.len(), "introduction point"));
     if !points.is_empty() {
         let mut rows = vec![heading(["NAME", "POINT", "RELAY"])];
         for point in points {
             let name = member_name(&status.members, &point.node);
-            rows.push(vec![plain(name), plain(short(&point.auth_key)), plain(&point.relay)]);
+            rows.push(vec![plain(name), plain(member::short(&point.auth_key)), plain(&point.relay)]);
         }
         text.push_str(&columns(&rows, colour));
     }
     for reason in left_out {
         text.push_str(&format!("  left out: {reason}\n"));
+    }
+    if let Some(words) = pow {
+        text.push_str(&format!("  proof of work: {words}\n"));
     }
     text
 }
@@ -130,7 +204,6 @@ fn hsdir(hsdir: &HsDirStatus) -> Vec<Cell> {
         "refused" | "gone" | "stale" | "foreign" => Tone::Bad,
         _ => Tone::Waiting,
     };
-    let ago = |ms: Option<u64>| plain(ms.map_or_else(|| "-".into(), |ms| format!("{} ago", age(ms))));
     vec![
         plain(&hsdir.relay),
         cell(&hsdir.state, tone),
@@ -140,22 +213,33 @@ fn hsdir(hsdir: &HsDirStatus) -> Vec<Cell> {
     ]
 }
 
-/// The first 8 hex digits, as logs write node ids.
-fn short(hex: &str) -> &str {
-    hex.get(..8).unwrap_or(hex)
-}
-
-fn name_of(member: &MemberStatus) -> &str {
-    if member.name.is_empty() { short(&member.node) } else { &member.name }
-}
-
 fn member_name(members: &[MemberStatus], node: &str) -> String {
     let found = members.iter().find(|member| member.node == node);
-    found.map_or(short(node), name_of).to_owned()
+    found.map_or(member::short(node), member::name).to_owned()
 }
 
 fn counted(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Of a million, in percent.
+fn percent(per_million: u32) -> String {
+    format!("{}.{} %", per_million / 10_000, per_million % 10_000 / 1000)
+}
+
+fn ago(ms: Option<u64>) -> Cell {
+    plain(ms.map_or_else(|| "-".into(), |ms| format!("{} ago", age(ms))))
+}
+
+/// Seconds and tenths.
+fn seconds(ms: u64) -> String {
+    format!("{}.{} s", ms / 1000, ms % 1000 / 100)
+}
+
+/// Bytes in MiB, or in GiB from ten of them.
+fn size(bytes: u64) -> String {
+    let mib = bytes / (1024 * 1024);
+    if mib < 10 * 1024 { format!("{mib} MiB") } else { format!("{} GiB", mib / 1024) }
 }
 
 /// An age in its largest whole unit.
@@ -172,7 +256,7 @@ fn age(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustbalance_core::status::{AccessStatus, PlannedPoint};
+    use rustbalance_core::status::{AccessStatus, ClockStatus, PauseStatus, PlannedPoint};
 
     fn member(node: &str, name: &str, liveness: &str) -> MemberStatus {
         MemberStatus {
@@ -182,10 +266,14 @@ mod tests {
             since_ms: 61_000,
             state: if name.is_empty() { "" } else { "active" }.into(),
             priority: 100,
+            weight: 100,
             introduction_points: 3,
             planned_points: 1,
             tor_ready: true,
             target_up: false,
+            heard_ms: Some(400),
+            handshake_ms: (!name.is_empty()).then_some(61_000),
+            clock_ahead_ms: Some(-1_250),
         }
     }
 
@@ -201,12 +289,30 @@ mod tests {
             mode: "merged".into(),
             tors: vec!["ready".into()],
             target: "up".into(),
+            sessions: 3,
+            clock: ClockStatus { ahead_ms: Some(1_250), others: 1 },
+            host: HostStatus {
+                files: Some(37),
+                files_max: Some(8448),
+                memory_bytes: Some(25 << 20),
+                memory_max_bytes: None,
+                disk_free_bytes: Some(12 << 30),
+            },
+            warnings: vec!["the disk is full".into()],
             access: AccessStatus { restricted: true, clients: 2 },
+            presence: "out".into(),
+            ordered: vec!["drain".into(), "weight 50".into()],
+            stood_down_ms: Some(61_000),
+            paused: Some(PauseStatus { by: "aa".repeat(32), left_ms: 3_600_000 }),
+            orders: Vec::new(),
+            unheard: Vec::new(),
             members: vec![member("aa", "one", "live"), member("bb", "", "unknown")],
             publication: PublicationStatus {
                 period: None,
                 points: vec![PlannedPoint { node: "aa".repeat(32), auth_key: "cc".repeat(32), relay: "DD".repeat(20) }],
                 left_out: vec!["bbbbbbbb: relay already used".into()],
+                descriptors: 6,
+                shares: [("aa".repeat(32), 1_000_000)].into(),
                 slots: vec![SlotStatus {
                     slot: "first".into(),
                     period: 20_515,
@@ -232,6 +338,7 @@ mod tests {
                 confirmed: false,
                 proven: false,
                 waiting: None,
+                pow: Some("in the descriptors".into()),
             },
             rejected: [("peer: stale".to_owned(), 4)].into(),
         }
@@ -246,18 +353,31 @@ abc.onion  (RustBalance 0.1.0)
   publisher   this node
   publishing  merged
   target      up
+  clock       1.2 s ahead of the other
+  machine     37 of 8448 file handles, 25 MiB memory, 12 GiB free on disk
   access      restricted to 2 authorised clients
+  presence    out of service: introduction circuits that clients know are closed
+  ordered     drain
+  ordered     weight 50
+  ordered     step-down, for 1 min more
+  PAUSED      by one, for 1 h more: nobody is taken out for being down or unwell
+  WARNING     the disk is full
   tor         ready
 
 Members
-  NAME                        NODE      LIVENESS  FOR    STATE   PRIORITY  TOR    TARGET  POINTS  PLANNED
-  one (publisher, this node)  aaaaaaaa  live      -      active  100       ready  down    3       1
-  bbbbbbbb                    bbbbbbbb  unknown   1 min  ?       100       ?      ?       3       1
+  NAME                        NODE      LIVENESS  FOR    STATE   PRIORITY  WEIGHT  TOR    TARGET  POINTS  PLANNED  SHARE
+  one (publisher, this node)  aaaaaaaa  live      -      active  100       100     ready  down    3       1        100.0 %
+  bbbbbbbb                    bbbbbbbb  unknown   1 min  ?       100       100     ?      ?       3       1        -
 
-Plan: 1 introduction point; being uploaded
+Mesh
+  NAME      HEARD    HANDSHAKE  CLOCK
+  bbbbbbbb  0 s ago  -          -1.2 s
+
+Plan: 1 introduction point in 6 different descriptors; being uploaded
   NAME  POINT     RELAY
   one   cccccccc  DDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDDD
   left out: bbbbbbbb: relay already used
+  proof of work: in the descriptors
 
 Slot first: time period 20515, the one clients fetch now; 1 of 2 HSDirs confirmed, revision 99
   HSDIR                                     STATE     CONFIRMED  VERIFIED  LAST FAILURE

@@ -47,8 +47,8 @@ impl Bounds {
     fn modes(&mut self, world: &World) -> Result<(), String> {
         self.native.resize(world.nodes.len(), false);
         for (before, node) in self.native.iter_mut().zip(&world.nodes) {
-            self.gone_native += u64::from(node.tor.publishes && !*before);
-            *before = node.tor.publishes;
+            self.gone_native += u64::from(node.is_native() && !*before);
+            *before = node.is_native();
         }
         if self.gone_native > 1 + world.faults {
             return Err(format!("tors began to publish {} times after {} faults", self.gone_native, world.faults));
@@ -75,7 +75,9 @@ impl Bounds {
                 self.last_epoch = epoch;
                 self.gained += 1;
                 let is_handed_over = world.nodes.iter().any(|other| {
-                    matches!(other.role, Role::Holder { .. }) && other.is_live() && other.priority > node.priority
+                    matches!(other.role, Role::Holder { .. })
+                        && other.is_live()
+                        && other.priority_now > node.priority_now
                 });
                 if is_handed_over {
                     self.hand_over(world)?;

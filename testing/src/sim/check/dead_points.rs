@@ -1,8 +1,9 @@
 //! Invariant 3: no point that is gone, or whose node does not serve, is on any HSDir after `T_exclude`.
 
-use super::poisoned::is_poisoned;
+use super::poisoned::is_passing;
 use super::{World, is_majority_live};
 use crate::sim::layout::Layout;
+use crate::sim::machine::SimNode;
 
 /// Silence, probes, takeover if it was the holder, and uploads: 6 s at the 99th percentile, so more at the worst.
 const EXCLUDE_MS: u64 = 9_000;
@@ -30,16 +31,17 @@ impl DeadPoints {
         self.due =
             past.clone().map(|(_, since)| gone_at(*since)).filter(|at| *at > world.now).min().unwrap_or(u64::MAX);
         let idle = world.nodes.iter().filter(|node| !node.is_offered() && node.is_member);
-        let idle = idle.flat_map(|node| &node.tor.points).map(|point| point.auth_key);
+        let idle = idle.flat_map(SimNode::points).map(|point| point.auth_key);
         let past = past.filter(|(_, since)| world.now >= gone_at(*since)).map(|(point, _)| *point);
         let dead: Vec<_> = past.chain(idle).collect();
         // What a tor uploads by itself is not modelled.
-        let is_native = world.nodes.iter().any(|node| node.is_live() && node.tor.publishes);
+        let is_native = world.nodes.iter().any(|node| node.is_live() && node.is_native());
         if dead.is_empty() || is_native || world.nodes.iter().all(|node| !node.is_offered()) {
             return Ok(());
         }
         for (slot, relay) in layout.hsdirs().filter(|(slot, relay)| !world.hsdirs.is_spoiled(*relay, slot.blind)) {
-            let stored = world.hsdirs.get(relay, slot.blind).filter(|stored| !is_poisoned(world, stored));
+            let stored =
+                world.hsdirs.get(relay, slot.blind).filter(|stored| !is_passing(world, relay, slot.blind, stored));
             if stored.is_some_and(|stored| dead.iter().any(|point| stored.points.contains(point))) {
                 return Err(format!("{relay} still lists a dead node's point in the {:?} slot", slot.slot));
             }

@@ -25,7 +25,7 @@ impl LostCopies {
             (self.current, self.current_since) = (Some(current.blind), world.now);
         }
         let is_served = world.nodes.iter().filter(|node| node.is_member).count() > 1
-            && world.nodes.iter().any(|node| node.is_offered() && !node.tor.points.is_empty());
+            && world.nodes.iter().any(|node| node.is_offered() && !node.is_pointless());
         if world.hsdirs.spoiled.is_empty() || !is_served || !is_majority_live(world) {
             return Ok(());
         }

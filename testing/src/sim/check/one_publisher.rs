@@ -36,7 +36,7 @@ impl OnePublisher {
 /// Whether two publish, the one of better priority under a newer epoch.
 fn is_handed_over(world: &World) -> bool {
     let epoch = |role: Role| if let Role::Holder { epoch } = role { Some(epoch) } else { None };
-    let holds = |node: &SimNode| epoch(node.role).map(|epoch| (epoch, node.priority));
+    let holds = |node: &SimNode| epoch(node.role).map(|epoch| (epoch, node.priority_now));
     let mut holders: Vec<_> = world.nodes.iter().filter(|node| node.is_live()).filter_map(holds).collect();
     holders.sort_unstable();
     matches!(holders.as_slice(), [(old, worse), (new, better)] if old < new && better < worse)
@@ -75,7 +75,7 @@ fn binds(world: &World, part: &[usize]) -> bool {
 
 fn one_of(world: &World, part: &[usize]) -> Result<(), String> {
     let publishes = |role: Role| matches!(role, Role::Holder { .. } | Role::Alone);
-    if part.iter().all(|node| world.nodes[*node].tor.points.is_empty() || world.nodes[*node].is_draining) {
+    if part.iter().all(|node| world.nodes[*node].is_pointless() || world.nodes[*node].is_draining) {
         return Ok(()); // Nobody could.
     }
     match part.iter().filter(|node| publishes(world.nodes[**node].role)).count() {

@@ -1,5 +1,8 @@
 //! Invariant 5, last part: a counter that runs far ahead of true time is passed, sooner where it can be read.
 
+use rustbalance_core::id::RelayFingerprint;
+use rustbalance_core::onion::key::HsBlindId;
+
 use super::World;
 use crate::sim::hsdirs::Stored;
 use crate::sim::layout::Layout;
@@ -8,6 +11,9 @@ use crate::sim::layout::Layout;
 const AHEAD_SECS: u64 = 10;
 /// A refusal counts as a poisoned counter after 30 s, and the next try comes up to 75 s later, milliseconds.
 const READABLE_MS: u64 = 120_000;
+/// An HSDir that has refused a counter is tried again so soon, once the clock of whoever publishes has caught up, seconds:
+/// the pause between two tries, 75 s at most, and what clocks are apart.
+const NEXT_TRY_SECS: u64 = 80;
 /// Where it cannot be read the publisher steps ahead by 60 s, 120 s and so on, a try at a time, milliseconds.
 const STEP_MS: u64 = 80_000;
 
@@ -26,8 +32,15 @@ pub(super) fn check(world: &World, layout: &Layout, since: u64) -> Result<(), St
 }
 
 /// Whether no honest publisher's clock gives the counter of `stored`.
-pub(super) fn is_poisoned(world: &World, stored: &Stored) -> bool {
+fn is_poisoned(world: &World, stored: &Stored) -> bool {
     stored.secs > world.wall().as_secs() + AHEAD_SECS
+}
+
+/// Whether the HSDir may still have `stored` because of its counter: it is poisoned, or was, and the publisher that was
+/// refused for it has not tried again yet.
+pub(super) fn is_passing(world: &World, relay: RelayFingerprint, blind: HsBlindId, stored: &Stored) -> bool {
+    let was_refused = || world.hsdirs.refused_since.contains_key(&(relay, blind));
+    is_poisoned(world, stored) || (stored.secs + NEXT_TRY_SECS > world.wall().as_secs() && was_refused())
 }
 
 /// Steps of 60 s, doubled each, that pass a counter so far ahead, and two more for the first refusals.

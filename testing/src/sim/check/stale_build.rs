@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::World;
+use crate::sim::world::Posted;
 
 /// Descriptors remembered, of all machines.
 const POSTED_MAX: usize = 64;
@@ -15,16 +16,17 @@ pub(super) struct StaleBuild {
 
 impl StaleBuild {
     pub(super) fn check(&mut self, world: &mut World) -> Result<(), String> {
-        let Some((by, text)) = world.posted.take() else { return Ok(()) };
+        let Some(Posted { by, text, said }) = world.posted.take() else { return Ok(()) };
         let first = self.posted.iter().find(|(node, known, _)| (*node, *known) == (by, text)).map(|(.., at)| *at);
-        if first.is_some_and(|first| first < world.nodes[by].woke_at) {
+        let woke_at = world.nodes[by].woke_at;
+        if said >= woke_at && first.is_some_and(|first| first < woke_at) {
             return Err(format!("{by} uploads what it built before it was stopped"));
         }
         if first.is_none() {
             if self.posted.len() >= POSTED_MAX {
                 self.posted.pop_front();
             }
-            self.posted.push_back((by, text, world.now));
+            self.posted.push_back((by, text, said));
         }
         Ok(())
     }

@@ -44,7 +44,7 @@ impl Takeovers {
 fn judge(world: &World, loser: usize, winner: usize) -> Result<(), String> {
     let (from, to) = (&world.nodes[loser], &world.nodes[winner]);
     let asked = to.asked_at.is_some_and(|at| world.now <= at + ASKED_MS);
-    let waited = to.priority < from.priority && world.now >= to.started_at + PREEMPT_MS;
+    let waited = to.priority_now < from.priority_now && world.now >= to.started_at + PREEMPT_MS;
     if asked || waited {
         return Ok(());
     }

@@ -36,7 +36,7 @@ pub(super) enum Answer {
 
 /// What an introduction at the point with `key` meets at `at`.
 pub(super) fn answer(world: &World, at: u64, key: [u8; 32]) -> Answer {
-    let owner = world.nodes.iter().find(|node| node.tor.points.iter().any(|point| point.auth_key == key));
+    let owner = world.nodes.iter().find(|node| node.has_point(key));
     match owner {
         Some(node) if !node.is_live() || at < node.still_until.max(node.tor_still_until) => Answer::Silent,
         Some(node) if node.target == TargetHealth::Down => Answer::TargetDown,

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use super::{Mark, Scenario, Story, World};
 use crate::sim::fault::Fault;
+use crate::sim::options::Options;
 use crate::sim::schedule::{Schedule, Step};
 
 /// Simulated minutes, unless the command line says otherwise.
@@ -17,6 +18,11 @@ const HEALING_MS: u64 = 60_000;
 const POISON_MS: u64 = 600_000;
 /// A counter is poisoned from so far ahead of true time on, seconds.
 const POISON_SECS: u64 = 10;
+/// One seed in so many has short descriptors, so that few nodes are many already.
+const SHORT_EVERY: u64 = 4;
+const SHORT_PLACES: u8 = 3;
+/// Of so many seeds the second gives every node two tors.
+const TWO_TORS_EVERY: u64 = 8;
 /// What a healed world still loses, per thousand.
 const HEALED_LOSS_PERMILLE: u64 = 10;
 
@@ -46,12 +52,14 @@ pub(super) const CHAOS: Scenario = Scenario {
         (Mark::OldTokenRefused, 100),
         (Mark::UnknownKindRefused, 100),
         (Mark::TokenRotated, 100),
+        (Mark::DistinctContents, 20),
     ],
     tell: |story| {
         let ms = (story.run.minutes.unwrap_or(MINUTES) * 60_000).saturating_sub(FORM_AND_HEAL_MS);
         draw_conditions(story);
         let (schedule, swarm) = Schedule::drawn(story.run.seed, story.world.nodes.len(), ms);
-        story.drew = format!("; faults: {swarm}");
+        let Options { places, tors, .. } = &story.world.options;
+        story.drew = format!("; {places} points a descriptor, tors a node: {tors}; faults: {swarm}");
         story.schedule = story.run.schedule.clone().unwrap_or(schedule);
         story.form();
         story.calm(1_000);
@@ -74,6 +82,12 @@ fn draw_conditions(story: &mut Story) {
     let loss = [0, 10, 30, 100][story.draw(0, 3) as usize];
     story.world.options.loss_permille = story.run.loss_permille.unwrap_or(loss);
     story.world.options.delay_ms_max = story.draw(5, 250);
+    if story.run.seed.is_multiple_of(SHORT_EVERY) {
+        story.world.options.places = SHORT_PLACES;
+    }
+    if story.run.seed % TWO_TORS_EVERY == 1 {
+        story.world.options.tors = 2;
+    }
     for node in 0..story.world.nodes.len() {
         if story.draw(0, 3) == 0 {
             story.world.nodes[node].priority = [10, 50, 200][story.draw(0, 2) as usize];

@@ -1,11 +1,15 @@
 //! A node is taken out of service, stays out over restarts, and comes back.
 
+use rustbalance_core::cluster::Order;
+
 use super::story::publishers;
 use super::{Mark, Scenario, Story};
 use crate::sim::check::plan_complete;
 use crate::sim::fault::Fault;
 use crate::sim::measure::{is_listed, points_of};
 
+/// Its circuits are closed, and tor has opened others, that nobody knows, milliseconds.
+const OUT_MS: u64 = 20_000;
 /// From the order until no HSDir lists the node, or all list it again, milliseconds.
 const DRAINED_MS_MAX: u64 = 6_000;
 
@@ -19,21 +23,21 @@ pub(super) const DRAIN: Scenario = Scenario {
     tell: |story| {
         story.form();
         story.calm(5_000);
-        while story.has_time(5) {
+        while story.has_time(7) {
             let Some(node) = story.draw_live() else { return };
             let points = points_of(&story.world, node);
-            story.world.strike(&Fault::Drain { node });
+            order(story, node, Order::Drain);
             if story.time_until(DRAINED_MS_MAX, |world| !is_listed(world, &points)).is_none() {
                 return story.fail(format!("{node} is listed {DRAINED_MS_MAX} ms after it was drained"));
             }
-            story.calm(1_000);
+            story.calm(OUT_MS);
             if publishers(&story.world).any(|publisher| publisher == node) {
                 return story.fail(format!("{node} is drained and publishes"));
             }
             if story.draw(0, 1) == 0 {
                 restart(story, node);
             }
-            story.world.strike(&Fault::Undrain { node });
+            order(story, node, Order::Undrain);
             if story.time_until(DRAINED_MS_MAX, |world| plan_complete::missing(world).is_none()).is_none() {
                 return story.fail(format!("{node} is not listed {DRAINED_MS_MAX} ms after it was put back"));
             }
@@ -41,6 +45,13 @@ pub(super) const DRAIN: Scenario = Scenario {
         }
     },
 };
+
+/// At the node itself, or at any other.
+fn order(story: &mut Story, whom: usize, order: Order) {
+    let other = story.draw_live();
+    let node = if story.draw(0, 1) == 0 { whom } else { other.unwrap_or(whom) };
+    story.world.strike(&Fault::Order { node, whom, order });
+}
 
 /// It is killed, or stopped, and comes back as out of service as it was.
 fn restart(story: &mut Story, node: usize) {

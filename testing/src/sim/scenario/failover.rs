@@ -4,7 +4,8 @@ use super::story::{TAKEOVER_MS_MAX, publishers};
 use super::{Mark, Scenario, Story};
 use crate::sim::check::plan_complete;
 use crate::sim::fault::Fault;
-use crate::sim::world::{POINTS, World};
+use crate::sim::measure::{is_listed, points_of};
+use crate::sim::world::World;
 
 pub(super) const OF_FIVE: Scenario = Scenario {
     name: "failover-of-five",
@@ -77,7 +78,7 @@ fn after_a_change(story: &mut Story) {
     story.measured.takeovers_ms.clear();
     story.world.strike(&Fault::Start { node });
     if story.count > 2 {
-        story.world.run_until(20_000, |world| world.nodes[node].tor.points.len() == POINTS);
+        story.world.run_until(20_000, |world| world.nodes[node].is_full());
         story.pause(0, 1_000);
     } else {
         story.ready();
@@ -184,9 +185,9 @@ pub(super) const TARGET_DOWN: Scenario = Scenario {
         story.calm(5_000);
         while story.has_time(5) {
             let Some(node) = story.draw_live() else { return };
-            let points = crate::sim::measure::points_of(&story.world, node);
+            let points = points_of(&story.world, node);
             story.world.strike(&Fault::Target { node, up: false });
-            let out = |world: &mut World| !crate::sim::measure::is_listed(world, &points);
+            let out = |world: &mut World| !is_listed(world, &points);
             if story.time_until(TAKEOVER_MS_MAX, out).is_none() {
                 return story.fail(format!("{node} is listed {TAKEOVER_MS_MAX} ms after its target died"));
             }

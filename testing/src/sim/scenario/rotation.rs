@@ -34,7 +34,7 @@ fn cross(story: &mut Story, offset: u64, replaces_points: bool) {
     story.calm(1_000);
     let mut late: Vec<(u64, usize)> = (0..story.count).map(|node| (story.draw(0, LATE_SECS_MAX), node)).collect();
     for (secs, node) in &late {
-        story.world.nodes[*node].tor.lag_secs = *secs;
+        story.world.nodes[*node].tors.iter_mut().for_each(|tor| tor.lag_secs = *secs);
     }
     late.sort_unstable();
     let until = |story: &Story, secs: u64| ((turn + secs) * 1000).saturating_sub(story.world.wall().as_ms());

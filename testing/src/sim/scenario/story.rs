@@ -8,9 +8,10 @@ use rustbalance_core::time::Wall;
 use super::Run;
 use crate::sim::check::{CONVERGE_MS, plan_complete};
 use crate::sim::fault::Fault;
+use crate::sim::machine::SimNode;
 use crate::sim::measure::{Measured, is_listed, points_of};
 use crate::sim::schedule::Schedule;
-use crate::sim::world::{POINTS, World};
+use crate::sim::world::World;
 
 /// The worst takeover allowed in a single run (DESIGN section 9), milliseconds; the numbers of a campaign are lower.
 pub(super) const TAKEOVER_MS_MAX: u64 = 10_000;
@@ -178,11 +179,9 @@ impl Story {
         None
     }
 
-    /// Until every live node's tor has its points.
+    /// Until all tors of live nodes have their points.
     pub(super) fn ready(&mut self) {
-        let is_ready = |world: &World| {
-            world.nodes.iter().filter(|node| node.is_live()).all(|node| node.tor.points.len() >= POINTS)
-        };
+        let is_ready = |world: &World| world.nodes.iter().filter(|node| node.is_live()).all(SimNode::is_full);
         if !self.world.run_until(60_000, is_ready) {
             self.fail("a tor is not ready after 60 s".to_owned());
         }

@@ -4,6 +4,7 @@ use rustbalance_core::hsdesc::{Content, InnerHeader, IntroPoint, SigningKeys, bu
 
 use super::super::hsdirs::Uploader;
 use super::super::world::World;
+use crate::sim::machine::SimNode;
 
 impl World {
     /// An HSDir loses what it holds.
@@ -20,7 +21,7 @@ impl World {
         let (slot, relay) = layout.hsdir(number);
         let (blind, secs) = (slot.blind, self.wall().as_secs() + ahead_secs);
         let Some(points) = self.hsdirs.get(relay, blind).map(|stored| stored.points.clone()) else { return };
-        let offered = self.nodes.iter().flat_map(|node| &node.tor.points);
+        let offered = self.nodes.iter().flat_map(SimNode::points);
         let points: Vec<_> = offered.filter(|point| points.contains(&point.auth_key)).cloned().collect();
         self.fault(&format!("the counter on {relay} is {ahead_secs} s ahead"));
         self.put(number, secs, &points);
@@ -42,8 +43,16 @@ impl World {
         let (blind, wall) = (self.master().blind(slot.period), self.wall());
         let header = InnerHeader(vec!["create2-formats 2".to_owned()]);
         let subcredential = self.service.subcredential(blind.public());
-        let content =
-            Content { blind: &blind, subcredential, revision, header: &header, points, clients: &[], now: wall };
+        let content = Content {
+            blind: &blind,
+            subcredential,
+            revision,
+            header: &header,
+            pow: None,
+            points,
+            clients: &[],
+            now: wall,
+        };
         let mut keys = SigningKeys::new(&blind, &mut self.rng, wall);
         let text = build(&mut keys, &content, &mut self.rng).expect("these points are good").into();
         let by = Uploader { who: None, at: self.now };

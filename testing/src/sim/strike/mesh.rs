@@ -66,7 +66,7 @@ impl World {
             node.disk_fails = false;
             node.disk_ms = 0;
             node.mesh.burst_until = 0;
-            node.tor.uploads = None;
+            node.tors.iter_mut().for_each(|tor| tor.uploads = None);
             let skew = node.clock.skew_ms(now).unsigned_abs();
             if skew > self.options.skew_ms_max {
                 self.correct(index);

@@ -1,0 +1,122 @@
+//! What tor says: replies, each to the command that it answers, and events.
+
+use super::error::TorError;
+use super::news::UploadFailure;
+use super::session::{Asked, Session};
+use super::{CIRCUITS_KEY, Tor};
+use crate::control::event::{self, HsDesc, HsDescAction};
+use crate::control::reply::Reply;
+use crate::output::Outbox;
+use crate::time::Now;
+
+impl Tor {
+    /// Takes in bytes from tor.
+    ///
+    /// # Errors
+    /// Tor broke the protocol.
+    pub(super) fn read(&mut self, now: Now, bytes: &[u8], out: &mut Outbox) -> Result<(), TorError> {
+        if let Some(session) = &mut self.session {
+            session.push(bytes);
+        }
+        while let Some(reply) = self.session.as_mut().map_or(Ok(None), Session::next_reply)? {
+            if reply.is_event() {
+                self.event(&reply);
+            } else {
+                let asked = self.session.as_mut().and_then(|session| session.answered(now.mono));
+                self.answer(now, asked.ok_or(TorError::UnexpectedReply)?, &reply, out);
+            }
+        }
+        Ok(())
+    }
+
+    /// A reply and the command it answers.
+    fn answer(&mut self, now: Now, asked: Asked, reply: &Reply, out: &mut Outbox) {
+        match asked {
+            Asked::Events if !reply.is_ok() => self.warn(out, format_args!("tor refuses to report events: {reply}")),
+            Asked::Events => {}
+            Asked::Testing => self.directory.testing_read(reply),
+            Asked::Native(on) => {
+                self.publishing.replied(now.mono, on, reply.is_ok());
+                if !reply.is_ok() {
+                    let value = u8::from(on);
+                    self.warn(
+                        out,
+                        format_args!("tor refuses PublishHidServDescriptors {value}, trying again: {reply}"),
+                    );
+                }
+            }
+            Asked::Status => {
+                if self.directory.status_read(reply) {
+                    self.processes += 1;
+                    self.uploads.new_process();
+                    self.linger.end();
+                    self.withdrawal.new_process();
+                }
+            }
+            Asked::Consensus => {
+                self.service.consensus_changed(now.mono);
+                if let Err(error) = self.directory.consensus_read(now.mono, reply) {
+                    self.warn(out, format_args!("{error}"));
+                }
+            }
+            Asked::Microdescs => self.directory.microdescs_read(reply),
+            // One that is gone by now is as good as closed.
+            Asked::Close => {}
+            Asked::Circuits => {
+                self.service.circuits_read(now.mono, &self.host, reply.value(CIRCUITS_KEY).unwrap_or_default());
+            }
+            Asked::Descriptor => {
+                let (text, periods) =
+                    (reply.value(&self.descriptor_key()).map(<[u8]>::to_vec), self.directory.periods());
+                if let Err(error) =
+                    self.service.descriptor_read(now, self.service_id, &self.own_client, text.as_deref(), periods)
+                {
+                    self.warn(out, format_args!("tor's own descriptor cannot be read: {error}"));
+                }
+            }
+            Asked::Upload(hsdir) => {
+                let outcome = if reply.is_ok() { Ok(()) } else { Err(reply.to_string()) };
+                self.uploads.replied(hsdir, outcome, &mut self.events);
+            }
+            Asked::Fetch(hsdir) if !reply.is_ok() => self.fetches.ended(hsdir, None, &mut self.events),
+            Asked::Fetch(_) => {}
+        }
+    }
+
+    /// An event. A malformed one is no reason to part.
+    fn event(&mut self, reply: &Reply) {
+        match event::parse(reply) {
+            Some(event::Event::Circ(circuit)) => self.service.circuit_event(self.clock, &self.host, circuit),
+            Some(event::Event::StatusClient { action, args }) => self.directory.news(self.clock, &action, &args),
+            Some(event::Event::HsDesc(event)) if event.address == self.host => self.descriptor_event(event),
+            Some(event::Event::HsDescContent { address, hsdir: Some(hsdir), content }) if address == self.host => {
+                let content = Some(content).filter(|content| !content.is_empty());
+                self.fetches.ended(hsdir, content, &mut self.events);
+            }
+            Some(event::Event::HsDesc(_) | event::Event::HsDescContent { .. } | event::Event::Other(_)) | None => {}
+        }
+    }
+
+    /// `HS_DESC` of our service.
+    fn descriptor_event(&mut self, event: HsDesc) {
+        let Some(hsdir) = event.hsdir else { return };
+        match event.action {
+            HsDescAction::Upload => self.uploads.native_started(self.clock, hsdir),
+            HsDescAction::Uploaded => self.uploads.answered(hsdir, Ok(()), &mut self.events),
+            HsDescAction::Requested => self.fetches.requested(hsdir),
+            HsDescAction::Received => {
+                self.fetches.request_ended(hsdir);
+            }
+            HsDescAction::Failed => match event.reason.as_deref().unwrap_or_default() {
+                "UPLOAD_REJECTED" => self.uploads.answered(hsdir, Err(UploadFailure::Rejected), &mut self.events),
+                // The other reasons are common to uploads and fetches. A fetch's end is told by its content.
+                reason if !self.fetches.request_ended(hsdir) => {
+                    let failure = UploadFailure::Failed(reason.to_owned());
+                    self.uploads.answered(hsdir, Err(failure), &mut self.events);
+                }
+                _ => {}
+            },
+            HsDescAction::Created | HsDescAction::Ignore | HsDescAction::Other => {}
+        }
+    }
+}

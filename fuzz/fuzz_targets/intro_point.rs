@@ -1,0 +1,4 @@
+//! Introduction points of a descriptor.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rustbalance_fuzz_targets::descriptor::intro_point(bytes));

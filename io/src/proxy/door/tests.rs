@@ -1,0 +1,214 @@
+//! Real sockets on this machine: an application behind the proxy, and a client that speaks as it likes.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Instant;
+
+use rustbalance_core::WgPublicKey;
+use rustbalance_core::cluster::NodeKeypair;
+use rustbalance_core::invite::Invite;
+use rustbalance_core::invite::exchange::Guest;
+use rustbalance_core::time::Wall;
+
+use super::*;
+use crate::entropy;
+use crate::keys::MasterKey;
+use crate::proxy::{Connector, Proxy};
+use crate::settings::{ProxySettings, Target};
+
+/// Nothing here takes this long unless it is broken.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Running {
+    socket: PathBuf,
+    door: Arc<Door>,
+    _task: smol::Task<std::convert::Infallible>,
+    _dir: tempfile::TempDir,
+}
+
+impl Running {
+    fn start(target: Target) -> Self {
+        let settings = ProxySettings {
+            connect_timeout: PATIENCE,
+            idle_timeout: PATIENCE,
+            max_connections: 16,
+            ..ProxySettings::default()
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("proxy.sock");
+        let connector = Connector::new(target, Vec::new(), settings.connect_timeout);
+        let proxy = Proxy::bind(socket.clone(), connector, &settings).unwrap();
+        let door = proxy.door();
+        Self { socket, door, _task: smol::spawn(proxy.run()), _dir: dir }
+    }
+
+    fn client(&self) -> UnixStream {
+        let client = UnixStream::connect(&self.socket).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client
+    }
+
+    /// What the client gets for `parts`, sent one after the other; it stays open for more.
+    fn send(&self, parts: &[&[u8]]) -> Vec<u8> {
+        let mut client = self.client();
+        for part in parts {
+            client.write_all(part).unwrap();
+            // Long enough to be read apart, in most runs; the outcome is the same if not.
+            thread::sleep(Duration::from_millis(5));
+        }
+        client.shutdown(Shutdown::Write).unwrap();
+        read_all(client)
+    }
+
+    /// Opens the door to one invite, and answers whoever has it with `answer`.
+    fn invite(&self, answer: Option<&'static [u8]>) -> Vec<u8> {
+        let rng = &mut entropy::rng().unwrap();
+        let address = MasterKey::generate().unwrap().address();
+        let invite = Invite::new(address, 80, Wall::from_secs(u64::MAX), rng);
+        let guest = Guest::new(&invite, NodeKeypair::from_seed(&[1; 32]), WgPublicKey([1; 32]), None, rng);
+        self.door.open(vec![invite.id().path()]);
+        let knocks = self.door.knocks().clone();
+        thread::spawn(move || {
+            while let Ok(knock) = knocks.recv_blocking() {
+                knock.answer.send_blocking(answer.map(<[u8]>::to_vec)).unwrap();
+            }
+        });
+        guest.request().to_vec()
+    }
+}
+
+/// An application that greets, then sends back all it gets.
+fn application(greeting: &'static [u8]) -> Target {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = Target::Tcp(listener.local_addr().unwrap().to_string());
+    thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            thread::spawn(move || {
+                let mut reader = connection.try_clone().unwrap();
+                _ = connection.write_all(greeting);
+                _ = std::io::copy(&mut reader, &mut connection);
+                _ = connection.shutdown(Shutdown::Write);
+            });
+        }
+    });
+    target
+}
+
+fn read_all(mut from: UnixStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn an_invited_node_is_answered_however_its_request_arrives() {
+    let proxy = Running::start(application(b""));
+    let request = proxy.invite(Some(b"welcome"));
+    assert_eq!(proxy.send(&[&request]), b"welcome");
+    let bytes: Vec<&[u8]> = request.chunks(7).collect();
+    assert_eq!(proxy.send(&bytes), b"welcome");
+}
+
+#[test]
+fn everything_else_reaches_the_target_byte_for_byte() {
+    let proxy = Running::start(application(b""));
+    let request = proxy.invite(Some(b"welcome"));
+    let mut almost = request.clone();
+    almost[20] = if almost[20] == b'a' { b'b' } else { b'a' };
+    let long = [&b"POST /"[..], &vec![b'x'; 100_000]].concat();
+    let cases: [&[u8]; 6] =
+        [b"", b"GET / HTTP/1.1\r\n\r\n", b"POST /abc HTTP/1.1\r\n\r\n", &almost, &long, &[0xFF; 3000]];
+    for case in cases {
+        assert!(proxy.send(&[case]) == case, "{}", String::from_utf8_lossy(case));
+        let parts: Vec<&[u8]> = case.chunks(4096.min(case.len() / 3 + 1)).collect();
+        assert!(proxy.send(&parts) == case, "{} in parts", String::from_utf8_lossy(case));
+    }
+    // Half a request, and then the client's end.
+    assert!(proxy.send(&[&request[..10]]) == request[..10]);
+    assert!(proxy.send(&[&request[..request.len() - 1]]) == request[..request.len() - 1]);
+}
+
+#[test]
+fn a_request_that_proves_nothing_goes_to_the_target_whole() {
+    let proxy = Running::start(application(b""));
+    let request = proxy.invite(None);
+    assert!(proxy.send(&[&request]) == request);
+}
+
+#[test]
+fn a_server_that_speaks_first_waits_for_nothing_and_an_invited_node_is_answered_after_it() {
+    let proxy = Running::start(application(b"220 hello\r\n"));
+    let request = proxy.invite(Some(b"welcome"));
+    let mut client = proxy.client();
+    let begun = Instant::now();
+    let mut greeting = [0; 11];
+    client.read_exact(&mut greeting).unwrap();
+    assert_eq!(&greeting, b"220 hello\r\n");
+    assert!(begun.elapsed() < FORM_WITHIN);
+    client.write_all(&request).unwrap();
+    assert_eq!(read_all(client), b"welcome");
+}
+
+#[test]
+fn a_client_that_stops_in_the_middle_of_a_word_is_held_back_for_a_moment_only() {
+    let proxy = Running::start(application(b""));
+    proxy.invite(Some(b"welcome"));
+    let mut client = proxy.client();
+    let begun = Instant::now();
+    client.write_all(b"POST /").unwrap();
+    let mut echo = [0; 6];
+    client.read_exact(&mut echo).unwrap();
+    assert_eq!(&echo, b"POST /");
+    let held = begun.elapsed();
+    assert!(held >= FORM_WITHIN && held < FORM_WITHIN + Duration::from_secs(5), "{held:?}");
+    client.write_all(b"and the rest").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_all(client), b"and the rest");
+}
+
+#[test]
+fn a_client_that_drips_what_might_become_a_request_is_held_back_no_longer() {
+    let proxy = Running::start(application(b""));
+    proxy.invite(Some(b"welcome"));
+    let mut client = proxy.client();
+    let mut dripping = client.try_clone().unwrap();
+    let begun = Instant::now();
+    let drip = thread::spawn(move || {
+        for byte in b"POST /aaaaaaaaaaaaaaa" {
+            // Fails once the test is over.
+            _ = dripping.write_all(&[*byte]);
+            thread::sleep(Duration::from_millis(300));
+        }
+    });
+    client.read_exact(&mut [0]).unwrap();
+    let held = begun.elapsed();
+    assert!(held >= FORM_WITHIN && held < 4 * FORM_WITHIN, "{held:?}");
+    drop(client);
+    drip.join().unwrap();
+}
+
+#[test]
+fn with_a_dead_target_invited_nodes_are_answered_and_clients_are_closed() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let proxy = Running::start(Target::Tcp(free.to_string()));
+    let request = proxy.invite(Some(b"welcome"));
+    assert_eq!(proxy.send(&[&request]), b"welcome");
+    let mut client = proxy.client();
+    client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    // Closed with what it sent unread: an end, or a reset.
+    assert_eq!(client.read(&mut [0; 10]).unwrap_or(0), 0);
+    // One that waits for the server to speak is closed, too.
+    assert_eq!(proxy.client().read(&mut [0; 10]).unwrap_or(0), 0);
+}
+
+#[test]
+fn without_invites_no_connection_is_looked_at() {
+    let proxy = Running::start(application(b""));
+    let request = proxy.invite(Some(b"welcome"));
+    proxy.door.open(Vec::new());
+    assert!(proxy.send(&[&request]) == request);
+}

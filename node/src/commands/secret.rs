@@ -1,0 +1,35 @@
+//! Secrets that come from a file, or from standard input.
+
+use std::path::Path;
+
+use rustbalance_io::keys::{KeyError, MasterKey, read_secret};
+use zeroize::Zeroizing;
+
+/// Reads `path`, or standard input if it is `-`.
+///
+/// # Errors
+/// It cannot be read, or is something else.
+pub fn read<T>(
+    path: &Path,
+    from_file: impl FnOnce(&Path) -> Result<T, KeyError>,
+    from_bytes: impl FnOnce(Zeroizing<Vec<u8>>, &Path) -> Result<T, KeyError>,
+) -> Result<T, KeyError> {
+    if !is_stdin(path) {
+        return from_file(path);
+    }
+    let name = Path::new("standard input");
+    from_bytes(read_secret(&mut std::io::stdin().lock(), name)?, name)
+}
+
+/// A service's key in any format.
+///
+/// # Errors
+/// As for [`read`].
+pub fn master_key(path: &Path) -> Result<MasterKey, KeyError> {
+    read(path, MasterKey::read, MasterKey::from_file)
+}
+
+/// Whether standard input, or output, is meant.
+pub fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}

@@ -1,0 +1,76 @@
+//! Which keys go with a tor of the node's own, and which with one that somebody else runs.
+
+use rustbalance_io::settings::{Settings, Target, TorSettings};
+
+use super::KEYS;
+use super::defaults;
+
+/// Keys of a tor that RustBalance starts.
+const OWN: [&str; 4] = ["tor.instances", "tor.binary", "tor.runtime_dir", "tor.options"];
+/// Keys of one that somebody else runs.
+const ATTACHED: [&str; 4] = ["tor.cookie_file", "tor.password_file", "tor.service_dir", "tor.proxy_socket"];
+
+/// What does not go together, a line each.
+pub fn contradictions(settings: &Settings) -> Vec<String> {
+    let TorSettings { attach, .. } = &settings.tor;
+    let Some(control) = &attach.control else {
+        let says = |key| format!("{key}: applies to a tor that somebody else runs: set tor.attach, or remove it");
+        return changed(settings, &ATTACHED).map(says).collect();
+    };
+    let says =
+        |key| format!("{key}: does not apply with tor.attach: somebody else runs the tor at {control}; remove it");
+    let mut problems: Vec<String> = changed(settings, &OWN).map(says).collect();
+    if attach.cookie_file.is_some() && attach.password_file.is_some() {
+        problems.push("tor.cookie_file: does not go with tor.password_file; remove one of the two".to_owned());
+    }
+    if let Target::Onion { .. } = settings.service.target {
+        let text = "service.target: an .onion is reached through a tor of the node's own; remove tor.attach, or name another target";
+        problems.push(text.to_owned());
+    }
+    problems
+}
+
+/// Those of `keys` that are not as they are if left out.
+fn changed(settings: &Settings, keys: &'static [&'static str]) -> impl Iterator<Item = &'static str> {
+    let before = defaults(&settings.dir);
+    let is_changed = move |name: &&str| {
+        KEYS.iter().filter(|key| key.name == *name).any(|key| (key.get)(settings) != (key.get)(&before))
+    };
+    keys.iter().copied().filter(is_changed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::parse;
+
+    #[test]
+    fn keys_of_the_one_tor_are_refused_with_the_other() {
+        let attach = "attach = 'unix:/run/tor/control'";
+        for (service, lines, key) in [
+            ("", [attach, "options = ['Log info stdout']"], "tor.options"),
+            ("", [attach, "binary = '/opt/tor'"], "tor.binary"),
+            ("", [attach, "instances = 2"], "tor.instances"),
+            ("", [attach, "runtime_dir = '/run/x'"], "tor.runtime_dir"),
+            ("", ["", "cookie_file = '/c'"], "tor.cookie_file"),
+            ("", ["", "password_file = '/p'"], "tor.password_file"),
+            ("", ["", "service_dir = '/s'"], "tor.service_dir"),
+            ("", ["", "proxy_socket = '/s'"], "tor.proxy_socket"),
+            ("", ["attach = '[::1]:9051'\ncookie_file = '/c'", "password_file = '/p'"], "tor.cookie_file"),
+            (
+                "target = 'dbj6lvx6ilzhqxguu4pn2qrb4kewhsz3mlvqzrbyoai3hj4ygn42wayd.onion:80'",
+                [attach, ""],
+                "service.target",
+            ),
+        ] {
+            let text = format!("[service]\n{service}\n[tor]\n{}\n", lines.join("\n"));
+            let problems = parse(&text, Path::new("/dir")).map(|_| ()).expect_err(&text);
+            let words: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            assert!(words.len() == 1 && words[0].starts_with(&format!("{key}: ")), "{text}: {words:?}");
+        }
+        for good in ["cookie_file = '/c'", "password_file = '/p'\nservice_dir = '/s'\nproxy_socket = '/s.sock'"] {
+            assert!(parse(&format!("[tor]\n{attach}\n{good}\n"), Path::new("/dir")).is_ok(), "{good}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! A machine joins through tor with one line, and nobody else gets anything out of it.
+
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rustbalance_core::WgPublicKey;
+use rustbalance_core::cluster::NodeKeypair;
+use rustbalance_core::invite::Invite;
+use rustbalance_core::invite::exchange::Guest;
+use rustbalance_core::rng::Seed;
+use rustbalance_testing::client::Client;
+use rustbalance_testing::cluster::write_secret;
+use rustbalance_testing::web::NOT_FOUND;
+
+use crate::mistakes::{NETWORK, STATE};
+use crate::{LONG, Scenario};
+
+/// From `join` to its report: a tor that starts, one visit to the service.
+const INVITED: Duration = Duration::from_secs(45);
+/// For one answer of the service.
+const ANSWER: Duration = Duration::from_secs(30);
+/// Of the invite that a node joins with.
+const NAME: &str = "second";
+
+impl Scenario<'_> {
+    /// The second node knows nothing but an invite of the first.
+    pub fn node_is_invited(&mut self) -> Result<()> {
+        self.report.step("node2 joins through tor with an invite");
+        let file = self.cluster.invite(0, NAME)?;
+        let begun = Instant::now();
+        let number = self.cluster.add_invited(&file)?;
+        self.report.in_time("an invited node is let in", begun.elapsed(), INVITED);
+        self.has_joined(number)?;
+        let list = self.cluster.node(number)?.ask(&["invite", "list", "--json"])?;
+        self.report.expect("the new node knows that its invite is used", list.contains("\"used\""), &list);
+        Ok(())
+    }
+
+    /// Used, revoked, damaged: one clear line each. Strangers: what the application says to anybody.
+    pub fn invites_are_refused(&mut self) -> Result<()> {
+        let used = self.net.dir_of(&format!("invite-{NAME}"));
+        self.invited_is_refused("a used invite", &used, NETWORK)?;
+        let open = self.cluster.invite(0, "open")?;
+        self.strangers_get_the_applications_answer(&fs::read_to_string(&open)?)?;
+        self.cluster.node(1)?.ask(&["invite", "revoke", "open"])?;
+        self.invited_is_refused("a revoked invite", &open, NETWORK)?;
+        let cut = self.net.dir_of("invite-cut");
+        let text = fs::read_to_string(&open)?;
+        write_secret(&cut, text.get(..60).context("a short invite")?)?;
+        self.invited_is_refused("an invite that was cut off", &cut, STATE)
+    }
+
+    fn invited_is_refused(&mut self, what: &str, invite: &std::path::Path, code: i32) -> Result<()> {
+        let dir = self.new_dir(what)?;
+        fs::copy(self.cluster.node(0)?.dir.join("rustbalance.toml"), dir.join("rustbalance.toml"))?;
+        let mut command = Command::new(self.cluster.binary());
+        command.args(["join", "--log-level", "error", "--invite-file"]).arg(invite).arg("--dir").arg(&dir);
+        self.is_refused(what, command, code)?;
+        let none = !dir.join("keys").exists();
+        self.report.expect(&format!("{what}: there is no node"), none, &dir.display().to_string());
+        Ok(())
+    }
+
+    /// While an invite is open: a path that is nobody's, and the invite's own with a proof that is none.
+    fn strangers_get_the_applications_answer(&mut self, line: &str) -> Result<()> {
+        let invite: Invite = line.parse()?;
+        let keypair = NodeKeypair::from_seed(&[7; 32]);
+        let guest = Guest::new(&invite, keypair, WgPublicKey([7; 32]), None, &mut Seed::new([7; 32]).fork("guest"));
+        let mut forged = guest.request().to_vec();
+        if let Some(last) = forged.last_mut() {
+            *last ^= 1;
+        }
+        let stranger = format!("POST /{} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", "a2".repeat(16));
+        let client = Client::start(self.net, "stranger")?;
+        let address = self.cluster.address()?.to_owned();
+        for (circuit, (what, request)) in (0..)
+            .zip([("a path that is nobody's", stranger.as_bytes()), ("an invite's path without its proof", &forged)])
+        {
+            let answer = client.say(&address, 80, circuit, ANSWER, request);
+            let is_404 = answer.as_ref().is_ok_and(|answer| answer == NOT_FOUND);
+            self.report.expect(
+                &format!("{what}: the application's own answer, exactly"),
+                is_404,
+                &format!("{answer:?}"),
+            );
+        }
+        self.cluster.wait_for(0, "the node to go on", LONG, |_| Ok(()))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,216 @@
+//! An address moves in from a plain tor and out again, and in from Onionbalance and out again, on a private tor network,
+//! while clients visit: at no time does a visit fail that a reload does not cure. The steps are those of OPERATIONS. Takes
+//! about 8 minutes, a good part of which it waits until no rotation is near.
+
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use rustbalance_core::control::command;
+use rustbalance_core::hsdesc::Descriptor;
+use rustbalance_testing::cluster::{self, Cluster, plan};
+use rustbalance_testing::hsdir::{self, HsDirReader};
+use rustbalance_testing::onionbalance::{self, Onionbalance};
+use rustbalance_testing::process::{self, RunDir};
+use rustbalance_testing::tor::Tor;
+use rustbalance_testing::tor_net::{Shape, TorNet};
+use rustbalance_testing::visitors::{self, PATIENCE, Regulars};
+use rustbalance_testing::wait::{self, Answer};
+use rustbalance_testing::web::Web;
+
+/// HSDirs that Onionbalance may not reach: it does not try again where an upload failed.
+const MISSED: usize = 2;
+const LIMIT: Duration = Duration::from_secs(180);
+/// A move is over before the next rotation, at which everybody publishes anew: here every four minutes, in life twice a day.
+const MOVE: Duration = Duration::from_secs(100);
+
+#[test]
+fn an_address_moves_in_from_a_plain_tor_and_from_onionbalance_and_out_again() -> Result<()> {
+    process::stop_children_on_signals()?;
+    let mut dir = RunDir::new()?;
+    let start = Instant::now();
+    let say = |what: &str| println!("[{:6.1} s] {what}", start.elapsed().as_secs_f32());
+    let net = TorNet::start(dir.path(), Shape::default())?;
+    plain_tor(&net, &say)?;
+    onionbalance(&net, &onionbalance::install(dir.path())?, &say)?;
+    dir.good();
+    Ok(())
+}
+
+/// Says how far it is.
+type Say<'a> = &'a dyn Fn(&str);
+
+fn plain_tor(net: &TorNet, say: Say<'_>) -> Result<()> {
+    let before = Plain::start(net, "before", None)?;
+    let mut story = Story::begin(net, before.address()?, 0, say)?;
+    story.visited("served by a plain tor", &["before"])?;
+
+    story.wait_for_calm();
+    before.tor.control()?.command(&command::set_conf(&[("PublishHidServDescriptors", "0")]))?;
+    let mut cluster = Cluster::new(net, "info")?;
+    story.moves(|| found(&mut cluster, &before.service))?;
+    before.stop()?;
+    story.visited("moved in", &["node1"])?;
+
+    story.wait_for_calm();
+    let service = net.dir_of("exported");
+    cluster.node(0)?.ask(&["key", "export", "--format", "service", "--out", in_words(&service)?])?;
+    let after = story.moves(|| Plain::start(net, "after", Some(&service)))?;
+    ensure!(cluster.node(0)?.terminate(LIMIT)?.success(), "it stops in good order");
+    story.visited("moved out", &["after"])?;
+    after.stop()
+}
+
+fn onionbalance(net: &TorNet, programs: &Path, say: Say<'_>) -> Result<()> {
+    let key = net.dir_of("key.pem");
+    let made = Command::new("openssl").args(["genpkey", "-algorithm", "ed25519", "-out"]).arg(&key).status()?;
+    ensure!(made.success(), "openssl makes a key");
+    let shown = Command::new(cluster::binary()?).args(["key", "show", "--file"]).arg(&key).output()?;
+    let shown = String::from_utf8(shown.stdout)?;
+    let address = shown.split_whitespace().find(|word| word.ends_with(".onion")).context("an address")?.to_owned();
+
+    let balance = |name: &str| balance(net, programs, &key, &address, name);
+    let (balancer, backends) = balance("first")?;
+    let mut story = Story::begin(net, address.clone(), MISSED, say)?;
+    story.visited("served by Onionbalance", &["first1", "first2"])?;
+
+    story.wait_for_calm();
+    drop(balancer);
+    let web = Web::start("node")?;
+    let mut cluster = Cluster::in_front_of(&web.target(), net, 1, "info")?;
+    story.moves(|| found(&mut cluster, &key))?;
+    backends.into_iter().try_for_each(Plain::stop)?;
+    story.visited("moved in from Onionbalance", &["node"])?;
+
+    story.wait_for_calm();
+    let (_balancer, _backends) = story.moves(|| balance("second"))?;
+    ensure!(cluster.node(0)?.terminate(LIMIT)?.success(), "it stops in good order");
+    story.visited("moved out to Onionbalance", &["second1", "second2"])
+}
+
+/// An Onionbalance with two backends.
+fn balance(net: &TorNet, programs: &Path, key: &Path, address: &str, name: &str) -> Result<(Onionbalance, Vec<Plain>)> {
+    let backends: Vec<_> =
+        (1..=2).map(|number| Plain::start_behind(net, &format!("{name}{number}"), address)).collect::<Result<_>>()?;
+    let addresses: Vec<_> = backends.iter().map(Plain::address).collect::<Result<_>>()?;
+    Ok((Onionbalance::start(net, name, programs, key, &addresses)?, backends))
+}
+
+/// Founds a cluster of one node with this key.
+fn found(cluster: &mut Cluster<'_>, key: &Path) -> Result<()> {
+    let number = cluster.add_with(&["init".to_owned(), "--import-key".to_owned(), in_words(key)?.to_owned()])?;
+    cluster.wait_for(number, "the node alone", LIMIT, plan::alone_and_native).map(|_| ())
+}
+
+fn in_words(path: &Path) -> Result<&str> {
+    path.to_str().context("a path in UTF-8")
+}
+
+/// A service of a plain tor, with a web application of its own.
+struct Plain {
+    tor: Tor,
+    /// Its `HiddenServiceDir`.
+    service: PathBuf,
+    _web: Web,
+}
+
+impl Plain {
+    /// Starts it, with a new key, or that in the directory `service`.
+    fn start(net: &TorNet, name: &str, service: Option<&Path>) -> Result<Self> {
+        let service = service.map_or_else(|| net.dir_of(&format!("{name}-service")), Path::to_path_buf);
+        Self::start_with(net, name, service, &[])
+    }
+
+    /// Starts it as a backend of the service `master`.
+    fn start_behind(net: &TorNet, name: &str, master: &str) -> Result<Self> {
+        let service = net.dir_of(&format!("{name}-service"));
+        DirBuilder::new().mode(0o700).create(&service)?;
+        fs::write(service.join("ob_config"), format!("MasterOnionAddress {master}\n"))?;
+        Self::start_with(net, name, service, &["HiddenServiceOnionBalanceInstance 1".to_owned()])
+    }
+
+    fn start_with(net: &TorNet, name: &str, service: PathBuf, lines: &[String]) -> Result<Self> {
+        let web = Web::start(name)?;
+        let mut torrc = net.client_torrc_lines();
+        torrc.push("SocksPort 0".into());
+        torrc.push(format!("HiddenServiceDir {}", service.display()));
+        torrc.push(format!("HiddenServicePort 80 {}", web.target()));
+        torrc.extend_from_slice(lines);
+        let tor = Tor::start(net.binary(), name, &net.dir_of(name), &torrc)?;
+        tor.wait_bootstrapped(LIMIT)?;
+        Ok(Self { tor, service, _web: web })
+    }
+
+    fn address(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.service.join("hostname"))?.trim().to_owned())
+    }
+
+    /// As an operator stops it.
+    fn stop(mut self) -> Result<()> {
+        self.tor.process().signal(rustix::process::Signal::TERM);
+        self.tor.process().wait_exit(LIMIT).map(|_| ())
+    }
+}
+
+/// Clients of one address, all the time.
+struct Story<'a> {
+    net: &'a TorNet,
+    address: String,
+    reader: HsDirReader,
+    regulars: Regulars,
+    /// So many HSDirs may not follow.
+    missed: usize,
+    say: Say<'a>,
+}
+
+impl<'a> Story<'a> {
+    /// Begins when every HSDir that clients read has a descriptor, but for so many.
+    fn begin(net: &'a TorNet, address: String, missed: usize, say: Say<'a>) -> Result<Self> {
+        let mut reader = HsDirReader::start(net)?;
+        wait::until("a descriptor on HSDirs that clients read", LIMIT, || {
+            let copies = reader.read(&address)?;
+            let lacking = copies.values().filter(|copy| copy.is_none()).count();
+            Ok(Answer::from_option((lacking <= missed).then_some(()), || format!("{lacking} have none")))
+        })?;
+        let regulars = Regulars::start(net, &address, 2)?;
+        Ok(Self { net, address, reader, regulars, missed, say })
+    }
+
+    fn wait_for_calm(&self) {
+        while self.net.next_rotation().1 < MOVE {
+            thread::sleep(Duration::from_secs(1));
+        }
+    }
+
+    /// Does `step`, and waits until no HSDir that clients read tells of a point from before, but for those that may not follow.
+    fn moves<T>(&mut self, step: impl FnOnce() -> Result<T>) -> Result<T> {
+        let begun = Instant::now();
+        let copies = self.reader.read(&self.address)?;
+        let before: BTreeSet<_> = copies.values().flatten().flat_map(hsdir::auth_keys).collect();
+        let done = step()?;
+        wait::until("new points on every HSDir that clients read", LIMIT, || {
+            let copies = self.reader.read(&self.address)?;
+            let is_new = |copy: &Descriptor| !hsdir::lists_any(copy, &before);
+            let lacking = copies.values().filter(|copy| !copy.as_ref().is_some_and(is_new)).count();
+            Ok(Answer::from_option((lacking <= self.missed).then_some(()), || format!("{lacking} have none")))
+        })?;
+        (self.say)(&format!("other points on the HSDirs, {:.1} s after the step began", begun.elapsed().as_secs_f32()));
+        Ok(done)
+    }
+
+    /// Fresh visitors all get the page of one of `names`; regular ones had no visit that failed.
+    fn visited(&self, when: &str, names: &[&str]) -> Result<()> {
+        let fresh = visitors::fresh(self.net, &self.address, 6, 3)?;
+        (self.say)(&format!("{when}: fresh visitors: {fresh}"));
+        ensure!(fresh.is_good(PATIENCE) && fresh.served_by.keys().all(|name| names.contains(&&**name)), "{fresh}");
+        let regular = self.regulars.take_tally()?;
+        (self.say)(&format!("{when}: regular ones: {regular}"));
+        ensure!(regular.failed.is_empty() && regular.served() > 0, "{regular}");
+        Ok(())
+    }
+}
