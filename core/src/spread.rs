@@ -23,8 +23,10 @@ pub use apart::apart;
 
 /// The most contents there are: what clients read with tor's default parameters, 2 replicas of 3 HSDirs.
 pub const CONTENTS_MAX: usize = 6;
-/// A content is as long as a descriptor of a plain tor service (3 points) at least, and half of what is allowed.
-const PLACES_MIN: usize = 3;
+/// How many points a tor has by default.
+const POINTS_MIN: usize = 3;
+/// A content is as long as a descriptor of a plain tor service at least, and half of what is allowed.
+const PLACES_MIN: usize = POINTS_MIN;
 /// A division as near as this to the weights is as good as any, per mille: then more places are better.
 const ERROR_GOOD_PERMILLE: u64 = 50;
 
@@ -74,7 +76,7 @@ pub fn shares_per_million(contents: &[Vec<(NodeId, IntroPoint)>]) -> BTreeMap<No
 }
 
 /// How many places all contents have together: from half of those allowed on, the most that gives every node its part
-/// near enough, else the number that comes nearest.
+/// near enough, else the number that comes nearest. A node that lacks points, as while its tor starts, makes no difference.
 fn total_places(
     offers: &[Offer<'_>],
     wants: &BTreeMap<NodeId, Vec<RelayFingerprint>>,
@@ -84,6 +86,7 @@ fn total_places(
     let most = contents * places;
     let least = (contents * places.div_ceil(2).max(PLACES_MIN)).max(wants.len());
     let mut seats = Seats::new(offers, wants.keys().copied(), BTreeMap::new());
+    let complete = wants.iter().filter(|(_, relays)| relays.len() >= POINTS_MIN).map(|(node, _)| *node);
     let (mut best, mut best_error) = (most, u64::MAX);
     for total in 1..=most {
         let is_full = |seats: &Seats, node| seats.count(node) >= contents * wants.get(&node).map_or(0, Vec::len);
@@ -92,7 +95,7 @@ fn total_places(
         }
         let Some(node) = seats.next() else { break };
         seats.take(node);
-        let error = seats.error_permille();
+        let error = seats.error_permille(complete.clone());
         if total >= least && error <= best_error.max(ERROR_GOOD_PERMILLE) {
             (best, best_error) = (total, error.min(best_error));
         }

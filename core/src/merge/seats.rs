@@ -56,12 +56,12 @@ impl Seats {
         self.counts
     }
 
-    /// How far the worst of those that may get more is from its part of their places, in per mille of that part.
-    pub(crate) fn error_permille(&self) -> u64 {
-        let weights: u64 = self.open.iter().map(|node| self.weight(*node)).sum();
-        let places: u64 = self.open.iter().map(|node| self.count(*node) as u64).sum();
-        let errors = self.open.iter().map(|node| {
-            let (has, due) = (self.count(*node) as u64 * weights, places * self.weight(*node));
+    /// How far the worst of `nodes` is from its part of their places, in per mille of that part.
+    pub(crate) fn error_permille(&self, nodes: impl Iterator<Item = NodeId> + Clone) -> u64 {
+        let weights: u64 = nodes.clone().map(|node| self.weight(node)).sum();
+        let places: u64 = nodes.clone().map(|node| self.count(node) as u64).sum();
+        let errors = nodes.map(|node| {
+            let (has, due) = (self.count(node) as u64 * weights, places * self.weight(node));
             has.abs_diff(due) * 1000 / due.max(1)
         });
         errors.max().unwrap_or(0)

@@ -79,7 +79,7 @@ fn happen(world: &mut World, fault: Fault) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 10))]
     #[test]
     fn every_hsdir_holds_the_plan_once_all_is_calm(
         faults in prop::collection::vec((fault(), 0_u64..8_000), 1..40),
