@@ -238,7 +238,7 @@ impl Node {
             Command::Pause(secs) => self.cluster.pause(now, *secs, &mut self.out),
             Command::Reconfigure { weight, priority } => self.cluster.reconfigure(now, *weight, *priority),
             Command::RotateToken => self.cluster.rotate_token(now, &mut self.out),
-            Command::ChangeAccess(changes) if self.would_fail_open(now, changes) => Err(CommandError::Attached),
+            Command::ChangeAccess(changes) if self.would_fail_open(changes) => Err(CommandError::Attached),
             Command::ChangeAccess(changes) => self.cluster.change_access(now, changes, &mut self.out),
             Command::Invite(new) => self.cluster.invite(now, new, &mut self.out),
             Command::RevokeInvite(name) => self.cluster.revoke_invite(now, name, &mut self.out),
@@ -267,7 +267,7 @@ impl Node {
         if is_duplicate && self.shutdown == Shutdown::No {
             self.shutdown = Shutdown::Asked;
         }
-        if self.shutdown == Shutdown::Asked && self.cluster.is_stopped(now) {
+        if self.shutdown == Shutdown::Asked && self.cluster.is_stopped() {
             self.shutdown = Shutdown::Stopped;
             self.publish_attached(now);
             self.out.push(Output::Stopped(if is_duplicate { Stop::DuplicateIdentity } else { Stop::Commanded }));

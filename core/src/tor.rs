@@ -206,7 +206,7 @@ impl Tor {
         &self.unfit
     }
 
-    /// Has it start anew, for the reason in `what`. One that somebody else runs is only reconnected to, and its owner told.
+    /// Has it start anew, for the reason in `what`. Of one that somebody else runs its owner is told.
     pub fn renew(&mut self, what: &str, out: &mut Outbox) {
         if self.attachment.is_none() {
             out.event(Event::Warning(format!("{what}: starting it anew")));

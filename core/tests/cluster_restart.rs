@@ -74,7 +74,7 @@ fn who_leaves_is_gone_for_good_and_the_last_is_alone() {
             let now = world.now(leaver);
             world.hosts[leaver].shut_down(now, true);
             world.settle(leaver);
-            world.until(2_000, "goodbyes said", |world| world.hosts[leaver].is_stopped(world.now(leaver)));
+            world.until(2_000, "goodbyes said", |world| world.hosts[leaver].is_stopped());
             world.kill(leaver);
             let others = world.live().len();
             world.until(2_500, "a smaller roster", |world| {
@@ -106,14 +106,14 @@ fn who_leaves_or_stops_waits_until_no_client_can_come_but_not_for_ever() {
             world.hosts[leaver].is_withdrawn = false;
             world.hosts[leaver].shut_down(now, leaves);
             world.run(9_000);
-            assert!(!world.hosts[leaver].is_stopped(world.now(leaver)));
+            assert!(!world.hosts[leaver].is_stopped());
             assert_eq!(knows(&world), before, "a member until then");
             world.hosts[leaver].is_withdrawn = closes;
             world.settle(leaver);
             world.run(2_500);
-            assert_eq!(world.hosts[leaver].is_stopped(world.now(leaver)), closes);
+            assert_eq!(world.hosts[leaver].is_stopped(), closes);
             world.run(2_500);
-            assert!(world.hosts[leaver].is_stopped(world.now(leaver)));
+            assert!(world.hosts[leaver].is_stopped());
             assert_eq!(knows(&world), before - usize::from(leaves));
             world.kill(leaver);
         }
@@ -140,7 +140,7 @@ fn a_farewell_gets_through_a_lossy_network() {
         let now = world.now(1);
         world.hosts[1].shut_down(now, true);
         world.settle(1);
-        world.until(3_000, "goodbyes said", |world| world.hosts[1].is_stopped(world.now(1)));
+        world.until(3_000, "goodbyes said", |world| world.hosts[1].is_stopped());
         world.kill(1);
         world.until(100, "the last one knows", |world| world.view(0).members.len() == 1);
     }
@@ -164,7 +164,7 @@ fn members_outlive_the_tombstone_of_who_admitted_them() {
     let now = world.now(0);
     world.hosts[0].shut_down(now, true);
     world.settle(0);
-    world.until(2_000, "goodbyes said", |world| world.hosts[0].is_stopped(world.now(0)));
+    world.until(2_000, "goodbyes said", |world| world.hosts[0].is_stopped());
     world.kill(0);
     world.run(5_000);
     for node in [1, 2] {
@@ -211,7 +211,7 @@ fn of_two_processes_with_the_same_keys_one_stops_and_the_other_goes_on() {
         let [out] = [1, twin].into_iter().filter(|node| is_duplicate(&world, *node)).collect::<Vec<_>>()[..] else {
             panic!("one of the two");
         };
-        world.until(1_000, "it lets go", |world| world.hosts[out].is_stopped(world.now(out)));
+        world.until(1_000, "it lets go", |world| world.hosts[out].is_stopped());
         assert_ne!(world.view(out).role, rustbalance_core::cluster::Role::Alone);
         assert!(!world.holders().contains(&out));
         world.kill(out);

@@ -56,7 +56,7 @@ fn a_graceful_release_is_taken_over_at_once() {
             world.settle(holder);
             assert_eq!(world.view(holder).role, Role::Follower, "stops at once");
             let took = world.until(1_500, "a new holder", |world| !world.holders().is_empty());
-            world.until(1_000, "goodbyes said", |world| world.hosts[holder].is_stopped(world.now(holder)));
+            world.until(1_000, "goodbyes said", |world| world.hosts[holder].is_stopped());
             assert!(took < 1_500, "{took} ms");
             world.kill(holder);
             world.run(10_000);

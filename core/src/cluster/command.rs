@@ -53,7 +53,7 @@ pub enum CommandError {
     TooManyInvites,
     /// For no node or too many, or good for no time or too long.
     InviteBounds,
-    /// The tor of the only member belongs to somebody else, has other services, and publishes what everybody can read.
+    /// The tor of this node belongs to somebody else, has other services, and publishes what everybody can read.
     Attached,
 }
 
@@ -90,8 +90,8 @@ impl fmt::Display for CommandError {
             }
             Self::InviteBounds => "an invite is for 1 to 8 nodes, and good for at most 30 days",
             Self::Attached => {
-                "this is the only member, and the tor that it is attached to has other services: it publishes the address by \
-                 itself, for everybody; see `rustbalance status`, and move those to another tor first"
+                "the tor that this node is attached to has other services: it publishes the address by itself, for everybody; \
+                 see `rustbalance status`, and move those to another tor first"
             }
             Self::LastServing => "no other node serves clients now; start another one first, or stop this one",
         })

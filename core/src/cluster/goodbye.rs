@@ -114,7 +114,7 @@ impl Cluster {
     }
 
     /// Goodbyes have been sent (and a tombstone is on disk); the node may stop.
-    pub fn is_stopped(&self, _now: Now) -> bool {
+    pub fn is_stopped(&self) -> bool {
         let said = self.goodbye.as_ref().is_some_and(|goodbye| goodbye.left == 0);
         said && self.lease.is_released() && self.is_roster_durable()
     }

@@ -33,10 +33,8 @@ impl Node {
     }
 
     /// Whether a tor that publishes by itself, and never reads our list of clients, would let in everybody all the same.
-    pub(super) fn would_fail_open(&self, now: Now, changes: &[AccessChange]) -> bool {
-        self.tors.iter().any(Tor::has_company)
-            && changes.iter().any(|change| matches!(change, AccessChange::Add(..)))
-            && self.cluster.view(now).role == Role::Alone
+    pub(super) fn would_fail_open(&self, changes: &[AccessChange]) -> bool {
+        self.tors.iter().any(Tor::has_company) && changes.iter().any(|change| matches!(change, AccessChange::Add(..)))
     }
 
     /// Says what keeps a tor of somebody else's from being used in full, when that changes.
@@ -52,23 +50,20 @@ impl Node {
 
     fn hindrance(&self, now: Now, tor: &Tor) -> Option<String> {
         let others = tor.attachment()?.others.join(", ");
+        let mut effects = Vec::new();
         if !self.may_offer(now, tor) {
-            return Some(format!(
-                "tor also serves {others}, which publishing for a cluster would silence: this node offers no introduction \
-                 points, and its tor publishes the address by itself, against the others; {PART}"
-            ));
+            effects.push(
+                "this node offers no introduction points, and its tor publishes the address by itself, against the others",
+            );
+        } else if tor.has_company() && self.cluster.admission_waiting() {
+            effects.push("a node asks to join and has to wait");
         }
-        if tor.has_company() && self.cluster.admission_waiting() {
-            return Some(format!(
-                "a node asks to join and has to wait: tor also serves {others}, which publishing for a cluster would \
-                 silence; {PART}"
-            ));
+        if tor.has_company() && self.cluster.view(now).access.is_restricted() {
+            effects.push("its tor lets in everybody, though the address is for authorised clients alone");
         }
-        (tor.has_company() && self.cluster.view(now).access.is_restricted()).then(|| {
-            format!(
-                "the address is for authorised clients alone, but tor publishes it by itself, for everybody, since it also \
-                 serves {others}; {PART}"
-            )
+        (!effects.is_empty()).then(|| {
+            let effects = effects.join("; ");
+            format!("tor also serves {others}, which publishing for a cluster would silence: {effects}; {PART}")
         })
     }
 
@@ -203,15 +198,18 @@ mod tests {
         assert!(attached.warnings.iter().any(|words| words.contains("also serves /var/lib/tor/blog")));
         let status = attached.node.status(NOW);
         assert!(status.tors[0].contains("also serves /var/lib/tor/blog"), "{:?}", status.tors);
+        assert!(!status.tors[0].contains("everybody"));
         let tor = &attached.node.tors[0];
         assert!(!attached.node.may_offer(NOW, tor) && !attached.node.record().tor_ready);
     }
 
     #[test]
     fn the_address_is_not_restricted_where_tor_would_publish_it_for_everybody() {
-        let mut attached = Attached::new(&alone(), &["/var/lib/tor/blog"]);
         let refused = Err(Rejected::Command(CommandError::Attached));
-        assert_eq!(attached.take(Input::Command(add_client())), refused);
+        for roster in [alone(), Pair::default().saved()] {
+            let mut attached = Attached::new(&roster, &["/var/lib/tor/blog"]);
+            assert_eq!(attached.take(Input::Command(add_client())), refused);
+        }
         let mut attached = Attached::new(&alone(), &[]);
         assert_eq!(attached.take(Input::Command(add_client())), Ok(()));
         assert_eq!(attached.set(), ["0"]);

@@ -77,7 +77,9 @@ impl Wanted {
         let published = text(PUBLISH).as_deref() != Some("0");
         let mut wrong = Vec::new();
         let version = text("version").unwrap_or_default();
-        if !is_new_enough(&version) {
+        if version.is_empty() {
+            wrong.push("tor does not tell its version: at least 0.4.8 is needed; see its log".to_owned());
+        } else if !is_new_enough(&version) {
             wrong.push(format!("tor {version} is too old: at least 0.4.8 is needed; install that"));
         }
         if text("DormantTimeoutEnabled").as_deref() != Some("0") {
@@ -92,7 +94,7 @@ impl Wanted {
         }
         if !others.is_empty() && !published {
             wrong.push(format!(
-                "{PUBLISH} is 0, which silences {}, too: take that line out of tor's torrc, and restart it",
+                "{PUBLISH} is 0, which silences {}, too: take that line out of tor's torrc if it is there, and restart tor",
                 others.join(", ")
             ));
         }
@@ -214,7 +216,7 @@ mod tests {
     fn what_is_missing_is_named_with_its_line() {
         for (from, to, words) in [
             ("0.4.9.11", "0.4.7.16", "tor 0.4.7.16 is too old"),
-            ("250-version=0.4.9.11\r\n250 OK", "510 no", "is too old"),
+            ("250-version=0.4.9.11\r\n250 OK", "510 no", "does not tell its version"),
             ("Enabled=0", "Enabled=1", "`DormantTimeoutEnabled 0`"),
             ("Instance=1", "Instance=0", "`HiddenServiceOnionBalanceInstance 1`"),
             ("80 unix", "81 unix", "`HiddenServicePort 80 unix:/run/rust balance/proxy.sock`"),

@@ -49,8 +49,8 @@ impl Host {
         self.cluster.as_mut().expect("running").shut_down(now, leave, &mut self.effects);
     }
 
-    pub fn is_stopped(&self, now: Now) -> bool {
-        self.cluster.as_ref().expect("running").is_stopped(now)
+    pub fn is_stopped(&self) -> bool {
+        self.cluster.as_ref().expect("running").is_stopped()
     }
 
     pub fn set_publication(&mut self, now: Now, publication: Publication) {
