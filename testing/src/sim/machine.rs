@@ -8,7 +8,7 @@ use rustbalance_core::cluster::{ClusterConfig, ClusterToken, NodeKeypair, Role};
 use rustbalance_core::hsdesc::IntroPoint;
 use rustbalance_core::join::Joiner;
 use rustbalance_core::rng::Seed;
-use rustbalance_core::{ClusterId, Config, DurableKind, Input, Node, NodeId, TargetHealth, WgPublicKey};
+use rustbalance_core::{ClusterId, Config, DurableKind, HostFacts, Input, Node, NodeId, TargetHealth, WgPublicKey};
 
 use super::clock::Clock;
 use super::mesh::Mesh;
@@ -23,6 +23,9 @@ pub(super) const TOKEN: [u8; 32] = [7; 32];
 const STALL_MS: u64 = 1_000;
 /// Points that are gone are remembered, so many per machine.
 const PAST_POINTS_MAX: usize = 64;
+
+/// What is free on a disk that takes writes, bytes.
+const DISK_BYTES: u64 = 1 << 30;
 
 /// What a machine has sent since the world began.
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,6 +71,8 @@ pub struct SimNode {
     pub epoch_seen: u64,
     /// Admitted, and has not left.
     pub is_member: bool,
+    /// Its tors are somebody else's, who has them publish by themselves; from its next start on.
+    pub is_attached: bool,
     /// Taken out of service by its operator, as its disk says.
     pub is_draining: bool,
     /// Removed from the cluster by another member.
@@ -140,6 +145,7 @@ impl SimNode {
             woke_at: 0,
             epoch_seen: 0,
             is_member: false,
+            is_attached: false,
             is_draining: false,
             is_removed: false,
             removal_heard: Vec::new(),
@@ -212,6 +218,12 @@ impl SimNode {
         self.serves() && !self.is_draining
     }
 
+    /// What its daemon measures of the machine.
+    pub(super) fn host_facts(&self) -> HostFacts {
+        let disk_free = if self.disk_fails { 0 } else { DISK_BYTES };
+        HostFacts { disk_free: Some(disk_free), ..HostFacts::default() }
+    }
+
     /// Its wall clock is about to be set.
     pub(super) fn remember_clock(&mut self, now: u64) {
         self.was_ahead_ms = self.was_ahead_ms.max(self.clock.skew_ms(now));
@@ -232,7 +244,7 @@ impl SimNode {
         self.past_points.drain(..surplus);
     }
 
-    fn config(&self, cluster: ClusterId, genesis: NodeId) -> ClusterConfig {
+    fn config(&self, cluster: ClusterId, genesis: NodeId, options: &Options) -> ClusterConfig {
         let name = format!("node{}", self.who);
         ClusterConfig {
             keypair: self.keypair(),
@@ -243,7 +255,7 @@ impl SimNode {
             priority: self.priority,
             weight: self.weight,
             contact: Some(name.clone()),
-            token_age_max: None,
+            token_age_max: options.token_age_max,
             name,
         }
     }
@@ -273,8 +285,8 @@ impl World {
         (node.still_until, node.tor_still_until) = (now, now);
         (node.is_frozen, node.is_tor_frozen) = (false, false);
         let (cluster, genesis) = node.founded.expect("founded or admitted before it starts");
-        let config =
-            Config { master, cluster: node.config(cluster, genesis), tors: tors_count, is_attached: false, points };
+        let cluster = node.config(cluster, genesis, &self.options);
+        let config = Config { master, cluster, tors: tors_count, is_attached: node.is_attached, points };
         let clock = node.clock.read(now, wall);
         let core = Node::new(config, &node.disk, &Seed::new(seed), clock).expect("the configuration is good");
         if core.status(clock).role == "alone" {
@@ -283,6 +295,7 @@ impl World {
         node.core = Some(core);
         self.drain(index);
         self.tell(index, Told::Target);
+        self.tell(index, Told::Host);
         (0..self.options.tors).for_each(|tor| self.start_tor(index, tor, 0));
         if self.options.starved_ms.is_some() {
             self.push(index, 1, Happening::Starve);

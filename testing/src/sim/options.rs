@@ -1,5 +1,7 @@
 //! The conditions under which a world runs, faults apart.
 
+use std::time::Duration;
+
 /// Unix time at the beginning of some day, seconds.
 pub const DAY_SECS: u64 = 1_800_000_000 / 86_400 * 86_400;
 
@@ -26,6 +28,8 @@ pub struct Options {
     pub bootstrap_ms_max: u64,
     /// How many tors each machine has.
     pub tors: usize,
+    /// A cluster token that is in force for so long is replaced.
+    pub token_age_max: Option<Duration>,
     /// The most introduction points in one descriptor, as every node's configuration says.
     pub places: u8,
     /// A client visits the service so often on average, milliseconds; 0 for no clients.
@@ -46,6 +50,7 @@ impl Default for Options {
             disk_ms_max: 20,
             bootstrap_ms_max: 2_000,
             tors: 1,
+            token_age_max: None,
             places: 20,
             client_every_ms: 0,
         }

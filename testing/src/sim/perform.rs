@@ -43,6 +43,7 @@ impl World {
     pub(super) fn told(&mut self, index: usize, told: Told) {
         let input = match told {
             Told::Target => Input::Target(self.nodes[index].target),
+            Told::Host => Input::Host(self.nodes[index].host_facts()),
             Told::Closed { tor } => Input::Control(id(tor), ControlInput::Closed),
             Told::Command(command) => Input::Command(command),
         };

@@ -70,6 +70,8 @@ impl Happening {
 pub(super) enum Told {
     /// The application's health has changed.
     Target,
+    /// What its daemon measures of the machine has changed.
+    Host,
     /// The control connection of a tor is closed.
     Closed { tor: usize },
     /// The operator's command.

@@ -6,6 +6,7 @@ mod clones;
 mod drain;
 mod failover;
 mod growth;
+mod host;
 mod hsdirs;
 mod long;
 mod partition;
@@ -51,7 +52,7 @@ pub struct Scenario {
 }
 
 /// All of them.
-pub const ALL: [Scenario; 37] = [
+pub const ALL: [Scenario; 41] = [
     failover::OF_FIVE,
     failover::OF_THREE,
     failover::OF_TWO,
@@ -75,14 +76,18 @@ pub const ALL: [Scenario; 37] = [
     tors::TOR_RESTARTS,
     tors::CONTROL_LOSS,
     tors::TWO_TORS,
+    tors::STUCK,
+    tors::ATTACHED,
     hsdirs::LOST_COPIES,
     spread::OF_TWELVE,
     clocks::CLOCKS,
     clocks::TOGETHER,
+    host::FULL_DISK,
     drain::DRAIN,
     pause::PAUSE,
     tokens::ROTATE,
     tokens::REMOVE,
+    tokens::AGE,
     clones::CLONED,
     clones::UPGRADE,
     long::HOUR,

@@ -45,6 +45,8 @@ pub(super) struct Control {
     /// Names the connection; what was under way on an older one is lost.
     pub(super) connection: u64,
     pub(super) is_up: bool,
+    /// When it came up last, milliseconds of true time.
+    pub(super) up_at: u64,
     /// Commands that a tor standing still has not read yet, and after which all others come.
     pub(super) unread: usize,
 }

@@ -7,6 +7,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 use rustbalance_core::hsdesc::IntroPoint;
 use rustbalance_core::id::RelayFingerprint;
+use rustbalance_core::tor::Attachment;
 use rustbalance_core::{ControlInput, Input, TorId};
 
 use super::fault::UploadFault;
@@ -30,6 +31,8 @@ impl World {
         let rng = ChaCha20Rng::seed_from_u64(self.rng.next_u64());
         let TorModel { process, lag_secs, control, .. } = self.nodes[index].tors[tor];
         let mut next = TorModel::new(&self.master_file, process + 1, rng);
+        next.publishes = self.nodes[index].is_attached;
+        self.changed.native |= next.publishes;
         (next.lag_secs, next.control) = (lag_secs, control);
         self.nodes[index].tors[tor] = next;
         let connect = dead_ms + 100 + self.draw(400);
@@ -61,9 +64,15 @@ impl World {
         if still_until > self.now {
             self.push(index, still_until - self.now, Happening::ControlUp { tor, connection });
         } else {
-            self.nodes[index].tors[tor].control.is_up = true;
-            self.nodes[index].tors[tor].connected();
-            self.step_input(index, Input::Control(id(tor), ControlInput::Connected));
+            let (model, now) = (&mut self.nodes[index].tors[tor], self.now);
+            (model.control.is_up, model.control.up_at) = (true, now);
+            model.connected();
+            let found = Attachment { others: Vec::new(), published: true };
+            let connected = match self.nodes[index].is_attached {
+                true => ControlInput::Attached(&found),
+                false => ControlInput::Connected,
+            };
+            self.step_input(index, Input::Control(id(tor), connected));
         }
     }
 

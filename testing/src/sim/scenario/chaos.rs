@@ -23,6 +23,8 @@ const SHORT_EVERY: u64 = 4;
 const SHORT_PLACES: u8 = 3;
 /// Of so many seeds the second gives every node two tors.
 const TWO_TORS_EVERY: u64 = 8;
+/// Of so many seeds the sixth gives some nodes tors that are somebody else's.
+const ATTACHED_EVERY: u64 = 8;
 /// What a healed world still loses, per thousand.
 const HEALED_LOSS_PERMILLE: u64 = 10;
 
@@ -89,6 +91,9 @@ fn draw_conditions(story: &mut Story) {
         story.world.options.tors = 2;
     }
     for node in 0..story.world.nodes.len() {
+        if story.run.seed % ATTACHED_EVERY == 5 {
+            story.world.nodes[node].is_attached = story.draw(0, 1) == 0;
+        }
         if story.draw(0, 3) == 0 {
             story.world.nodes[node].priority = [10, 50, 200][story.draw(0, 2) as usize];
         }

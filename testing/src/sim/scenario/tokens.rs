@@ -1,5 +1,7 @@
 //! The cluster token is replaced, and members are removed, in calm and on both sides of a partition.
 
+use std::time::Duration;
+
 use super::story::publishers;
 use super::{Mark, Scenario, Story};
 use crate::sim::fault::Fault;
@@ -10,6 +12,11 @@ const ROTATED_MS_MAX: u64 = 10_000;
 const UNITED_MS_MAX: u64 = 45_000;
 /// A removed member that can be reached is told at once, milliseconds.
 const QUIET_MS_MAX: u64 = 900;
+
+/// See [`AGE`].
+const AGE_MAX: Duration = Duration::from_secs(180);
+/// A token is looked at a minute after a node's start, and then every minute, milliseconds.
+const AGED_MS_MAX: u64 = 180_000 + 2 * 60_000 + ROTATED_MS_MAX;
 
 pub(super) const ROTATE: Scenario = Scenario {
     name: "rotate-token",
@@ -76,6 +83,35 @@ pub(super) const REMOVE: Scenario = Scenario {
         };
         story.join(gone);
         story.calm(5_000);
+    },
+};
+
+pub(super) const AGE: Scenario = Scenario {
+    name: "token-age",
+    about: "a token that has been in force for three minutes is replaced by the publisher, but not while a member cannot hear of it",
+    nodes: Some(3),
+    spare: 1,
+    is_long: false,
+    marks: &[(Mark::TokenRotated, 3)],
+    tell: |story| {
+        story.world.options.token_age_max = Some(AGE_MAX);
+        story.form();
+        let old = story.world.nodes[0].token;
+        story.calm(2_000);
+        await_one_token(story, old, AGED_MS_MAX);
+        story.calm(2_000);
+        let second = story.world.nodes[0].token;
+        let Some(absent) = story.draw_live() else { return };
+        story.world.strike(&Fault::Kill { node: absent });
+        story.world.run_for(AGED_MS_MAX);
+        if story.world.nodes.iter().any(|node| node.is_member && node.token != second) {
+            return story.fail(format!("a token was replaced while {absent} could not hear of it"));
+        }
+        story.world.strike(&Fault::Start { node: absent });
+        await_one_token(story, second, AGED_MS_MAX);
+        story.calm(2_000);
+        story.join(story.count);
+        story.calm(2_000);
     },
 };
 

@@ -75,6 +75,62 @@ fn lose_one_tor(story: &mut Story, node: usize) {
     story.calm(2_000);
 }
 
+/// Until a tor without introduction points is started anew, and has some, milliseconds.
+const CURED_MS_MAX: u64 = 600_000 + 20_000;
+
+pub(super) const STUCK: Scenario = Scenario {
+    name: "stuck-tor",
+    about: "a tor loses its introduction points and opens no others: its node starts it anew after ten minutes",
+    nodes: Some(3),
+    spare: 0,
+    is_long: false,
+    marks: &[],
+    tell: |story| {
+        story.form();
+        story.calm(2_000);
+        let Some(node) = story.draw_live() else { return };
+        let process = story.world.nodes[node].tors[0].process;
+        story.world.strike(&Fault::Hollow { node, ms: 10 * CURED_MS_MAX });
+        if !story.world.run_until(CURED_MS_MAX, |world| world.nodes[node].is_full()) {
+            return story.fail(format!("the tor of {node} has no points after {CURED_MS_MAX} ms"));
+        }
+        let restarts = story.world.nodes[node].tors[0].process - process;
+        if restarts != 1 {
+            return story.fail(format!("the tor of {node} was started anew {restarts} times"));
+        }
+        story.calm(5_000);
+    },
+};
+
+pub(super) const ATTACHED: Scenario = Scenario {
+    name: "attached-tors",
+    about: "the tors of some nodes are their operators', who restart and reload them: they do not publish beside the others",
+    nodes: Some(3),
+    spare: 0,
+    is_long: false,
+    marks: &[],
+    tell: |story| {
+        let some = story.draw(1, 7);
+        (0..story.count).for_each(|node| story.world.nodes[node].is_attached = some >> node & 1 == 1);
+        story.form();
+        story.calm(2_000);
+        for _ in 0..8 {
+            let Some(node) = story.draw_live() else { return };
+            let fault = match story.draw(0, 3) {
+                0 => Fault::Tor { node },
+                1 => Fault::Settings { node },
+                2 => Fault::Control { node, ms: 500 },
+                _ => Fault::Stop { node },
+            };
+            story.world.strike(&fault);
+            story.pause(5_000, 30_000);
+            story.world.strike(&Fault::StartAll);
+            story.in_turmoil(20_000);
+            story.calm(2_000);
+        }
+    },
+};
+
 pub(super) const CONTROL_LOSS: Scenario = Scenario {
     name: "control-loss",
     about: "control connections are lost for up to 2 s while the tors serve on: nothing is uploaded for that",

@@ -7,6 +7,8 @@ use super::super::world::World;
 
 /// NTP sets the clock of a machine that was suspended within this long, milliseconds.
 const CORRECT_MS: u64 = 10_000;
+/// A daemon measures its machine so often, milliseconds.
+const HOST_EVERY_MS: u64 = 10_000;
 /// A tor that answers nothing is noticed, and its points leave the descriptor, within this long, milliseconds.
 const TOR_FROZEN_NOTICED_MS: u64 = 28_000;
 
@@ -115,6 +117,10 @@ impl World {
     pub fn fail_disk(&mut self, index: usize, fails: bool) {
         self.fault(&format!("disk of {index} {}", if fails { "fails" } else { "works" }));
         self.nodes[index].disk_fails = fails;
+        if self.nodes[index].core.is_some() {
+            let noticed = self.draw(HOST_EVERY_MS);
+            self.push(index, noticed, Happening::Told(Told::Host));
+        }
     }
 
     /// Writes take long from now on.

@@ -66,11 +66,16 @@ impl World {
         }
     }
 
-    /// What was set at run time is as the torrc says.
+    /// What was set at run time is as the torrc says. The daemon looks at a tor of somebody else's, and begins anew with it.
     pub(super) fn lose_settings(&mut self, index: usize) {
         self.fault(&format!("the tor of {index} forgets its settings"));
-        self.nodes[index].tors.iter_mut().for_each(|tor| tor.publishes = false);
+        let is_attached = self.nodes[index].is_attached;
+        self.nodes[index].tors.iter_mut().for_each(|tor| tor.publishes = is_attached);
         self.changed.native = true;
+        for tor in (0..self.nodes[index].tors.len()).filter(|_| is_attached) {
+            self.disconnect(index, tor);
+            self.reconnect(index, tor, 100);
+        }
     }
 
     /// Uploads go wrong for `ms`.
