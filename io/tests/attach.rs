@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustbalance_core::onion::address::OnionAddress;
 use rustbalance_core::tor::Attachment;
+use rustbalance_io::fault::Fault;
 use rustbalance_io::settings::{ControlAddress, Settings, Target};
 use rustbalance_io::store::Store;
 use rustbalance_io::tor::{TorCommand, TorInput, attach};
@@ -188,8 +189,8 @@ fn a_password_opens_a_port_and_a_wrong_one_does_not() {
         }
     }
     fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
-    let reasons = attach::check(&settings, &Store::new(state.path())).unwrap_err().join("\n");
-    assert!(reasons.contains("chmod 600"), "{reasons}");
+    let error = attach::check(&settings, &Store::new(state.path())).unwrap_err();
+    assert!(error.to_string().contains("chmod 600") && error.fault() == Fault::State, "{error}");
 }
 
 #[test]

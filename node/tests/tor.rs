@@ -113,6 +113,20 @@ fn a_tor_that_is_not_there_is_said_with_the_way_out() {
 }
 
 #[test]
+fn files_of_this_node_that_are_wrong_are_no_fault_of_tors() {
+    let machine = Machine::new("attach = 'unix:ROOT/control.sock'\npassword_file = 'ROOT/password'");
+    assert_refused(&machine.run(&["tor", "check"]), 3, "password: ");
+    fs::write(machine.path("password"), "secret\n").unwrap();
+    fs::set_permissions(machine.path("password"), Permissions::from_mode(0o644)).unwrap();
+    assert_refused(&machine.run(&["tor", "check"]), 3, "chmod 600");
+    fs::set_permissions(machine.path("password"), Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(machine.path("state/keys/hs_ed25519_secret_key"), Permissions::from_mode(0o644)).unwrap();
+    for command in ["lines", "check"] {
+        assert_refused(&machine.run(&["tor", command]), 3, "hs_ed25519_secret_key");
+    }
+}
+
+#[test]
 fn a_node_with_a_tor_of_its_own_has_nothing_to_add_anywhere() {
     let machine = Machine::new("");
     for command in ["lines", "check"] {

@@ -42,13 +42,14 @@ pub fn wanted(settings: &Settings, store: &Store) -> Result<Wanted, TorError> {
     })
 }
 
-/// Looks at the tor once.
+/// Looks at the tor once. Inside: how it can be used, or why it cannot be, a line each.
 ///
 /// # Errors
-/// Why it cannot be used, a line each.
-pub fn check(settings: &Settings, store: &Store) -> Result<Attachment, Vec<String>> {
-    let mut attached = Attached::new(settings, store).map_err(|error| vec![error.to_string()])?;
-    smol::block_on(attached.look())
+/// The node's key or the password's file cannot be used.
+pub fn check(settings: &Settings, store: &Store) -> Result<Result<Attachment, Vec<String>>, TorError> {
+    check_files(&settings.tor.attach)?;
+    let mut attached = Attached::new(settings, store)?;
+    Ok(smol::block_on(attached.look()))
 }
 
 /// Checks what must be right before a node starts.

@@ -70,7 +70,7 @@ HiddenServiceDir {dir}
 }
 
 fn check(settings: &Settings, store: &Store, json: bool) -> Result<(), Failure> {
-    let found = attach::check(settings, store);
+    let found = attach::check(settings, store)?;
     if json {
         let (wrong, others) = match &found {
             Ok(Attachment { others, .. }) => (Vec::new(), others.clone()),
