@@ -94,6 +94,8 @@ fn a_tor_with_the_printed_lines_is_fit_and_each_one_is_needed() {
     let hostname = fs::read_to_string(format!("{service}/hostname")).unwrap();
     let ob_config = format!("MasterOnionAddress {hostname}");
     assert!(lines.stdout.contains(&format!("echo '{}' > {service}/ob_config", ob_config.trim())), "{}", lines.stdout);
+    let next = format!("runuser -u rustbalance -- rustbalance --dir {} tor check", machine.path("state"));
+    assert!(lines.stdout.contains(&next), "{}", lines.stdout);
     fs::write(format!("{service}/ob_config"), ob_config).unwrap();
     {
         let _tor = machine.start_tor(&lines.stdout);

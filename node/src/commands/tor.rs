@@ -34,14 +34,14 @@ pub fn tor(common: &Common, args: &Tor) -> Result<(), Failure> {
         return Err(Failure::usage(format!("{}: {text}", common.config_file().display())));
     }
     match args {
-        Tor::Lines { unlock } => lines(&settings, &encrypted::open(common, unlock)?),
+        Tor::Lines { unlock } => lines(common, &settings, &encrypted::open(common, unlock)?),
         Tor::Check { json, unlock } => check(&settings, &encrypted::open(common, unlock)?, *json),
     }
 }
 
-fn lines(settings: &Settings, store: &Store) -> Result<(), Failure> {
+fn lines(common: &Common, settings: &Settings, store: &Store) -> Result<(), Failure> {
     let Wanted { host, dir, service } = attach::wanted(settings, store)?;
-    let state = settings.dir.display();
+    let program = program(common);
     let socket = settings.tor.attach.proxy_socket.display();
     let run = settings.tor.attach.proxy_socket.parent().unwrap_or(&settings.dir).display();
     let mut text = format!(
@@ -50,23 +50,32 @@ fn lines(settings: &Settings, store: &Store) -> Result<(), Failure> {
 #   adduser rustbalance debian-tor
 #   echo 'd {run} 2750 rustbalance debian-tor' > /etc/tmpfiles.d/rustbalance-tor.conf
 #   systemd-tmpfiles --create rustbalance-tor.conf
-#   rustbalance --dir {state} key export --out {dir} --format service
+#   {program} key export --out {dir} --format service
 #   echo 'MasterOnionAddress {host}.onion' > {dir}/ob_config
 #   chown -R debian-tor: {dir}
 # Where AppArmor confines tor, add this to /etc/apparmor.d/local/system_tor, and reload apparmor:
 #   {socket} rw,
 # {dir} must be new. A service that tor serves already must not be turned into this one while tor runs: no
 # client would reach it for up to a day. Stop tor, remove the old service's lines, and start tor with these.
-# Then add the lines, and: systemctl reload tor; rustbalance tor check
+# Then add the lines, and, as root:
+#   systemctl reload tor
+#   runuser -u rustbalance -- {program} tor check
 DormantTimeoutEnabled 0
-# The node turns publishing on when it is there. Leave this line out, and the node without a cluster, if this tor
-# has other services.
+# The node publishes by itself, so tor must not, also when it starts or is reloaded. Leave this line out if this tor has
+# other services, which it would silence: tor then publishes them all by itself, and the node can only serve alone.
 PublishHidServDescriptors 0
 HiddenServiceDir {dir}
 "
     );
     text.extend(service.iter().map(|(option, value)| format!("{option} {value}\n")));
     output::line(text.trim_end())
+}
+
+/// How to call this program for the same node from elsewhere.
+fn program(common: &Common) -> String {
+    let config = common.config.as_deref().and_then(|file| std::path::absolute(file).ok());
+    let config = config.map(|file| format!(" --config {}", file.display())).unwrap_or_default();
+    format!("rustbalance --dir {}{config}", common.dir.display())
 }
 
 fn check(settings: &Settings, store: &Store, json: bool) -> Result<(), Failure> {
