@@ -35,7 +35,9 @@ impl Machine {
     }
 
     fn attached() -> Self {
-        Self::new("attach = 'unix:ROOT/control.sock'\nservice_dir = 'ROOT/service'\nproxy_socket = 'ROOT/proxy.sock'")
+        Self::new(
+            "attach = 'unix:ROOT/control.sock'\nservice_dir = 'ROOT/service'\nproxy_socket = 'ROOT/proxy/proxy.sock'",
+        )
     }
 
     fn path(&self, name: &str) -> String {

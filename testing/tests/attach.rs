@@ -62,8 +62,9 @@ fn attach(net: &TorNet, cluster: &mut Cluster<'_>, number: usize) -> Result<Tor>
     let config = fs::read_to_string(&file)?;
     let (before, _own) = config.split_once("[tor]").context("a section for tor")?;
     let section =
-        format!("[tor]\nattach = 'unix:{at}/control'\nservice_dir = '{service}'\nproxy_socket = '{at}/proxy.sock'\n");
+        format!("[tor]\nattach = 'unix:{at}/control'\nservice_dir = '{service}'\nproxy_socket = '{at}/proxy/socket'\n");
     fs::write(&file, format!("{before}{section}"))?;
+    fs::create_dir_all(home.join("proxy"))?;
     node.ask(&["key", "export", "--out", &service, "--format", "service"])?;
     fs::write(home.join("service/ob_config"), format!("MasterOnionAddress {}\n", cluster.address()?))?;
     let lines = node.ask(&["tor", "lines"])?;

@@ -1,6 +1,8 @@
 //! Which keys go with a tor of the node's own, and which with one that somebody else runs.
 
-use rustbalance_io::settings::{Settings, Target, TorSettings};
+use std::path::Path;
+
+use rustbalance_io::settings::{AttachSettings, ControlAddress, Settings, Target, TorSettings};
 
 use super::KEYS;
 use super::defaults;
@@ -9,6 +11,8 @@ use super::defaults;
 const OWN: [&str; 4] = ["tor.instances", "tor.binary", "tor.runtime_dir", "tor.options"];
 /// Keys of one that somebody else runs.
 const ATTACHED: [&str; 4] = ["tor.cookie_file", "tor.password_file", "tor.service_dir", "tor.proxy_socket"];
+/// Directories that others use, or that nobody but this node may enter.
+const NOT_FOR_TOR: [&str; 7] = ["/", "/run", "/var/run", "/tmp", "/var/tmp", "/dev/shm", "/run/rustbalance"];
 
 /// What does not go together, a line each.
 pub fn contradictions(settings: &Settings) -> Vec<String> {
@@ -23,11 +27,30 @@ pub fn contradictions(settings: &Settings) -> Vec<String> {
     if attach.cookie_file.is_some() && attach.password_file.is_some() {
         problems.push("tor.cookie_file: does not go with tor.password_file; remove one of the two".to_owned());
     }
+    problems.extend(shared_dir(settings));
     if let Target::Onion { .. } = settings.service.target {
         let text = "service.target: an .onion is reached through a tor of the node's own; remove tor.attach, or name another target";
         problems.push(text.to_owned());
     }
     problems
+}
+
+/// The proxy's socket has its group from its directory, which is tor's to enter: what else lies there would be, too.
+fn shared_dir(settings: &Settings) -> Option<String> {
+    let AttachSettings { control, service_dir, proxy_socket, .. } = &settings.tor.attach;
+    let control_dir = match control {
+        Some(ControlAddress::Unix(path)) => path.parent(),
+        Some(ControlAddress::Tcp(_)) | None => None,
+    };
+    let dir = proxy_socket.parent().unwrap_or(Path::new("/"));
+    let mut used = NOT_FOR_TOR.map(Path::new).into_iter().chain(control_dir).chain([&**service_dir, &*settings.dir]);
+    used.any(|used| used == dir).then(|| {
+        format!(
+            "tor.proxy_socket: {} has other uses; name a path in a directory for this socket alone, such as {}",
+            dir.display(),
+            AttachSettings::default().proxy_socket.display()
+        )
+    })
 }
 
 /// Those of `keys` that are not as they are if left out.
@@ -69,8 +92,26 @@ mod tests {
             let words: Vec<_> = problems.iter().map(ToString::to_string).collect();
             assert!(words.len() == 1 && words[0].starts_with(&format!("{key}: ")), "{text}: {words:?}");
         }
-        for good in ["cookie_file = '/c'", "password_file = '/p'\nservice_dir = '/s'\nproxy_socket = '/s.sock'"] {
+        for good in ["cookie_file = '/c'", "password_file = '/p'\nservice_dir = '/s'\nproxy_socket = '/p/s.sock'"] {
             assert!(parse(&format!("[tor]\n{attach}\n{good}\n"), Path::new("/dir")).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn the_proxys_socket_is_in_a_directory_of_its_own() {
+        let parsed = |socket: &str| {
+            let attach = "attach = 'unix:/control/socket'\nservice_dir = '/service'";
+            parse(&format!("[tor]\n{attach}\nproxy_socket = '{socket}'\n"), Path::new("/dir")).map(|_| ())
+        };
+        for bad in ["/s", "/run/s", "/run//s", "/tmp/s", "/run/rustbalance/s", "/control/s", "/service/s", "/dir/s"] {
+            let problems = parsed(bad).expect_err(bad);
+            let words: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            let way_out = "in a directory for this socket alone, such as /run/rustbalance-tor/proxy.sock";
+            assert!(words.len() == 1 && words[0].starts_with("tor.proxy_socket: "), "{bad}: {words:?}");
+            assert!(words[0].contains(way_out), "{words:?}");
+        }
+        for good in ["/run/rustbalance-tor/s", "/control/proxy/s"] {
+            assert_eq!(parsed(good), Ok(()), "{good}");
         }
     }
 }
