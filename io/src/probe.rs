@@ -6,19 +6,30 @@ mod http;
 use std::io;
 
 use rustbalance_core::TargetHealth;
+use rustbalance_core::onion::address::OnionAddress;
 use smol::channel::Sender;
 use tracing::{debug, info, warn};
 
 use crate::clock;
 use crate::proxy::{Connector, Isolation};
-use crate::settings::{ProbeRequest, ProbeSettings, Statuses};
+use crate::settings::{ProbeRequest, ProbeSettings, Statuses, Target};
 
 /// Probes the target.
 pub struct Probe {
     connector: Connector,
     settings: ProbeSettings,
-    /// The onion service's address.
-    address: String,
+    /// The `Host` where the settings have none.
+    default_host: String,
+}
+
+/// The `Host` that `target` is asked for unless the settings name one: its own if it is an onion service, else ours, at
+/// `address`, as visitors ask for it.
+pub fn default_host(target: &Target, address: &OnionAddress) -> String {
+    match target {
+        Target::Onion { host, port: 80 } => host.clone(),
+        Target::Onion { host, port } => format!("{host}:{port}"),
+        Target::Tcp(_) | Target::Unix(_) => address.to_string(),
+    }
 }
 
 /// Why the target is not well, in words for the operator.
@@ -37,10 +48,10 @@ enum Failure {
 }
 
 impl Probe {
-    /// Of what `connector` reaches; a `Host` that `settings` do not name is `address`.
-    pub fn new(connector: &Connector, settings: &ProbeSettings, address: &str) -> Self {
+    /// Of what `connector` reaches; a `Host` that `settings` do not name is `default_host`.
+    pub fn new(connector: &Connector, settings: &ProbeSettings, default_host: &str) -> Self {
         let connector = connector.hastened(settings.interval);
-        Self { connector, settings: settings.clone(), address: address.to_owned() }
+        Self { connector, settings: settings.clone(), default_host: default_host.to_owned() }
     }
 
     /// Probes again and again. Sends the first outcome at once, then only changes: down after so many failures in a row,
@@ -77,7 +88,7 @@ impl Probe {
         let ProbeSettings { request, statuses, host, .. } = &self.settings;
         let stream = self.connector.connect(isolation).await.map_err(Failure::Connect)?;
         let ProbeRequest::Http(path) = request else { return Ok(None) };
-        let get = http::get(&stream, path, host.as_ref().unwrap_or(&self.address));
+        let get = http::get(&stream, path, host.as_ref().unwrap_or(&self.default_host));
         match self.connector.limit(get).await {
             Ok(Some(status)) if statuses.contains(status) => Ok(Some(status)),
             Ok(Some(status)) => Err(Failure::Status { path: path.clone(), status, wanted: *statuses }),
@@ -132,6 +143,18 @@ mod tests {
             Some(TargetHealth::Down) => 'D',
         };
         outcomes.chars().map(change).collect()
+    }
+
+    #[test]
+    fn an_onion_service_is_asked_for_itself_and_anything_else_for_the_address_of_this_one() {
+        let address = "dbj6lvx6ilzhqxguu4pn2qrb4kewhsz3mlvqzrbyoai3hj4ygn42wayd.onion";
+        let host = |target| default_host(&target, &address.parse().unwrap());
+        let onion = |port| Target::Onion { host: "www.other.onion".to_owned(), port };
+        assert_eq!((host(onion(80)).as_str(), host(onion(8080)).as_str()), ("www.other.onion", "www.other.onion:8080"));
+        assert_eq!(
+            (host(Target::Tcp("web:80".to_owned())), host(Target::Unix("/web".into()))),
+            (address.to_owned(), address.to_owned())
+        );
     }
 
     #[test]

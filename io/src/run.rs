@@ -22,7 +22,7 @@ use crate::driver::{Channels, Driver, Ending};
 use crate::entropy::{self, EntropyError};
 use crate::fault::Fault;
 use crate::keys::KeyError;
-use crate::probe::Probe;
+use crate::probe::{self, Probe};
 use crate::proxy::{Connector, ListenError, Proxy};
 use crate::settings::{AttachSettings, Settings};
 use crate::signals::{OurSignals, Wanted};
@@ -230,7 +230,8 @@ impl Sockets {
         if settings.tor.attach.control.is_some() {
             attach::share(&settings.tor.attach.proxy_socket)?;
         }
-        let probe = Probe::new(&connector, &settings.proxy.probe, &secrets.master.address().to_string());
+        let host = probe::default_host(&settings.service.target, &secrets.master.address());
+        let probe = Probe::new(&connector, &settings.proxy.probe, &host);
         let signals = OurSignals::new().map_err(RunError::Signals)?;
         Ok(Self { mesh, status, proxy, probe, signals })
     }

@@ -133,7 +133,7 @@ pub struct ProbeSettings {
     pub request: ProbeRequest,
     /// The statuses with which an HTTP probe succeeds. Default 200 to 399.
     pub statuses: Statuses,
-    /// The HTTP probe's `Host`; `None`: the service's own address.
+    /// The HTTP probe's `Host`; `None`: the target's if it is an onion service, else this service's address.
     pub host: Option<String>,
     /// How often. Default 5 s.
     pub interval: Duration,

@@ -9,7 +9,7 @@ mod value;
 use std::fmt;
 use std::path::Path;
 
-use rustbalance_io::settings::Settings;
+use rustbalance_io::settings::{ProbeRequest, Settings};
 use serde::Deserialize as _;
 use serde::de::IntoDeserializer as _;
 use toml::Spanned;
@@ -19,6 +19,9 @@ pub use default::{MESH_PORT, settings as defaults};
 pub use key::{KEYS, Key};
 pub use load::load;
 pub use value::{duration, is_endpoint, show_target};
+
+/// Keys that mean nothing to a probe that only connects.
+const HTTP_PROBE: [&str; 2] = ["proxy.probe_status", "proxy.probe_host"];
 
 /// One mistake in the file.
 #[derive(Debug, PartialEq, Eq)]
@@ -123,6 +126,13 @@ impl Reader<'_> {
     fn relations(&mut self) {
         for message in attach::contradictions(&self.settings) {
             self.problems.push(Problem { line: None, message });
+        }
+        if self.settings.proxy.probe.request == ProbeRequest::Connect {
+            for key in default::changed(&self.settings, &HTTP_PROBE) {
+                let message =
+                    format!("{key}: applies to a probe with HTTP: set proxy.probe to \"http:/path\", or remove it");
+                self.problems.push(Problem { line: None, message });
+            }
         }
         let pow = &self.settings.service.pow;
         if pow.queue_burst < pow.queue_rate {
@@ -237,6 +247,15 @@ mod tests {
             assert_eq!(parsed(&format!("[service]\n{text}\n")).map(|_| ()), Err(expected));
         }
         assert!(parsed("[service]\npow_queue_rate = 1\npow_queue_burst = 1\n").is_ok());
+    }
+
+    #[test]
+    fn keys_of_a_probe_with_http_are_refused_with_one_that_only_connects() {
+        for key in ["probe_status = '204'", "probe_host = 'web'"] {
+            let refused = parsed(&format!("[proxy]\n{key}\n")).map(|_| ()).unwrap_err();
+            assert!(refused.contains("applies to a probe with HTTP: set proxy.probe"), "{refused}");
+            assert!(parsed(&format!("[proxy]\n{key}\nprobe = 'http:/'\n")).is_ok(), "{key}");
+        }
     }
 
     #[test]

@@ -4,8 +4,7 @@ use std::path::Path;
 
 use rustbalance_io::settings::{AttachSettings, ControlAddress, Settings, Target, TorSettings};
 
-use super::KEYS;
-use super::defaults;
+use super::default::changed;
 
 /// Keys of a tor that RustBalance starts.
 const OWN: [&str; 4] = ["tor.instances", "tor.binary", "tor.runtime_dir", "tor.options"];
@@ -51,15 +50,6 @@ fn shared_dir(settings: &Settings) -> Option<String> {
             AttachSettings::default().proxy_socket.display()
         )
     })
-}
-
-/// Those of `keys` that are not as they are if left out.
-fn changed(settings: &Settings, keys: &'static [&'static str]) -> impl Iterator<Item = &'static str> {
-    let before = defaults(&settings.dir);
-    let is_changed = move |name: &&str| {
-        KEYS.iter().filter(|key| key.name == *name).any(|key| (key.get)(settings) != (key.get)(&before))
-    };
-    keys.iter().copied().filter(is_changed)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use rustbalance_io::settings::{
     TorSettings,
 };
 
-use super::value;
+use super::{KEYS, value};
 
 /// Default UDP port of the mesh.
 pub const MESH_PORT: u16 = 7900;
@@ -34,6 +34,15 @@ pub fn settings(dir: &Path) -> Settings {
     }
 }
 
+/// Those of `keys` that are not as they are if left out.
+pub fn changed(settings: &Settings, keys: &'static [&'static str]) -> impl Iterator<Item = &'static str> {
+    let before = self::settings(&settings.dir);
+    let is_changed = move |name: &&str| {
+        KEYS.iter().filter(|key| key.name == *name).any(|key| (key.get)(settings) != (key.get)(&before))
+    };
+    keys.iter().copied().filter(is_changed)
+}
+
 /// The machine's host name as far as it can be a node name.
 fn host_name() -> String {
     let read = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -54,7 +63,8 @@ mod tests {
         let value = |name: &str| unit.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
         let time: u64 = value("TimeoutStopSec").and_then(|secs| secs.parse().ok()).expect("a number");
         let drain_limit = settings(Path::new("/dir")).proxy.drain_limit;
-        assert!(Duration::from_secs(time) >= drain_limit + Duration::from_secs(15), "{time}");
+        // As docs/CONFIG.md says: circuits closed at the very end take up to 12 s, tor 5 s, a busy machine more.
+        assert!(Duration::from_secs(time) >= drain_limit + Duration::from_secs(25), "{time}");
         assert_eq!(value("KillMode"), Some("mixed"));
     }
 }
