@@ -266,10 +266,10 @@ pub enum Descriptor {
     /// Compare two: lifetime, counter, period, certificates, header and points. Exit code 6 if they differ.
     Diff {
         /// One descriptor: a file, or - for standard input.
-        #[arg(value_name = "FILE|-")]
+        #[arg(value_name = "FIRST|-")]
         first: PathBuf,
         /// The other one.
-        #[arg(value_name = "FILE|-", required_unless_present = "live", conflicts_with = "live")]
+        #[arg(value_name = "SECOND|-", required_unless_present = "live", conflicts_with = "live")]
         second: Option<PathBuf>,
         /// The other one is what an HSDir holds now, fetched through the running node's tor.
         #[arg(long)]

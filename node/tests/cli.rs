@@ -44,6 +44,27 @@ fn help_of_a_command_is_on_standard_output() {
 }
 
 #[test]
+fn standard_input_is_for_one_file() {
+    let keys = ["--encrypt-keys", "--keys-passphrase-file", "-"];
+    for (args, both) in [
+        (&["init", "--import-key", "-"][..], "--import-key and --keys-passphrase-file"),
+        (&["join", "--invite-file", "-"], "--invite-file and --keys-passphrase-file"),
+        (&["key", "restore", "--file", "f", "--passphrase-file", "-"], "--passphrase-file and --keys-passphrase-file"),
+    ] {
+        let refused = rustbalance(args.iter().chain(&keys).copied().chain(["--dir", "/nonexistent"]));
+        assert_refused(&refused, 2, &format!("{both}: both are -; give one of them as a file"));
+    }
+    for (args, both) in [
+        (&["join", "--invite-file", "-", "--client-key-file", "-"][..], "--invite-file and --client-key-file"),
+        (&["descriptor", "diff", "-", "-"], "FIRST and SECOND"),
+        (&["descriptor", "show", "-", "--passphrase-file", "-"], "FILE and --passphrase-file"),
+    ] {
+        let refused = rustbalance(args.iter().copied().chain(["--dir", "/nonexistent"]));
+        assert_refused(&refused, 2, &format!("{both}: both are -; give one of them as a file"));
+    }
+}
+
+#[test]
 fn usage_mistakes_are_one_line_and_exit_2() {
     for (args, expected) in [
         (&["statu"][..], "unrecognized subcommand 'statu' tip: a similar subcommand exists: 'status'"),

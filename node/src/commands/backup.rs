@@ -10,7 +10,7 @@ use rustbalance_io::store::{Store, StoreError};
 use super::encrypted::ALSO_KEYS;
 use super::passphrase::{self, Use, Wanted};
 use super::report::{self, NewNode};
-use super::secret::is_stdin;
+use super::secret::{is_stdin, refuse_two_from_stdin};
 use super::setup::Setup;
 use super::{confirm, encrypted, settings};
 use crate::args::{Backup, Common, Restore};
@@ -30,11 +30,10 @@ pub fn make(common: &Common, args: &Backup) -> Result<(), Failure> {
     } else if args.out.exists() {
         return Err(StoreError::Exists { path: args.out.clone() }.into());
     }
-    let both = [&args.passphrase_file, &args.keys_passphrase_file];
-    if both.iter().all(|file| file.as_deref().is_some_and(is_stdin)) {
-        let text = "--passphrase-file and --keys-passphrase-file: both are -; give one of them as a file";
-        return Err(Failure::usage(text));
-    }
+    refuse_two_from_stdin(&[
+        ("--passphrase-file", args.passphrase_file.as_deref()),
+        ("--keys-passphrase-file", args.keys_passphrase_file.as_deref()),
+    ])?;
     let port = settings(common)?.service.port;
     let content =
         backup::collect(&encrypted::open_with(common, args.keys_passphrase_file.as_deref(), ALSO_KEYS)?, port)?;
@@ -54,6 +53,10 @@ pub fn make(common: &Common, args: &Backup) -> Result<(), Failure> {
 /// # Errors
 /// A node lives there; the file is bad or the passphrase another one; the address is not confirmed. Nothing is written.
 pub fn restore(common: &Common, args: &Restore) -> Result<(), Failure> {
+    refuse_two_from_stdin(&[
+        ("--passphrase-file", args.passphrase_file.as_deref()),
+        ("--keys-passphrase-file", args.node.keys_passphrase_file.as_deref()),
+    ])?;
     if Store::new(&common.dir).is_occupied() {
         return Err(StoreError::Occupied { dir: common.dir.clone() }.into());
     }

@@ -4,9 +4,12 @@ mod difference;
 mod page;
 mod source;
 
+use std::path::Path;
+
 use rustbalance_core::hsdesc::{Examination, examine};
 
-use crate::args::{Common, Descriptor};
+use super::secret::refuse_two_from_stdin;
+use crate::args::{Common, Descriptor, Reading};
 use crate::failure::{Exit, Failure};
 use crate::output;
 use serde::Serialize;
@@ -32,12 +35,15 @@ struct Shown {
 pub fn descriptor(common: &Common, args: &Descriptor) -> Result<(), Failure> {
     match args {
         Descriptor::Show { file, live: _, reading } => {
+            refuse_two_from_stdin(&[("FILE", file.as_deref()), passphrase(reading)])?;
             let decoder = Decoder::new(common, reading)?;
             let shown = decoder.look_at(&Source::of(file.as_deref()))?;
             output::line(&if reading.json { output::to_json(&shown)? } else { page::page(&shown, &decoder) })?;
             if shown.good { Ok(()) } else { Err(bad(&shown)) }
         }
         Descriptor::Diff { first, second, live: _, reading } => {
+            let files = [("FIRST", Some(&**first)), ("SECOND", second.as_deref()), passphrase(reading)];
+            refuse_two_from_stdin(&files)?;
             let decoder = Decoder::new(common, reading)?;
             let first = decoder.look_at(&Source::of(Some(first)))?;
             let second = decoder.look_at(&Source::of(second.as_deref()))?;
@@ -56,6 +62,10 @@ pub fn descriptor(common: &Common, args: &Descriptor) -> Result<(), Failure> {
             }
         }
     }
+}
+
+fn passphrase(reading: &Reading) -> (&'static str, Option<&Path>) {
+    ("--passphrase-file", reading.unlock.passphrase_file.as_deref())
 }
 
 impl Decoder {

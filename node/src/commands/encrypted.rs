@@ -7,7 +7,7 @@ use rustbalance_io::keys::KeyError;
 use rustbalance_io::store::{Store, StoreError, credential};
 
 use super::passphrase::{self, Use, Wanted};
-use super::secret::is_stdin;
+use super::secret::refuse_two_from_stdin;
 use crate::args::{ChangePassphrase, Common, Encrypt, NodeFlags, Unlock};
 use crate::failure::Failure;
 use crate::output;
@@ -90,10 +90,7 @@ pub fn decrypt(common: &Common, args: &Unlock) -> Result<(), Failure> {
 pub fn change_passphrase(common: &Common, args: &ChangePassphrase) -> Result<(), Failure> {
     let store = encrypted(common)?;
     let (old, new) = (args.unlock.passphrase_file.as_deref(), args.new_passphrase_file.as_deref());
-    if [old, new].iter().all(|file| file.is_some_and(is_stdin)) {
-        let text = "--passphrase-file and --new-passphrase-file: both are -; give one of them as a file";
-        return Err(Failure::usage(text));
-    }
+    refuse_two_from_stdin(&[("--passphrase-file", old), ("--new-passphrase-file", new)])?;
     let old = known(&args.unlock)?;
     store.change_passphrase(&old, &passphrase::get(new, Use::New, NEW)?)?;
     output::line(&format!("{}: the passphrase is another one now", common.dir.join("keys").display()))

@@ -14,6 +14,10 @@ use crate::failure::Failure;
 /// # Errors
 /// A usage mistake, a bad key, a state directory in use: nothing is written.
 pub fn init(common: &Common, args: &Init) -> Result<(), Failure> {
+    secret::refuse_two_from_stdin(&[
+        ("--import-key", args.import_key.as_deref()),
+        ("--keys-passphrase-file", args.node.keys_passphrase_file.as_deref()),
+    ])?;
     let setup = Setup::prepare(common, &args.node, None)?;
     let master = args.import_key.as_deref().map(secret::master_key).transpose()?;
     let passphrase = encrypted::new(&args.node)?;

@@ -12,7 +12,7 @@ use rustbalance_io::keys::{Token, read_secret_file, wireguard_public_from_text};
 
 use super::encrypted;
 use super::report::{self, NewNode};
-use super::secret::{self, is_stdin, read};
+use super::secret::{self, read};
 use super::setup::Setup;
 use crate::args::{Common, Join};
 use crate::config_file::is_endpoint;
@@ -23,6 +23,13 @@ use crate::failure::Failure;
 /// # Errors
 /// A usage mistake, a bad key or token, no answer, a refusal: nothing is written.
 pub fn join(common: &Common, args: &Join) -> Result<(), Failure> {
+    secret::refuse_two_from_stdin(&[
+        ("--invite-file", args.invite_file.as_deref()),
+        ("--client-key-file", args.client_key_file.as_deref()),
+        ("--cluster-token-file", args.cluster_token_file.as_deref()),
+        ("--master-key-file", args.master_key_file.as_deref()),
+        ("--keys-passphrase-file", args.node.keys_passphrase_file.as_deref()),
+    ])?;
     match &args.invite_file {
         Some(file) => join_with_invite(common, args, file),
         None => join_directly(common, args),
@@ -30,9 +37,6 @@ pub fn join(common: &Common, args: &Join) -> Result<(), Failure> {
 }
 
 fn join_with_invite(common: &Common, args: &Join, file: &Path) -> Result<(), Failure> {
-    if is_stdin(file) && args.client_key_file.as_deref().is_some_and(is_stdin) {
-        return Err(Failure::usage("--invite-file and --client-key-file: both are -; give one of them as a file"));
-    }
     let text = |file: &Path| read(file, read_secret_file, |bytes, _| Ok(bytes));
     let invite: Result<Invite, _> = String::from_utf8_lossy(&text(file)?).parse();
     let invite = invite.map_err(JoinError::Invite)?;
@@ -75,11 +79,6 @@ fn params(common: &Common, args: &Join) -> Result<JoinParams, Failure> {
     let token: &PathBuf = given(&args.cluster_token_file, "--cluster-token-file")?;
     let master: &PathBuf = given(&args.master_key_file, "--master-key-file")?;
     let endpoint = given(&args.peer_endpoint, "--peer-endpoint")?;
-    if is_stdin(token) && is_stdin(master) {
-        return Err(Failure::usage(
-            "--cluster-token-file and --master-key-file: both are -; give one of them as a file",
-        ));
-    }
     report::refuse_placeholder("--peer-endpoint", endpoint)?;
     if !is_endpoint(endpoint) {
         return Err(Failure::usage(format!("--peer-endpoint {endpoint:?}: not HOST:PORT; copy it from the member")));

@@ -5,6 +5,8 @@ use std::path::Path;
 use rustbalance_io::keys::{KeyError, MasterKey, read_secret};
 use zeroize::Zeroizing;
 
+use crate::failure::Failure;
+
 /// Reads `path`, or standard input if it is `-`.
 ///
 /// # Errors
@@ -27,6 +29,20 @@ pub fn read<T>(
 /// As for [`read`].
 pub fn master_key(path: &Path) -> Result<MasterKey, KeyError> {
     read(path, MasterKey::read, MasterKey::from_file)
+}
+
+/// Refuses a second file that is standard input, of which there is one. Each file with the flag that names it.
+///
+/// # Errors
+/// Two are.
+pub fn refuse_two_from_stdin(files: &[(&str, Option<&Path>)]) -> Result<(), Failure> {
+    let mut named = files.iter().filter(|(_, file)| file.is_some_and(is_stdin)).map(|(flag, _)| flag);
+    match (named.next(), named.next()) {
+        (Some(first), Some(second)) => {
+            Err(Failure::usage(format!("{first} and {second}: both are -; give one of them as a file")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether standard input, or output, is meant.
