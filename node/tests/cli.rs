@@ -75,6 +75,7 @@ fn usage_mistakes_are_one_line_and_exit_2() {
         (&["invite", "--uses", "9"], "9 is not in 1..=8"),
         (&["invite", "--expires", "31d"], "use \"1m\" to \"30d\""),
         (&["run", "--jsno"], "unexpected argument '--jsno' found"),
+        (&["key", "show", "--file", "a", "--passphrase-file", "b"], "cannot be used with '--passphrase-file <FILE|->'"),
         (&["join", "--target", "a:1"], "required arguments were not provided: --master-onion <ADDRESS>"),
         (&["init", "--port", "70000"], "invalid value '70000' for '--port <PORT>'"),
         (&["run", "--log-level", "rustbalance=loud"], "--log-level \"rustbalance=loud\""),

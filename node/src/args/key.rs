@@ -13,7 +13,7 @@ pub enum Key {
     /// Say which address a key is of: this node's, or that in a file. Shows no secret.
     Show {
         /// A key file (tor's, PEM or base64), a service's directory, or - for standard input [default: this node's key].
-        #[arg(long, value_name = "FILE|-")]
+        #[arg(long, value_name = "FILE|-", conflicts_with = "passphrase_file")]
         file: Option<PathBuf>,
         #[command(flatten)]
         unlock: Unlock,
