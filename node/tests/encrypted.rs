@@ -339,6 +339,22 @@ fn the_passphrase_may_be_a_credential() {
 }
 
 #[test]
+fn a_tor_that_somebody_else_runs_reads_a_key_that_is_not_covered_and_that_is_said() {
+    let place = Place::encrypted();
+    assert_eq!(place.node.run(&["config", "check"]).stderr, "");
+    // Without a password the node does not start.
+    place.node.configure("[tor]\nattach = 'unix:/nowhere/control'\npassword_file = '/nowhere/password'\n");
+    let config = place.node.run(&["config", "check"]);
+    let words = "lies in the clear in /var/lib/tor/rustbalance (tor.service_dir)";
+    assert!(config.code == 0 && config.stderr.contains(words), "{}", config.stderr);
+    let file = place.path("passphrase");
+    for (command, code) in [(&["tor", "lines"][..], 0), (&["tor", "check"], 3), (&["run", "--log-level", "warn"], 3)] {
+        let run = place.node.run(&[command, &["--passphrase-file", text(&file)]].concat());
+        assert!(run.code == code && run.stderr.contains(words), "{command:?}: {} {}", run.code, run.stderr);
+    }
+}
+
+#[test]
 fn a_file_among_the_keys_that_is_none_stays_and_hinders() {
     let place = Place::new();
     let own = place.node.dir().join("keys/notes");

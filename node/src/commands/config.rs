@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use rustbalance_io::store::Store;
+
+use super::encrypted;
 use crate::args::{Common, Config};
 use crate::config_file::KEYS;
 use crate::failure::Failure;
@@ -14,6 +17,9 @@ use crate::output;
 pub fn config(common: &Common, args: &Config) -> Result<(), Failure> {
     let Config::Check { json } = args;
     let settings = super::settings(common)?;
+    if let Some(words) = encrypted::uncovered(&settings, &Store::new(&common.dir)) {
+        output::note(&words);
+    }
     if !json {
         return output::line(&format!("{}: ok", common.config_file().display()));
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rustbalance_core::passphrase::Passphrase;
 use rustbalance_io::keys::KeyError;
+use rustbalance_io::settings::{AttachSettings, Settings};
 use rustbalance_io::store::{Store, StoreError, credential};
 
 use super::passphrase::{self, Use, Wanted};
@@ -36,6 +37,18 @@ pub fn open(common: &Common, unlock: &Unlock) -> Result<Store, Failure> {
 pub fn open_with(common: &Common, file: Option<&Path>, wanted: Wanted) -> Result<Store, Failure> {
     let store = occupied(common)?;
     if store.is_encrypted() { Ok(store.unlock(&ask(file, wanted)?)?) } else { Ok(store) }
+}
+
+/// What encryption does not cover: a tor that somebody else runs has the address' key in a file of its own.
+pub fn uncovered(settings: &Settings, store: &Store) -> Option<String> {
+    let AttachSettings { control, service_dir, .. } = &settings.tor.attach;
+    (control.is_some() && store.is_encrypted()).then(|| {
+        format!(
+            "this node's keys are encrypted, but with tor.attach the address' key lies in the clear in {} \
+             (tor.service_dir), where tor reads it; keep that on an encrypted disk, or let the node run its own tor",
+            service_dir.display()
+        )
+    })
 }
 
 /// The passphrase of keys that are encrypted: from a file, as a credential, or as typed.

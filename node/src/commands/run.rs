@@ -25,6 +25,9 @@ pub fn run(common: &Common, args: &Unlock) -> Result<(), Failure> {
     let locked = memory::protect();
     let settings = super::settings(common)?;
     let passphrase = passphrase(common, args, locked)?;
+    if let Some(words) = encrypted::uncovered(&settings, &Store::new(&common.dir)) {
+        tracing::warn!("{words}");
+    }
     let (file, dir, mut running) = (common.config_file(), common.dir.clone(), settings.clone());
     let reload = move || match config_file::load(&file, &dir) {
         Ok(Some(new)) => {

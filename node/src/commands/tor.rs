@@ -33,6 +33,9 @@ pub fn tor(common: &Common, args: &Tor) -> Result<(), Failure> {
                     attach = \"unix:/run/tor/control\" below [tor]";
         return Err(Failure::usage(format!("{}: {text}", common.config_file().display())));
     }
+    if let Some(words) = encrypted::uncovered(&settings, &Store::new(&common.dir)) {
+        output::note(&words);
+    }
     match args {
         Tor::Lines { unlock } => lines(common, &settings, &encrypted::open(common, unlock)?),
         Tor::Check { json, unlock } => check(&settings, &encrypted::open(common, unlock)?, *json),
