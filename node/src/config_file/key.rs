@@ -197,13 +197,13 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "tor.cookie_file",
         allowed: "an absolute path",
-        set: |settings, value| value::path(value).map(|new| settings.tor.attach.cookie_file = Some(new)),
+        set: |settings, value| value::absolute_path(value).map(|new| settings.tor.attach.cookie_file = Some(new)),
         get: |settings| text(settings.tor.attach.cookie_file.as_ref()?.display()),
     },
     Key {
         name: "tor.password_file",
         allowed: "an absolute path",
-        set: |settings, value| value::path(value).map(|new| settings.tor.attach.password_file = Some(new)),
+        set: |settings, value| value::absolute_path(value).map(|new| settings.tor.attach.password_file = Some(new)),
         get: |settings| text(settings.tor.attach.password_file.as_ref()?.display()),
     },
     Key {

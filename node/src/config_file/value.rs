@@ -112,7 +112,7 @@ pub fn control(value: &Value) -> Option<ControlAddress> {
 }
 
 /// An absolute path.
-pub fn path(value: &Value) -> Option<PathBuf> {
+pub fn absolute_path(value: &Value) -> Option<PathBuf> {
     value.as_str().map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
@@ -178,11 +178,6 @@ pub fn host(value: &Value) -> Option<String> {
 /// A program: a path, or a name to look up.
 pub fn program(value: &Value) -> Option<PathBuf> {
     value.as_str().filter(|text| !text.is_empty()).map(PathBuf::from)
-}
-
-/// A path from the root.
-pub fn absolute_path(value: &Value) -> Option<PathBuf> {
-    value.as_str().map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
 /// Lines for the torrc, none of them empty or one that RustBalance sets itself.

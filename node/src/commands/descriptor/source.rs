@@ -133,12 +133,12 @@ impl Decoder {
         }
     }
 
-    /// Asks the HSDir that was named, else one after the other of those that the node knows to be responsible for its
-    /// own address, else whomever tor asks. Tor asks an HSDir that it chooses but once in a quarter of an hour.
     fn fetch_from(&self, hsdir: Option<RelayFingerprint>) -> Result<Fetched, FetchError> {
         fetch(&self.dir, &self.attach, self.address, hsdir)
     }
 
+    /// Asks the HSDir that was named, else one after the other of those that the node knows to be responsible for its
+    /// own address, else whomever tor asks. Tor asks an HSDir that it chooses but once in a quarter of an hour.
     fn fetch(&self) -> Result<Fetched, Failure> {
         if self.hsdir.is_some() {
             return Ok(self.fetch_from(self.hsdir)?);
