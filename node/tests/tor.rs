@@ -6,10 +6,10 @@ mod common;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Run, assert_refused, rustbalance, text};
+use common::{Run, assert_refused, mortal_program, rustbalance, text};
 
 /// A service of C tor.
 const TOR_SERVICE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../core/testdata/ctor/cases/plain-3ip");
@@ -58,8 +58,8 @@ impl Machine {
             self.path("control.sock")
         );
         fs::write(&torrc, own + lines).unwrap();
-        let mut tor = Command::new("tor");
-        tor.args(["--defaults-torrc", "/dev/null", "-f", &torrc]).stdout(Stdio::null());
+        let mut tor = mortal_program("tor", ["--defaults-torrc", "/dev/null", "-f", &torrc]);
+        tor.stdout(Stdio::null());
         Tor(tor.spawn().expect("tor is installed"))
     }
 

@@ -36,8 +36,13 @@ pub fn command<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
 
 /// The same for what runs until it is told to stop: killed when the thread that started it ends, however it ends.
 pub fn mortal<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
+    mortal_program(BINARY, args)
+}
+
+/// The same for another program.
+pub fn mortal_program<'a>(program: &str, args: impl IntoIterator<Item = &'a str>) -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", BINARY]);
+    command.args(["--pdeathsig", "KILL", program]);
     complete(command, args)
 }
 
