@@ -23,7 +23,8 @@ The node:
   --endpoint HOST:PORT       where other nodes reach this one's mesh (UDP)
   --priority N               who should publish: lower first (default 100)
   --master-key-file FILE     with --init: keep the address of this key: tor's
-                             hs_ed25519_secret_key, PEM or a seed in base64
+                             hs_ed25519_secret_key, PEM or a seed in base64;
+                             with --join, but without an invite: the same, of the cluster's address
 
 Where the program comes from (default: built from the checkout that this script is in, which needs cargo):
   --package FILE             install this Debian package, as node/package/deb.sh builds it
@@ -31,7 +32,8 @@ Where the program comes from (default: built from the checkout that this script 
   --sha256 SUM               what FILE must hash to; else FILE.sha256 must lie beside it
 
 Secrets belong into files that only you can read. These exist for systems that can do no better, and say so:
-  --master-key KEY           the same key in base64
+  --master-key KEY           the content of such a file, put into base64 (once more, if it is base64 already):
+                             what `base64 -w 0 FILE` prints
   --cluster-token TOKEN      the content of a member's keys/cluster_token
 
 Other:

@@ -1,9 +1,9 @@
 #!/bin/sh
 # Every test, stopping at the first failure. About 40 minutes on 2 cores, a third of them for the end-to-end tests.
 # Usage: sh testing/test.sh [--full]
-#   --full   also the checks of licences and duplicates (cargo-deny), Arti as oracle, fuzzing, three deployed machines (as
-#            root), twelve nodes, proof of work, and moves in and out on private tor networks, and longer campaigns of the
-#            randomised tests
+#   --full   also the checks of licences and duplicates (cargo-deny), Arti as oracle, fuzzing, three deployed machines
+#            (as root), on private tor networks twelve nodes, moves in and out, proof of work and an attached tor, and
+#            longer campaigns of the randomised tests
 set -eu
 cd "$(dirname "$0")/.."
 
