@@ -112,7 +112,7 @@ pub enum Command {
     /// Look at the configuration file.
     #[command(subcommand)]
     Config(Config),
-    /// Look at the key of the address, bring it from one format into another, back it up and restore it; encrypt all keys.
+    /// Look at the key of the address, bring it from one format into another, back it up, restore it; encrypt all keys.
     #[command(subcommand)]
     Key(Key),
     /// Use a tor that somebody else runs, such as the system's: what it needs, and whether it has it.
@@ -121,13 +121,13 @@ pub enum Command {
     /// Restrict the address to authorised clients, on all nodes of the cluster.
     #[command(subcommand)]
     Clients(Clients),
-    /// Have a node serve no new clients: its points leave the descriptor, open sessions go on. Restarts keep it so.
+    /// Have a node serve no new clients, also when restarted: its introduction points close, open sessions go on.
     Drain(Effect),
     /// End `drain`: serve again.
     Undrain(Effect),
-    /// Give a node another share of the introduction points, instead of what its configuration says.
+    /// Give a node another share of the introduction points, 1 to 1000, instead of what its configuration says.
     Weight(Share<u16>),
-    /// Give a node another priority as publisher, lower is preferred, instead of what its configuration says.
+    /// Give a node another priority as publisher, 0 to 255, lower first, instead of what its configuration says.
     Priority(Share<u8>),
     /// Have the publisher hand the lease over to the next node, and keep out of it for a while.
     StepDown(StepDown),
@@ -144,7 +144,7 @@ pub enum Command {
     Leave(Leave),
     /// Print what makes a shell complete this program's commands and flags.
     Completions {
-        /// Which one.
+        /// Which shell.
         #[arg(value_name = "SHELL", value_enum)]
         shell: clap_complete::Shell,
     },
@@ -177,14 +177,14 @@ pub struct Leave {
 /// `rustbalance token`.
 #[derive(Debug, Subcommand)]
 pub enum Token {
-    /// Make a new one, on all nodes. The old one admits nobody any more; members stay.
+    /// Make a new cluster token, on all nodes. The old one admits nobody any more; members stay.
     Rotate {
         /// Print one JSON object.
         #[arg(long)]
         json: bool,
     },
-    /// Write it into a file, for a machine that joins without an invite: what `keys/cluster_token` is if the keys are not
-    /// encrypted.
+    /// Write the cluster token into a file, for a machine that joins without an invite: what `keys/cluster_token` is if
+    /// the keys are not encrypted.
     Export {
         /// A new file; - for standard output.
         #[arg(long, value_name = "FILE|-")]
@@ -201,8 +201,8 @@ pub enum Token {
 #[derive(Debug, Args)]
 #[command(
     after_help = "The removed node still has the key of the address, and with it can publish descriptors for it: \
-    removal protects the mesh, not the address. It takes effect at once on all members that can be reached, on the others \
-    as soon as they can be."
+    removal protects the mesh, not the address. It takes effect at once on all members that can be reached, on the \
+    others as soon as they can be."
 )]
 pub struct Remove {
     /// Its name, or the first 8 or more hex digits of its node id, as `status` shows them.
@@ -231,9 +231,9 @@ pub struct Status {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Per slot and HSDir: wanted, sent, confirmed (it says that it has the plan), verified (it has also \
-    given it back; the slot of the current time period alone can be asked), refused; or what it gave back instead, and is \
-    served again for: gone, stale, foreign (somebody else publishes with the key). Proven: all of the current slot are \
-    verified, all of the other confirmed. HSDirs are read after every upload and then every 5 to 10 minutes."
+    given it back; the slot of the current time period alone can be asked), refused; or what it gave back instead, and \
+    is served again for: gone, stale, foreign (somebody else publishes with the key). Proven: all of the current slot \
+    are verified, all of the other confirmed. HSDirs are read after every upload and then every 5 to 10 minutes."
 )]
 pub struct Verify {
     /// Wait until it is so.

@@ -12,7 +12,7 @@ use super::{NodeFlags, Unlock};
 pub enum Key {
     /// Say which address a key is of: this node's, or that in a file. Shows no secret.
     Show {
-        /// A key file (tor's, PEM or base64), a service's directory, or - for standard input [default: this node's key].
+        /// A key file (tor's, PEM or base64), a service's directory, or - for standard input [default: this node's].
         #[arg(long, value_name = "FILE|-", conflicts_with = "passphrase_file")]
         file: Option<PathBuf>,
         #[command(flatten)]
@@ -40,8 +40,9 @@ pub enum Key {
 /// `rustbalance key encrypt`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "All files below DIR/keys are encrypted, and the copies that were not are overwritten and removed; a disk may \
-    keep old blocks for a while all the same. Without the passphrase the keys are lost: make a backup, too."
+    after_help = "All files below DIR/keys are encrypted, and the copies that were not are overwritten and removed; a \
+    disk may keep old blocks for a while all the same. With tor.attach the tor that somebody else runs keeps its copy \
+    of the address' key in the clear. Without the passphrase the keys are lost: make a backup, too."
 )]
 pub struct Encrypt {
     /// One line of 12 to 512 bytes, in a file that only you can read [default: ask on the terminal].
@@ -65,7 +66,8 @@ pub struct Backup {
     /// A new file; - for standard output.
     #[arg(long, value_name = "FILE|-")]
     pub out: PathBuf,
-    /// The backup's passphrase: one line of 12 to 512 bytes, in a file that only you can read [default: ask on the terminal].
+    /// The backup's passphrase: one line of 12 to 512 bytes, in a file that only you can read [default: ask on the
+    /// terminal].
     #[arg(long, value_name = "FILE|-")]
     pub passphrase_file: Option<PathBuf>,
     /// If this node's keys are encrypted: their passphrase, in a file that only you can read [default: the credential
@@ -77,14 +79,14 @@ pub struct Backup {
 /// `rustbalance key restore`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "If a node of the cluster still lives, do not restore: `rustbalance invite` there, and join. Two clusters \
-    with one key publish against each other."
+    after_help = "If a node of the cluster still lives, do not restore: `rustbalance invite` there, and join. Two \
+    clusters with one key publish against each other."
 )]
 pub struct Restore {
     /// What `rustbalance key backup` wrote.
     #[arg(long, value_name = "FILE")]
     pub file: PathBuf,
-    /// The passphrase, in a file that only you can read [default: ask on the terminal].
+    /// The backup's passphrase, in a file that only you can read [default: ask on the terminal].
     #[arg(long, value_name = "FILE|-")]
     pub passphrase_file: Option<PathBuf>,
     #[command(flatten)]
@@ -111,7 +113,8 @@ pub struct Export {
 /// `rustbalance key import`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "To found a cluster with a key, give its file to `rustbalance init --import-key`, which reads all these formats."
+    after_help = "To found a cluster with a key, give its file to `rustbalance init --import-key`, which reads all \
+    these formats."
 )]
 pub struct Import {
     /// A key file (tor's, PEM or base64) that only you can read, a service's directory, or - for standard input.

@@ -8,7 +8,7 @@ use clap::Args;
 /// `rustbalance drain` and `undrain`.
 #[derive(Debug, Args)]
 pub struct Effect {
-    /// Another node than the one that is asked: its name, or the first 8 or more hex digits of its node id.
+    /// Its name, or the first 8 or more hex digits of its node id [default: the node that runs here].
     #[arg(value_name = "NODE")]
     pub node: Option<String>,
     #[command(flatten)]
@@ -21,7 +21,7 @@ pub struct Effect {
 /// For how long to wait for an order's effect.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Waiting {
-    /// Wait until the whole cluster follows: what it publishes, if the order is for that; else all live nodes know of it.
+    /// Wait until the whole cluster follows: what it publishes, if the order is for that; else all live nodes know it.
     #[arg(long)]
     pub wait: bool,
     /// Give up waiting after so many seconds.

@@ -11,8 +11,8 @@ use rustbalance_core::cluster::INVITE_USES_MAX;
 pub struct Init {
     #[command(flatten)]
     pub node: NodeFlags,
-    /// Keep an existing address: its key file (tor's `hs_ed25519_secret_key`, PEM or base64) that only you can read, the
-    /// directory of a service, or - for standard input.
+    /// Keep an existing address: its key file (tor's `hs_ed25519_secret_key`, PEM or base64) that only you can read,
+    /// the directory of a service, or - for standard input.
     #[arg(long, value_name = "FILE|-")]
     pub import_key: Option<PathBuf>,
     /// Print one JSON object.
@@ -24,10 +24,11 @@ pub struct Init {
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
-    after_help = "Any running node makes invites, and any node lets in whoever shows one. Write it to a file that only you can \
-    read, take it to the new machine over a channel that you trust, and run `rustbalance join --invite-file FILE` there.\n\
-    An invite is for so many nodes wherever they come; two halves of a cluster that cannot hear each other may each let in \
-    so many, and warn of it afterwards."
+    after_help = "Any running node makes invites, and any node lets in whoever shows one. Write it to a file that only \
+    you can read, take it to the new machine over a channel that you trust, and run \
+    `rustbalance join --invite-file FILE --target TARGET` there.\n\
+    An invite is for so many nodes wherever they come; two halves of a cluster that cannot hear each other may each \
+    let in so many, and warn of it afterwards."
 )]
 pub struct Invite {
     #[command(subcommand)]
@@ -69,8 +70,8 @@ pub enum InviteCommand {
     override_usage = "rustbalance join [OPTIONS] --invite-file <FILE|-> --target <TARGET>\n       \
     rustbalance join [OPTIONS] --target <TARGET> --master-onion <ADDRESS> --master-key-file <FILE|->\n            \
     --peer-endpoint <HOST:PORT> --peer-pubkey <KEY> --cluster-token-file <FILE|->",
-    after_help = "With an invite nothing else of the cluster needs to be known: this machine's own tor connects to the service. \
-    If it is refused, or stopped, run it again: it is still the same node.\n\
+    after_help = "With an invite nothing else of the cluster needs to be known: this machine's own tor connects to the \
+    service. If it is refused, or stopped, run it again: it is still the same node.\n\
     Without tor, `rustbalance init` or `join` printed the other values when the member was set up.\n\
     FILE may be - for standard input, for one of them."
 )]
@@ -96,10 +97,11 @@ pub struct Join {
     /// The member's WireGuard public key, base64.
     #[arg(long, value_name = "KEY", required_unless_present = "invite_file")]
     pub peer_pubkey: Option<String>,
-    /// The cluster token: a copy of the member's `keys/cluster_token`.
+    /// The cluster token: a copy of the member's `keys/cluster_token`, or what `rustbalance token export` writes there.
     #[arg(long, value_name = "FILE|-", required_unless_present = "invite_file")]
     pub cluster_token_file: Option<PathBuf>,
-    /// The onion service's key: a copy of the member's `keys/hs_ed25519_secret_key`.
+    /// The onion service's key: a copy of the member's `keys/hs_ed25519_secret_key`, or what `rustbalance key export`
+    /// writes there.
     #[arg(long, value_name = "FILE|-", required_unless_present = "invite_file")]
     pub master_key_file: Option<PathBuf>,
     #[command(flatten)]
@@ -109,8 +111,8 @@ pub struct Join {
     pub json: bool,
 }
 
-/// What `init`, `join` and `key restore` write into a new configuration file. An existing one is used as it is, and a flag
-/// that contradicts it is an error.
+/// What `init`, `join` and `key restore` write into a new configuration file. An existing one is used as it is, and a
+/// flag that contradicts it is an error.
 #[derive(Clone, Debug, Args)]
 pub struct NodeFlags {
     /// Your application: HOST:PORT, unix:/path or ADDRESS.onion:PORT. Needed unless a configuration file exists.
