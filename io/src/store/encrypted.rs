@@ -15,7 +15,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
-use super::staged::{STAGE, remove};
+use super::staged::{self, STAGE, remove};
 use super::{Lock, Secrets, Store, StoreError, atomic, permission};
 use crate::entropy;
 use crate::keys::{KEY_FILES, KeyError, read_secret_file};
@@ -101,7 +101,7 @@ impl Store {
         Self { sealing: None, ..self.clone() }.replace_keys(&lock, &secrets)
     }
 
-    /// Closes the state key with another passphrase.
+    /// Closes the state key with another passphrase, and overwrites what was closed with the old one.
     ///
     /// # Errors
     /// As for [`decrypt`](Self::decrypt).
@@ -110,8 +110,7 @@ impl Store {
         let unlocked = self.unlock_encrypted(old)?;
         let sealing = unlocked.sealing.as_ref().ok_or_else(|| KeyError::NotEncrypted(self.dir.clone()))?;
         let file = sealing.key().close(new, &mut entropy::rng()?).ok_or(KeyError::TooLong)?;
-        let path = self.key_file(STATE_KEY);
-        Ok(atomic::replace(&path, &file).map_err(StoreError::io("write", &path))?)
+        Ok(staged::replace(&self.key_file(STATE_KEY), &file)?)
     }
 
     fn unlock_encrypted(&self, passphrase: &Passphrase) -> Result<Self, KeyError> {

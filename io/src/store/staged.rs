@@ -1,6 +1,6 @@
 //! A new node's directory: complete or not there at all.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
@@ -130,9 +130,29 @@ fn overwrite(path: &Path) -> io::Result<()> {
         return fs::read_dir(path)?.try_for_each(|entry| overwrite(&entry?.path()));
     }
     if found.is_file() && found.nlink() == 1 {
-        let mut file = OpenOptions::new().write(true).custom_flags(NO_LINK).open(path)?;
-        io::copy(&mut io::repeat(0).take(found.len()), &mut file)?;
-        file.sync_data()?;
+        zero(&open_to_overwrite(path)?)?;
+    }
+    Ok(())
+}
+
+fn open_to_overwrite(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).custom_flags(NO_LINK).open(path)
+}
+
+fn zero(mut file: &File) -> io::Result<()> {
+    io::copy(&mut io::repeat(0).take(file.metadata()?.len()), &mut file)?;
+    file.sync_data()
+}
+
+/// [Replaces](atomic::replace) a file, and overwrites the old one as [`remove`] does, or says that it could not.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let old = open_to_overwrite(path).map_err(StoreError::io("open", path))?;
+    atomic::replace(path, bytes).map_err(StoreError::io("write", path))?;
+    // Its own name is gone: what it still has are others.
+    let has_no_name = |old: &File| old.metadata().map(|found| found.nlink() == 0);
+    let overwritten = has_no_name(&old).and_then(|is_gone| if is_gone { zero(&old) } else { Ok(()) });
+    if let Err(error) = overwritten {
+        tracing::warn!("{}: replaced, but the old one was not overwritten on the disk: {error}", path.display());
     }
     Ok(())
 }

@@ -115,15 +115,16 @@ fn encrypting_that_is_cut_short_while_the_old_keys_are_removed_has_encrypted_the
 }
 
 #[test]
-fn a_disk_that_refuses_leaves_the_keys_as_they_were() {
+fn what_is_refused_leaves_the_keys_as_they_were() {
     let place = founded();
-    // A file in the place of the directory refuses even root.
-    fs::write(place.stage(), b"in the way").unwrap();
-    assert!(place.store.encrypt(&right()).is_err());
-    fs::remove_file(place.stage()).unwrap();
+    let stray = place.store.key_file("stray");
+    atomic::create(&stray, b"somebody's").unwrap();
+    assert!(matches!(place.store.encrypt(&right()), Err(KeyError::File(StoreError::Stray { path })) if path == stray));
+    fs::remove_file(stray).unwrap();
     place.assert_whole(&place.store);
     place.store.encrypt(&right()).unwrap();
     let before = fs::read(place.store.key_file(STATE_KEY)).unwrap();
+    // A directory in the place of the new file refuses even root.
     permission::create_private_dir(&place.store.dir().join("keys/state_key.new")).unwrap();
     assert!(place.store.change_passphrase(&right(), &passphrase("battery horse correct")).is_err());
     assert!(matches!(place.store.decrypt(&right()), Err(KeyError::File(StoreError::Stray { .. }))));
@@ -142,6 +143,24 @@ fn a_change_of_the_passphrase_that_is_cut_short_leaves_the_old_one() {
     place.store.change_passphrase(&right(), &new).unwrap();
     assert!(place.store.unlock(&right()).is_err());
     place.assert_whole(&place.store.unlock(&new).unwrap());
+}
+
+#[test]
+fn a_change_of_the_passphrase_overwrites_what_the_old_one_opens_but_for_copies_elsewhere() {
+    let passphrases = ["one horse battery", "two horse battery", "three horse battery"].map(passphrase);
+    let place = founded();
+    place.store.encrypt(&passphrases[0]).unwrap();
+    let path = place.store.key_file(STATE_KEY);
+    let mut old = fs::File::open(&path).unwrap();
+    place.store.change_passphrase(&passphrases[0], &passphrases[1]).unwrap();
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut old, &mut bytes).unwrap();
+    assert!(!bytes.is_empty() && bytes.iter().all(|byte| *byte == 0));
+
+    let (before, backup) = (fs::read(&path).unwrap(), place.store.dir().join("backup"));
+    fs::hard_link(&path, &backup).unwrap();
+    place.store.change_passphrase(&passphrases[1], &passphrases[2]).unwrap();
+    assert!(fs::read(&backup).unwrap() == before);
 }
 
 #[test]
