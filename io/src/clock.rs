@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use rustbalance_core::time::{Mono, Now, Wall};
 use rustix::time::{ClockId, Timespec, clock_gettime};
+use smol::future::FutureExt as _;
 
 /// Both clocks: boot time, which runs on while the machine sleeps, and wall time.
 pub fn now() -> Now {
@@ -28,6 +29,15 @@ pub async fn sleep(duration: Duration) {
     async_io::Timer::after(duration).await;
 }
 
+/// What `work` comes to, or nothing if that takes longer than `limit`; then it is dropped.
+pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let late = async {
+        sleep(limit).await;
+        None
+    };
+    async { Some(work.await) }.or(late).await
+}
+
 /// A time before 1970 counts as 1970.
 fn milliseconds(time: Timespec) -> u64 {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
@@ -44,5 +54,15 @@ mod tests {
         let first = now();
         assert!(first.wall > Wall::from_secs(1_700_000_000));
         assert!(now().mono >= first.mono);
+    }
+
+    #[test]
+    fn what_is_done_in_time_is_handed_over_and_what_is_late_is_dropped() {
+        // Done at once, it wins over a limit that is over already.
+        assert_eq!(smol::block_on(within(Duration::ZERO, async { 7 })), Some(7));
+        let (held, dropped) = smol::channel::bounded::<()>(1);
+        let never = async move { held.closed().await };
+        assert_eq!(smol::block_on(within(Duration::ZERO, never)), None);
+        assert!(dropped.is_closed());
     }
 }

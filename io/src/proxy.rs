@@ -205,11 +205,8 @@ impl Place {
             }
             Err(Parting::Broken(error)) => debug!(%error, "a connection broke"),
             Err(Parting::Answered(answer)) => {
-                let late = async {
-                    Timer::after(ANSWER_TAKEN_WITHIN).await;
-                    Err(io::ErrorKind::TimedOut.into())
-                };
-                if let Err(error) = future::or(write_all(&client, &answer, || ()), late).await {
+                let taken = clock::within(ANSWER_TAKEN_WITHIN, write_all(&client, &answer, || ())).await;
+                if let Err(error) = taken.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into())) {
                     debug!(%error, "an invited node did not take its answer");
                 }
             }

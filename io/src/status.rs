@@ -13,7 +13,6 @@ use rustbalance_core::invite::InviteName;
 use rustbalance_core::status::Status;
 use serde::{Deserialize, Serialize};
 use smol::channel::Sender;
-use smol::future::FutureExt as _;
 use smol::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::clock;
@@ -342,11 +341,7 @@ pub(crate) async fn put(request: Request, questions: &Sender<Question>) -> Answe
 }
 
 async fn in_time<T>(step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    let late = async {
-        clock::sleep(PATIENCE).await;
-        Err(io::ErrorKind::TimedOut.into())
-    };
-    step.or(late).await
+    clock::within(PATIENCE, step).await.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// Removes a socket, if it is there.

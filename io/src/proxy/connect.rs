@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use async_io::{Async, Timer};
-use smol::future::FutureExt as _;
 use socket2::{SockAddr, Socket, Type};
 
 use super::socks;
 pub use super::socks::Isolation;
+use crate::clock;
 use crate::settings::Target;
 
 /// A unix listener whose backlog is full refuses at once instead of letting us wait: ask again after this.
@@ -92,12 +92,7 @@ impl Connector {
 
     /// `attempt`, or `TimedOut` if it takes longer than an attempt may.
     pub(crate) async fn limit<T>(&self, attempt: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-        attempt
-            .or(async {
-                Timer::after(self.timeout).await;
-                Err(io::ErrorKind::TimedOut.into())
-            })
-            .await
+        clock::within(self.timeout, attempt).await.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 

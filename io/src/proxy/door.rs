@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_io::{Async, Timer};
+use async_io::Async;
 use rustbalance_core::invite::InvitePath;
 use rustbalance_core::invite::front::{Look, REQUEST_MAX, look};
 use rustbalance_core::time::Mono;
@@ -115,12 +115,7 @@ impl Door {
     async fn knock(&self, path: InvitePath, body: &[u8]) -> Option<Vec<u8>> {
         let (to_answer, answer) = smol::channel::bounded(1);
         self.knocks.0.try_send(Knock { path, body: body.to_vec(), answer: to_answer }).ok()?;
-        let answered = async { answer.recv().await.ok().flatten() };
-        let late = async {
-            Timer::after(ANSWER_WITHIN).await;
-            None
-        };
-        answered.or(late).await
+        clock::within(ANSWER_WITHIN, answer.recv()).await?.ok().flatten()
     }
 }
 

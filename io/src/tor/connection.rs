@@ -8,7 +8,6 @@ use std::time::Duration;
 use async_io::Timer;
 use rustbalance_core::control::auth::{self, AuthError, ProtocolInfo, SafeCookie};
 use rustbalance_core::control::reply::{Reader, Reply, ReplyError};
-use smol::future::FutureExt as _;
 use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use zeroize::Zeroizing;
 
@@ -103,11 +102,7 @@ pub(super) async fn open(access: &ControlAccess, nonce: [u8; 32]) -> Result<Stre
 
 /// What `step` comes to, if it does within 10 s.
 pub(super) async fn within_limit<T>(step: impl Future<Output = Result<T, ConnectError>>) -> Result<T, ConnectError> {
-    let late = async {
-        Timer::after(HANDSHAKE_LIMIT).await;
-        Err(ConnectError::TimedOut)
-    };
-    step.or(late).await
+    clock::within(HANDSHAKE_LIMIT, step).await.unwrap_or(Err(ConnectError::TimedOut))
 }
 
 /// Tries until tor answers, as one that has just been started does soon.

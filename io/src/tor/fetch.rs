@@ -11,7 +11,6 @@ use rustbalance_core::control::reply::{Reader, Reply};
 use rustbalance_core::id::RelayFingerprint;
 use rustbalance_core::node::TORS_MAX;
 use rustbalance_core::onion::address::OnionAddress;
-use smol::future::FutureExt as _;
 use smol::io::AsyncWriteExt as _;
 
 use super::connection::{self, ConnectError, ControlAccess};
@@ -101,11 +100,8 @@ pub fn fetch(
             std::iter::once(TorPaths::new(dir)?).chain(others).map(|paths| paths.control()).collect()
         }
     };
-    let late = async {
-        clock::sleep(FETCH_WITHIN).await;
-        Err(FetchError::Late)
-    };
-    smol::block_on(fetch_through(&tors, dir, address, hsdir).or(late))
+    let fetched = clock::within(FETCH_WITHIN, fetch_through(&tors, dir, address, hsdir));
+    smol::block_on(fetched).unwrap_or(Err(FetchError::Late))
 }
 
 async fn fetch_through(

@@ -3,7 +3,6 @@
 use std::io;
 use std::time::Duration;
 
-use async_io::Timer;
 use rustbalance_core::TorId;
 use smol::channel::{Receiver, Sender};
 use smol::future::FutureExt as _;
@@ -12,6 +11,7 @@ use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::connection::CHUNK;
 use super::stream::Stream;
 use super::{ConnectionId, TorCommand, TorInput};
+use crate::clock;
 
 /// How long tor may take to accept one command. One that takes longer is frozen: the core's wish for a new connection
 /// waits behind that command, so nobody else can end it.
@@ -109,11 +109,8 @@ impl Link {
 
 /// Writes all of `bytes`, or fails after `limit`.
 async fn write_within(mut stream: &Stream, bytes: &[u8], limit: Duration) -> io::Result<()> {
-    let late = async {
-        Timer::after(limit).await;
-        Err(io::Error::new(io::ErrorKind::TimedOut, "tor takes no commands"))
-    };
-    stream.write_all(bytes).or(late).await
+    let late = || Err(io::Error::new(io::ErrorKind::TimedOut, "tor takes no commands"));
+    clock::within(limit, stream.write_all(bytes)).await.unwrap_or_else(late)
 }
 
 #[cfg(test)]

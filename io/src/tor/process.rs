@@ -18,7 +18,7 @@ use async_io::Timer;
 use rustbalance_core::TorId;
 use rustix::fs::FlockOperation;
 use smol::Task;
-use smol::future::{self, FutureExt as _};
+use smol::future;
 use smol::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use smol::process::{Child, Command};
 use smol::stream::StreamExt as _;
@@ -82,25 +82,14 @@ impl Process {
     pub(super) async fn stop(self) -> Option<String> {
         let Self { mut child, owner, log } = self;
         drop(owner);
-        let exit = child.status();
-        let exited = async { Some(exit.await) }
-            .or(async {
-                Timer::after(STOP_LIMIT).await;
-                None
-            })
-            .await;
-        if exited.is_none() {
+        if clock::within(STOP_LIMIT, child.status()).await.is_none() {
             warn!(pid = child.id(), "tor does not stop, killing it");
             // Fails only if it has exited.
             let _ = child.kill();
             let _ = child.status().await;
         }
         // A program that tor started may hold the log open: no long wait.
-        log.or(async {
-            Timer::after(LOG_LIMIT).await;
-            None
-        })
-        .await
+        clock::within(LOG_LIMIT, log).await.flatten()
     }
 }
 
