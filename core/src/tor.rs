@@ -23,6 +23,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 mod upload;
+mod version;
 mod watchdog;
 mod withdrawal;
 
@@ -52,6 +53,7 @@ pub use renewal::{Renewal, turn};
 use service::Service;
 use session::{Asked, Session};
 use upload::Uploads;
+pub use version::TorVersion;
 pub use watchdog::{Look, Watchdog};
 pub use withdrawal::Presence;
 use withdrawal::Withdrawal;

@@ -27,9 +27,9 @@ pub use instances::supervise;
 pub(crate) use instances::{Tors, supervise_all};
 pub use paths::TorPaths;
 pub use torrc::{OptionError, check_options};
-pub use version::{TorVersion, check_binary};
+pub use version::check_binary;
 
-use rustbalance_core::tor::Attachment;
+use rustbalance_core::tor::{Attachment, TorVersion};
 
 use crate::fault::Fault;
 use crate::keys::KeyError;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use super::TorVersion;
 use crate::control::command;
 use crate::control::event::Circ;
 use crate::control::quote::unquote;
@@ -10,8 +11,6 @@ use crate::control::reply::Reply;
 
 /// Other services that are named; a tor may have any number.
 const OTHERS_NAMED: usize = 8;
-/// The oldest tor that this program was made for: `MAJOR.MINOR.MICRO`.
-const OLDEST: [u32; 3] = [0, 4, 8];
 /// What every service of a tor is silenced by.
 const PUBLISH: &str = "PublishHidServDescriptors";
 /// The beginning of a service's lines.
@@ -79,7 +78,7 @@ impl Wanted {
         let version = text("version").unwrap_or_default();
         if version.is_empty() {
             wrong.push("tor does not tell its version: at least 0.4.8 is needed; see its log".to_owned());
-        } else if !is_new_enough(&version) {
+        } else if TorVersion::parse(&version).is_none_or(|version| version < TorVersion::OLDEST) {
             wrong.push(format!("tor {version} is too old: at least 0.4.8 is needed; install that"));
         }
         if text("DormantTimeoutEnabled").as_deref() != Some("0") {
@@ -161,12 +160,6 @@ fn onion(host: impl AsRef<str>) -> String {
         "" => String::new(),
         host => format!("{host}.onion"),
     }
-}
-
-fn is_new_enough(version: &str) -> bool {
-    let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
-    let found: [u32; 3] = core::array::from_fn(|_| numbers.next().unwrap_or(0));
-    found >= OLDEST
 }
 
 #[cfg(test)]
