@@ -10,7 +10,7 @@ use sha3::{Digest as _, Sha3_256};
 
 use super::TorError;
 use crate::settings::Settings;
-use crate::store::{check_private, remove};
+use crate::store::{StoreError, check_private, remove};
 
 /// What systemd calls the directories that it makes for a service below `/run` (systemd.exec(5)).
 const RUNTIME_DIRECTORY: &str = "RUNTIME_DIRECTORY";
@@ -53,7 +53,7 @@ impl RuntimeDir {
     /// # Errors
     /// It cannot be removed, or is not ours.
     pub(crate) fn remove_stale(settings: &Settings) -> Result<PathBuf, TorError> {
-        let dir = parent(settings).join(name(&settings.dir));
+        let dir = parent(settings).join(name(&settings.dir)?);
         if dir.symlink_metadata().is_ok() {
             // Below a directory that others can write to it may be anybody's.
             check_private(&dir)?;
@@ -82,9 +82,31 @@ fn parent(settings: &Settings) -> PathBuf {
     settings.tor.runtime_dir.clone().or_else(systemds).unwrap_or_else(|| DEFAULT.into())
 }
 
-/// One for each state directory, known without its secrets.
-fn name(dir: &Path) -> String {
+/// One for each state directory, however it is spelled, known without its secrets.
+fn name(dir: &Path) -> Result<String, StoreError> {
+    let dir = dir.canonicalize().map_err(StoreError::io("find", dir))?;
     let hash = Sha3_256::digest(dir.as_os_str().as_encoded_bytes());
     let hex: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("node-{hex}")
+    Ok(format!("node-{hex}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn each_state_directory_has_one_name_however_it_is_spelled() {
+        let root = tempfile::tempdir().unwrap();
+        let [one, two, link] = ["one", "two", "link"].map(|name| root.path().join(name));
+        [&one, &two].into_iter().for_each(|dir| std::fs::create_dir(dir).unwrap());
+        symlink(&one, &link).unwrap();
+        let expected = name(&one).unwrap();
+        for spelling in [link, one.join("."), two.join("../one")] {
+            assert_eq!(name(&spelling).unwrap(), expected, "{}", spelling.display());
+        }
+        assert_ne!(name(&two).unwrap(), expected);
+        assert!(name(&root.path().join("none")).is_err());
+    }
 }
