@@ -13,7 +13,6 @@ use rustbalance_core::join::{NotAMember, check_member};
 use rustbalance_core::node::{Config, ConfigError, Saved};
 use rustbalance_core::passphrase::Passphrase;
 use rustbalance_core::{DurableKind, Node, Stop};
-use smol::Task;
 use smol::channel::{Receiver, Sender};
 use smol::future::FutureExt as _;
 
@@ -28,7 +27,7 @@ use crate::settings::{AttachSettings, Settings};
 use crate::signals::{OurSignals, Wanted};
 use crate::store::{ClusterFile, Secrets, Store, StoreError};
 use crate::tor::runtime::RuntimeDir;
-use crate::tor::{self, TorError, TorPaths, Tors, attach};
+use crate::tor::{self, Supervisors, TorError, TorPaths, Tors, attach};
 use crate::{clock, host, mesh, status};
 use parts::Parts;
 
@@ -299,7 +298,7 @@ async fn serve(
     let (to_stop, stop) = smol::channel::bounded(2);
     let (to_reload, reloaded) = smol::channel::bounded(1);
 
-    let Tors { commands: tor_commands, task: all_tors } = tor::supervise_all(&settings, &store, &to_tors);
+    let Tors { commands: tor_commands, supervisors } = tor::supervise_all(&settings, &store, &to_tors);
     let (proxy_counters, door) = (proxy.counters(), proxy.door());
     let mut parts = Parts::new();
     parts.spawn("mesh", mesh_task.run());
@@ -315,7 +314,7 @@ async fn serve(
     let channels =
         Channels { mesh, tors, tor_commands, proxy: proxy_counters, door, target, host, questions, reloaded, stop };
     let driver = Driver::new(node, store, cluster.joined_through, settings.proxy.drain_limit, channels);
-    let result = until_stopped(driver.run(), all_tors, &parts, &to_stop, &settings.dir).await;
+    let result = until_stopped(driver.run(), supervisors, &parts, &to_stop, &settings.dir).await;
     drop(parts);
     // Only now do operators who asked for the stop see their connections close.
     drop::<Receiver<_>>(kept);
@@ -323,10 +322,11 @@ async fn serve(
 }
 
 /// The driver's end closes the tors' command channels, at which they are stopped. A supervisor's unforeseen end ends the
-/// node; that of a part asks the driver for an orderly stop, and so hands the lease over as far as what is left can.
+/// node; that of a part asks the driver for an orderly stop, and so hands the lease over as far as what is left can. On
+/// return, whatever the outcome, no tor of ours is left.
 async fn until_stopped(
     driver: impl Future<Output = Stop>,
-    mut tor: Task<Result<(), TorError>>,
+    mut tors: Supervisors,
     parts: &Parts,
     to_stop: &Sender<Ending>,
     dir: &Path,
@@ -338,17 +338,15 @@ async fn until_stopped(
         _ = to_stop.try_send(Ending::Prompt);
         core::future::pending().await
     };
-    let tor_ends = async { Err((&mut tor).await) };
-    let stop = match driven.or(part_ends).or(tor_ends).await {
+    let tor_ends = async { Err(tors.ended().await) };
+    // The driver is dropped at the end of this, also when it is not the first to end.
+    let ended = driven.or(part_ends).or(tor_ends).await;
+    let stopped = tors.stop(TOR_STOPS_WITHIN).await;
+    let stop = match ended {
         Ok(stop) => stop,
-        Err(ended) => return ended.map_err(RunError::Tor),
+        Err(ended) => return ended.and(stopped).map_err(RunError::Tor),
     };
-    let late = async {
-        clock::sleep(TOR_STOPS_WITHIN).await;
-        tracing::warn!("tor does not stop by itself: killing it");
-        Ok(())
-    };
-    tor.or(late).await?;
+    stopped?;
     match (ended_part, stop) {
         (Some(part), _) => Err(RunError::PartEnded(part)),
         (None, Stop::DuplicateIdentity) => Err(RunError::DuplicateIdentity(dir.to_owned())),
@@ -395,7 +393,8 @@ mod tests {
             parts.spawn(name, async move { assert!(!panics, "as a bug would") });
             let (to_stop, stop) = smol::channel::bounded(1);
             let (commands, from_core) = smol::channel::bounded::<()>(1);
-            let tor = smol::spawn(async move {
+            let mut tors = Supervisors::default();
+            tors.spawn(async move {
                 // As tor's supervisor, until the driver drops its end.
                 while from_core.recv().await.is_ok() {}
                 Ok(())
@@ -406,8 +405,32 @@ mod tests {
                 Stop::Commanded
             };
             let dir = Path::new("/");
-            let error = smol::block_on(until_stopped(driver, tor, &parts, &to_stop, dir)).unwrap_err();
+            let error = smol::block_on(until_stopped(driver, tors, &parts, &to_stop, dir)).unwrap_err();
             assert!(matches!(error, RunError::PartEnded(part) if part == name), "{error}");
         }
+    }
+
+    #[test]
+    fn when_one_tor_cannot_be_run_the_node_ends_once_the_others_have_stopped() {
+        let (commands, from_core) = smol::channel::bounded::<()>(1);
+        let (running, stopped) = smol::channel::bounded::<()>(1);
+        let mut tors = Supervisors::default();
+        tors.spawn(async move {
+            let _running = running;
+            while from_core.recv().await.is_ok() {}
+            for _ in 0..100 {
+                smol::future::yield_now().await;
+            }
+            Ok(())
+        });
+        tors.spawn(async { Err(TorError::NotAttached) });
+        let driver = async move {
+            let _commands = commands;
+            core::future::pending().await
+        };
+        let (to_stop, _stop) = smol::channel::bounded(1);
+        let ended = smol::block_on(until_stopped(driver, tors, &Parts::new(), &to_stop, Path::new("/")));
+        assert!(matches!(ended, Err(RunError::Tor(TorError::NotAttached))), "{ended:?}");
+        assert!(stopped.is_closed());
     }
 }

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use instances::supervise;
-pub(crate) use instances::{Tors, supervise_all};
+pub(crate) use instances::{Supervisors, Tors, supervise_all};
 pub use paths::TorPaths;
 pub use torrc::{OptionError, check_options};
 pub use version::check_binary;
@@ -142,6 +142,11 @@ pub enum TorError {
     /// It ended, or does not answer.
     #[error("tor does not run as it should: {0}; look at what it logged, and at tor.options")]
     Ended(String),
+    /// Who keeps it running ended.
+    #[error(
+        "the part that runs tor ended by itself, so the node stopped; start it again, and report this as a bug with its log"
+    )]
+    Supervisor,
     /// Another tor uses the data directory.
     #[error("another tor uses {0} and does not go: stop it")]
     Busy(PathBuf),
@@ -162,6 +167,7 @@ impl TorError {
                 Fault::Usage
             }
             Self::SocketPath { .. } => Fault::State,
+            Self::Supervisor => Fault::Runtime,
             Self::Key(error) => error.fault(),
             Self::Store(error) => error.fault(),
         }

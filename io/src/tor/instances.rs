@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use rustbalance_core::TorId;
 use smol::Task;
 use smol::channel::{Receiver, Sender};
+use smol::future::FutureExt as _;
 
 use super::link::Link;
 use super::{TorCommand, TorError, TorInput, attach, supervisor};
+use crate::clock;
 use crate::settings::Settings;
 use crate::store::Store;
 
@@ -22,20 +26,19 @@ const COMMANDS: usize = 256;
 pub(crate) struct Tors {
     /// Where each takes its commands.
     pub commands: BTreeMap<TorId, Sender<TorCommand>>,
-    /// Ends when all have stopped, because nobody holds `commands` any more; or with the error of the first that cannot be
-    /// run, at which the others are killed.
-    pub task: Task<Result<(), TorError>>,
+    /// Who keep them running.
+    pub supervisors: Supervisors,
 }
 
 /// Starts the tors of the node in `store`, or attaches to that of somebody else.
 pub(crate) fn supervise_all(settings: &Arc<Settings>, store: &Arc<Store>, to_core: &Sender<(TorId, TorInput)>) -> Tors {
-    let (mut commands, mut tors) = (BTreeMap::new(), Vec::new());
+    let (mut commands, mut supervisors) = (BTreeMap::new(), Supervisors::default());
     for id in store.tors() {
         let (to_tor, from_core) = smol::channel::bounded(COMMANDS);
         commands.insert(id, to_tor);
-        tors.push(smol::spawn(supervise(Arc::clone(settings), Arc::clone(store), id, to_core.clone(), from_core)));
+        supervisors.spawn(supervise(Arc::clone(settings), Arc::clone(store), id, to_core.clone(), from_core));
     }
-    Tors { commands, task: smol::spawn(all(tors)) }
+    Tors { commands, supervisors }
 }
 
 /// Keeps the core connected to one tor for ever: of our own, or of somebody else. Returns `Ok` when `from_core` closes.
@@ -58,57 +61,125 @@ pub async fn supervise(
     }
 }
 
-/// Waits for all of `tasks`, or for the first error.
-async fn all<E>(mut tasks: Vec<Task<Result<(), E>>>) -> Result<(), E> {
-    poll_fn(|context| {
-        let mut outcome = Ok(());
-        tasks.retain_mut(|task| match Pin::new(task).poll(context) {
-            Poll::Ready(Ok(())) => false,
-            Poll::Ready(Err(error)) => {
-                outcome = Err(error);
-                false
+/// One task for each tor. It ends, its tor stopped, when nobody can send it commands any more, or with an error.
+#[derive(Default)]
+pub(crate) struct Supervisors(Vec<Task<Result<(), TorError>>>);
+
+impl Supervisors {
+    /// Starts one.
+    pub(crate) fn spawn(&mut self, work: impl Future<Output = Result<(), TorError>> + Send + 'static) {
+        // The message of a panic is on standard error by now.
+        let work = async { AssertUnwindSafe(work).catch_unwind().await.unwrap_or(Err(TorError::Supervisor)) };
+        self.0.push(smol::spawn(work));
+    }
+
+    /// Waits for all, or for the first error; the others go on then.
+    pub(crate) async fn ended(&mut self) -> Result<(), TorError> {
+        poll_fn(|context| {
+            let mut outcome = Ok(());
+            self.0.retain_mut(|task| match Pin::new(task).poll(context) {
+                Poll::Ready(ended) => {
+                    if outcome.is_ok() {
+                        outcome = ended;
+                    }
+                    false
+                }
+                Poll::Pending => true,
+            });
+            if outcome.is_err() || self.0.is_empty() { Poll::Ready(outcome) } else { Poll::Pending }
+        })
+        .await
+    }
+
+    /// Waits until all have stopped their tors, once nobody can send commands any more. What takes longer than `limit` is
+    /// killed. Then no tor of ours is left.
+    ///
+    /// # Errors
+    /// The first.
+    pub(crate) async fn stop(mut self, limit: Duration) -> Result<(), TorError> {
+        let all = async {
+            let mut outcome = Ok(());
+            while !self.0.is_empty() {
+                outcome = outcome.and(self.ended().await);
             }
-            Poll::Pending => true,
-        });
-        if outcome.is_err() || tasks.is_empty() { Poll::Ready(outcome) } else { Poll::Pending }
-    })
-    .await
+            outcome
+        };
+        let stopped = clock::within(limit, all).await;
+        if stopped.is_none() {
+            tracing::warn!("tor does not stop by itself: killing it");
+        }
+        for task in self.0 {
+            task.cancel().await;
+        }
+        stopped.unwrap_or(Ok(()))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use smol::Timer;
-    use smol::future::FutureExt as _;
+    use smol::future::{block_on, pending, poll_once, yield_now};
 
     use super::*;
 
-    #[test]
-    fn all_are_waited_for_and_the_first_error_ends_them() {
-        let (go, wait) = smol::channel::bounded::<()>(1);
-        let waits = |wait: smol::channel::Receiver<()>| {
-            smol::spawn(async move {
-                _ = wait.recv().await;
-                Ok(())
-            })
-        };
-        let both = smol::spawn(all(vec![smol::spawn(async { Ok::<(), u8>(()) }), waits(wait)]));
-        assert!(!both.is_finished());
-        drop(go);
-        assert_eq!(smol::block_on(both), Ok(()));
-        let (go, wait) = smol::channel::bounded(1);
-        assert_eq!(smol::block_on(all(vec![waits(wait), smol::spawn(async { Err(7) })])), Err(7));
-        let ended = async {
-            while !go.is_closed() {
-                smol::future::yield_now().await;
+    /// Nothing here takes this long unless it is broken.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// A tor that stops, in its own time, when `commands` close; then it closes the channel that is returned.
+    fn patient(tors: &mut Supervisors) -> (Sender<()>, Receiver<()>) {
+        let (commands, from_core) = smol::channel::bounded::<()>(1);
+        let (running, stopped) = smol::channel::bounded(1);
+        tors.spawn(async move {
+            let _running = running;
+            while from_core.recv().await.is_ok() {}
+            for _ in 0..100 {
+                yield_now().await;
             }
-            true
-        };
-        let late = async {
-            Timer::after(Duration::from_secs(20)).await;
-            false
-        };
-        assert!(smol::block_on(ended.or(late)), "the other one ends");
+            Ok(())
+        });
+        (commands, stopped)
+    }
+
+    #[test]
+    fn all_are_waited_for() {
+        let mut tors = Supervisors::default();
+        tors.spawn(async { Ok(()) });
+        let (commands, stopped) = patient(&mut tors);
+        block_on(async {
+            assert!(poll_once(tors.ended()).await.is_none());
+            drop(commands);
+            tors.ended().await.unwrap();
+        });
+        assert!(stopped.is_closed());
+    }
+
+    #[test]
+    fn the_first_error_is_told_at_once_and_the_other_tors_are_still_stopped_in_order() {
+        let mut tors = Supervisors::default();
+        let (commands, stopped) = patient(&mut tors);
+        tors.spawn(async { Err(TorError::NotAttached) });
+        assert!(matches!(block_on(tors.ended()), Err(TorError::NotAttached)));
+        assert!(!stopped.is_closed());
+        drop(commands);
+        block_on(tors.stop(PATIENCE)).unwrap();
+        assert!(stopped.is_closed());
+    }
+
+    #[test]
+    fn a_supervisor_that_panics_is_an_error() {
+        let mut tors = Supervisors::default();
+        tors.spawn(async { panic!("as a bug would") });
+        assert!(matches!(block_on(tors.ended()), Err(TorError::Supervisor)));
+    }
+
+    #[test]
+    fn what_does_not_stop_is_gone_when_the_time_for_it_is_over() {
+        let (running, stopped) = smol::channel::bounded::<()>(1);
+        let mut tors = Supervisors::default();
+        tors.spawn(async move {
+            let _running = running;
+            pending().await
+        });
+        block_on(tors.stop(Duration::ZERO)).unwrap();
+        assert!(stopped.is_closed());
     }
 }
