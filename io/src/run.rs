@@ -172,6 +172,7 @@ pub fn run(settings: Settings, passphrase: Option<Passphrase>, reload: Reload) -
     let store = Arc::new(store);
     if settings.tor.attach.control.is_some() {
         attach::check_files(&settings.tor.attach)?;
+        tor::paths::remove_own_service(&settings.dir, &settings.tor.attach.service_dir);
     } else {
         tor::check_binary(&settings.tor)?;
         tor::check_options(&settings.tor.options).map_err(TorError::from)?;

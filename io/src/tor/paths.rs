@@ -134,6 +134,16 @@ pub(crate) fn remove_surplus(dir: &Path, instances: u8) {
         .for_each(|gone| remove_or_warn(&gone));
 }
 
+/// Removes what is left of the `HiddenServiceDir` of a node's own tor, and the copy of the key in it: the node is attached
+/// to another, with the service in `attached`. Should that be the same directory, it stays.
+pub(crate) fn remove_own_service(dir: &Path, attached: &Path) {
+    let own = hidden_service(dir, TorId(0));
+    let is_same = own.canonicalize().is_ok_and(|own| attached.canonicalize().is_ok_and(|attached| attached == own));
+    if !is_same {
+        remove_or_warn(&own);
+    }
+}
+
 /// Where in `parent` a tor has its own things.
 fn own(parent: PathBuf, TorId(id): TorId) -> PathBuf {
     if id == 0 { parent } else { parent.join(id.to_string()) }
@@ -189,6 +199,23 @@ mod tests {
         assert_eq!(left(), ["tor/hs", "tor/data", "tor/1/hs", "run/1"]);
         remove_surplus(dir.path(), 1);
         assert_eq!(left(), ["tor/hs", "tor/data"]);
+    }
+
+    #[test]
+    fn a_node_that_is_attached_keeps_no_copy_of_the_key_but_where_that_tor_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (hs, key) = (dir.path().join("tor/hs"), dir.path().join("tor/hs/hs_ed25519_secret_key"));
+        std::fs::create_dir_all(&hs).unwrap();
+        std::fs::write(&key, b"secret").unwrap();
+        std::fs::create_dir(dir.path().join("tor/data")).unwrap();
+        let mut opened = std::fs::File::open(&key).unwrap();
+        remove_own_service(dir.path(), &dir.path().join("tor/../tor/hs/"));
+        assert!(key.exists());
+        remove_own_service(dir.path(), &dir.path().join("elsewhere"));
+        assert!(!hs.exists() && dir.path().join("tor/data").exists());
+        let mut bytes = Vec::new();
+        io::Read::read_to_end(&mut opened, &mut bytes).unwrap();
+        assert_eq!(bytes, [0; 6], "it is overwritten, too");
     }
 
     #[test]
