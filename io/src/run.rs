@@ -11,6 +11,7 @@ use async_io::Async;
 use rustbalance_core::cluster::ClusterConfig;
 use rustbalance_core::join::{NotAMember, check_member};
 use rustbalance_core::node::{Config, ConfigError, Saved};
+use rustbalance_core::onion::address::OnionAddress;
 use rustbalance_core::passphrase::Passphrase;
 use rustbalance_core::{DurableKind, Node, Stop};
 use smol::channel::{Receiver, Sender};
@@ -180,10 +181,11 @@ pub fn run(settings: Settings, passphrase: Option<Passphrase>, reload: Reload) -
     tor::paths::remove_surplus(&settings.dir, settings.tor.instances);
     let sockets = Sockets::bind(&settings, &store, &secrets, &tors)?;
     let node = node(&settings, &secrets, &cluster, &saved)?;
-    tracing::info!(address = %secrets.master.address(), node = %secrets.node.keypair().id(), "starting");
+    let address = secrets.master.address();
+    tracing::info!(%address, node = %secrets.node.keypair().id(), "starting");
     drop(secrets);
     let proxy_socket = proxy_socket(&settings)?;
-    let result = smol::block_on(serve(Arc::new(settings), Arc::clone(&store), cluster, node, sockets, reload));
+    let result = smol::block_on(serve(Arc::new(settings), Arc::clone(&store), address, cluster, node, sockets, reload));
     let of_tors = tors.into_iter().flat_map(|paths| [paths.control_socket, paths.socks_socket]);
     for socket in of_tors.chain([proxy_socket, store.status_socket()]) {
         if let Err(error) = status::remove(&socket) {
@@ -285,6 +287,7 @@ fn node(settings: &Settings, secrets: &Secrets, cluster: &ClusterFile, saved: &S
 async fn serve(
     settings: Arc<Settings>,
     store: Arc<Store>,
+    address: OnionAddress,
     cluster: ClusterFile,
     node: Node,
     sockets: Sockets,
@@ -299,7 +302,7 @@ async fn serve(
     let (to_stop, stop) = smol::channel::bounded(2);
     let (to_reload, reloaded) = smol::channel::bounded(1);
 
-    let Tors { commands: tor_commands, supervisors } = tor::supervise_all(&settings, &store, &to_tors);
+    let Tors { commands: tor_commands, supervisors } = tor::supervise_all(&settings, &store, address, &to_tors);
     let (proxy_counters, door) = (proxy.counters(), proxy.door());
     let mut parts = Parts::new();
     parts.spawn("mesh", mesh_task.run());

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use rustbalance_core::onion::address::OnionAddress;
 use rustbalance_core::tor::Attachment;
 use rustbalance_io::fault::Fault;
+use rustbalance_io::keys::MasterKey;
 use rustbalance_io::settings::{ControlAddress, Settings, Target};
-use rustbalance_io::store::Store;
 use rustbalance_io::tor::{TorCommand, TorInput, attach};
 use supervised::{PATIENCE, Supervised, settings, state_directory, within};
 
@@ -172,6 +172,7 @@ fn a_password_opens_a_port_and_a_wrong_one_does_not() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let lines = [format!("ControlPort {port}\nHashedControlPassword {hash}")];
     let (state, tor, mut settings) = attached(&[&service_lines()[..], &lines].concat());
+    let address = MasterKey::read(&state.path().join("keys/hs_ed25519_secret_key")).unwrap().address();
     let file = tor.path("password");
     settings.tor.attach.control = Some(ControlAddress::Tcp(port));
     settings.tor.attach.password_file = Some(file.clone());
@@ -189,7 +190,7 @@ fn a_password_opens_a_port_and_a_wrong_one_does_not() {
         }
     }
     fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
-    let error = attach::check(&settings, &Store::new(state.path())).unwrap_err();
+    let error = attach::check(&settings, address).unwrap_err();
     assert!(error.to_string().contains("chmod 600") && error.fault() == Fault::State, "{error}");
 }
 

@@ -3,21 +3,25 @@
 //! owner's, and it lives on when the node ends.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_io::Timer;
+use rustbalance_core::TorId;
+use rustbalance_core::onion::address::OnionAddress;
 use rustbalance_core::tor::{Attachment, Found, Wanted};
 use rustix::fs::Mode;
+use smol::channel::{Receiver, Sender};
 use smol::future::FutureExt as _;
 use tracing::{debug, warn};
 
 use super::connection::{self, ConnectError, ControlAccess, Dialogue};
 use super::link::{Link, Parting};
 use super::restarts::Backoff;
-use super::{TorError, TorInput, torrc};
+use super::{TorCommand, TorError, TorInput, torrc};
 use crate::entropy;
 use crate::settings::{AttachSettings, Settings};
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 use crate::{clock, keys};
 
 /// How often a tor that is used is looked at.
@@ -25,30 +29,26 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// How soon one that cannot be used is looked at again: its owner may be mending it.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
-/// What the torrc of the tor that `settings` name must have for the service at the address of the node in `store`.
-///
-/// # Errors
-/// The node's key cannot be used.
-pub fn wanted(settings: &Settings, store: &Store) -> Result<Wanted, TorError> {
-    let address = store.master_key()?.address();
+/// What the torrc of the tor that `settings` name must have for the service at `address`.
+pub fn wanted(settings: &Settings, address: OnionAddress) -> Wanted {
     let AttachSettings { service_dir, proxy_socket, .. } = &settings.tor.attach;
     let port = format!("{} unix:{}", settings.service.port, proxy_socket.display());
     let options = torrc::service_options(&settings.service);
     let service = [("HiddenServicePort", port)].into_iter().chain(options);
-    Ok(Wanted {
+    Wanted {
         host: address.host(),
         dir: service_dir.display().to_string(),
         service: service.map(|(option, value)| (option.to_owned(), value)).collect(),
-    })
+    }
 }
 
-/// Looks at the tor once. Inside: how it can be used, or why it cannot be, a line each.
+/// Looks at the tor for the service at `address` once. Inside: how it can be used, or why it cannot be, a line each.
 ///
 /// # Errors
-/// The node's key or the password's file cannot be used.
-pub fn check(settings: &Settings, store: &Store) -> Result<Result<Attachment, Vec<String>>, TorError> {
+/// The password's file cannot be used.
+pub fn check(settings: &Settings, address: OnionAddress) -> Result<Result<Attachment, Vec<String>>, TorError> {
     check_files(&settings.tor.attach)?;
-    let mut attached = Attached::new(settings, store)?;
+    let mut attached = Attached::new(settings, address)?;
     Ok(smol::block_on(attached.look()))
 }
 
@@ -71,12 +71,18 @@ pub(crate) fn share(proxy_socket: &Path) -> Result<(), TorError> {
     Ok(rustix::fs::chmod(proxy_socket, mode).map_err(refused)?)
 }
 
-/// Keeps the core connected to the tor for ever. Returns when the core wants it no more; tor stays.
+/// Keeps the core connected to the tor, for the service at `address`, for ever. Returns when `from_core` closes; tor stays.
 ///
 /// # Errors
-/// The node's key cannot be used.
-pub(super) async fn run(settings: &Settings, store: &Store, mut link: Link) -> Result<(), TorError> {
-    let mut attached = Attached::new(settings, store)?;
+/// The settings name no such tor.
+pub async fn supervise(
+    settings: Arc<Settings>,
+    address: OnionAddress,
+    to_core: Sender<(TorId, TorInput)>,
+    from_core: Receiver<TorCommand>,
+) -> Result<(), TorError> {
+    let mut link = Link::new(TorId(0), to_core, from_core);
+    let mut attached = Attached::new(&settings, address)?;
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5), Duration::from_secs(10));
     loop {
         let started = clock::mono();
@@ -110,11 +116,11 @@ struct Attached {
 }
 
 impl Attached {
-    fn new(settings: &Settings, store: &Store) -> Result<Self, TorError> {
+    fn new(settings: &Settings, address: OnionAddress) -> Result<Self, TorError> {
         let attach = &settings.tor.attach;
         let access = ControlAccess::attached(attach).ok_or(TorError::NotAttached)?;
         let name = attach.control.as_ref().map(ToString::to_string).unwrap_or_default();
-        Ok(Self { name, access, wanted: wanted(settings, store)?, process: None })
+        Ok(Self { name, access, wanted: wanted(settings, address), process: None })
     }
 
     /// Asks what has to be known, on a connection for that alone.

@@ -9,6 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use rustbalance_core::TorId;
+use rustbalance_core::onion::address::OnionAddress;
 use smol::Task;
 use smol::channel::{Receiver, Sender};
 use smol::future::FutureExt as _;
@@ -30,19 +31,29 @@ pub(crate) struct Tors {
     pub supervisors: Supervisors,
 }
 
-/// Starts the tors of the node in `store`, or attaches to that of somebody else.
-pub(crate) fn supervise_all(settings: &Arc<Settings>, store: &Arc<Store>, to_core: &Sender<(TorId, TorInput)>) -> Tors {
+/// Starts the tors of the node in `store`, which serves `address`, or attaches to that of somebody else.
+pub(crate) fn supervise_all(
+    settings: &Arc<Settings>,
+    store: &Arc<Store>,
+    address: OnionAddress,
+    to_core: &Sender<(TorId, TorInput)>,
+) -> Tors {
     let (mut commands, mut supervisors) = (BTreeMap::new(), Supervisors::default());
     for id in store.tors() {
         let (to_tor, from_core) = smol::channel::bounded(COMMANDS);
         commands.insert(id, to_tor);
-        supervisors.spawn(supervise(Arc::clone(settings), Arc::clone(store), id, to_core.clone(), from_core));
+        let (settings, to_core) = (Arc::clone(settings), to_core.clone());
+        if settings.tor.attach.control.is_some() {
+            supervisors.spawn(attach::supervise(settings, address, to_core, from_core));
+        } else {
+            supervisors.spawn(supervise(settings, Arc::clone(store), id, to_core, from_core));
+        }
     }
     Tors { commands, supervisors }
 }
 
-/// Keeps the core connected to one tor for ever: of our own, or of somebody else. Returns `Ok` when `from_core` closes.
-/// Dropping the future kills a tor of our own.
+/// Keeps the core connected to one tor of our own for ever. Returns `Ok` when `from_core` closes. Dropping the future kills
+/// that tor.
 ///
 /// # Errors
 /// What cannot be repaired by trying again: tor missing or too old, a bad option or key, files that cannot be written.
@@ -53,12 +64,7 @@ pub async fn supervise(
     to_core: Sender<(TorId, TorInput)>,
     from_core: Receiver<TorCommand>,
 ) -> Result<(), TorError> {
-    let link = Link::new(id, to_core, from_core);
-    if settings.tor.attach.control.is_some() {
-        attach::run(&settings, &store, link).await
-    } else {
-        supervisor::run(settings, store, link).await
-    }
+    supervisor::run(settings, store, Link::new(id, to_core, from_core)).await
 }
 
 /// One task for each tor. It ends, its tor stopped, when nobody can send it commands any more, or with an error.

@@ -18,7 +18,7 @@ use rustbalance_io::settings::{
     TorSettings,
 };
 use rustbalance_io::store::Store;
-use rustbalance_io::tor::{ConnectionId, TorCommand, TorError, TorInput, supervise};
+use rustbalance_io::tor::{ConnectionId, TorCommand, TorError, TorInput, attach, supervise};
 use smol::channel::{Receiver, Sender};
 use smol::future::FutureExt as _;
 
@@ -29,13 +29,18 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub fn state_directory() -> (tempfile::TempDir, OnionAddress) {
     // A path that tor reads right only when it is quoted right.
     let dir = tempfile::Builder::new().prefix("a \"b\" #c\\").tempdir().unwrap();
-    let key = HsIdKeypair::generate(&mut Seed::new([7; 32]).fork("test"));
+    let key = key();
     fs::create_dir(dir.path().join("keys")).unwrap();
     let file = dir.path().join("keys/hs_ed25519_secret_key");
     fs::write(&file, key.to_tor_file()).unwrap();
     fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
     let address = OnionAddress::new(key.public());
     (dir, address)
+}
+
+/// The master key.
+fn key() -> HsIdKeypair {
+    HsIdKeypair::generate(&mut Seed::new([7; 32]).fork("test"))
 }
 
 pub fn settings(dir: &Path) -> Settings {
@@ -75,8 +80,13 @@ impl Supervised {
     pub fn start(settings: Settings) -> Self {
         let (to_core, news) = smol::channel::bounded(4);
         let (commands, from_core) = smol::channel::bounded(4);
-        let store = Arc::new(Store::new(&settings.dir));
-        let task = smol::spawn(supervise(Arc::new(settings), store, TorId(0), to_core, from_core));
+        let (store, settings) = (Arc::new(Store::new(&settings.dir)), Arc::new(settings));
+        let task = if settings.tor.attach.control.is_some() {
+            let address = OnionAddress::new(key().public());
+            smol::spawn(attach::supervise(settings, address, to_core, from_core))
+        } else {
+            smol::spawn(supervise(settings, store, TorId(0), to_core, from_core))
+        };
         Self { task, news, commands }
     }
 

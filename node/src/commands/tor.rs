@@ -1,5 +1,6 @@
 //! `rustbalance tor`.
 
+use rustbalance_core::onion::address::OnionAddress;
 use rustbalance_core::tor::{Attachment, Wanted};
 use rustbalance_io::settings::Settings;
 use rustbalance_io::store::Store;
@@ -7,7 +8,7 @@ use rustbalance_io::tor::attach;
 use serde::Serialize;
 
 use super::encrypted;
-use crate::args::{Common, Tor};
+use crate::args::{Common, Tor, Unlock};
 use crate::failure::{Exit, Failure};
 use crate::output;
 
@@ -37,13 +38,17 @@ pub fn tor(common: &Common, args: &Tor) -> Result<(), Failure> {
         output::note(&words);
     }
     match args {
-        Tor::Lines { unlock } => lines(common, &settings, &encrypted::open(common, unlock)?),
-        Tor::Check { json, unlock } => check(&settings, &encrypted::open(common, unlock)?, *json),
+        Tor::Lines { unlock } => lines(common, &settings, address(common, unlock)?),
+        Tor::Check { json, unlock } => check(&settings, address(common, unlock)?, *json),
     }
 }
 
-fn lines(common: &Common, settings: &Settings, store: &Store) -> Result<(), Failure> {
-    let Wanted { host, dir, service } = attach::wanted(settings, store)?;
+fn address(common: &Common, unlock: &Unlock) -> Result<OnionAddress, Failure> {
+    Ok(encrypted::open(common, unlock)?.master_key()?.address())
+}
+
+fn lines(common: &Common, settings: &Settings, address: OnionAddress) -> Result<(), Failure> {
+    let Wanted { host, dir, service } = attach::wanted(settings, address);
     let program = program(common);
     let socket = settings.tor.attach.proxy_socket.display();
     let run = settings.tor.attach.proxy_socket.parent().unwrap_or(&settings.dir).display();
@@ -81,8 +86,8 @@ fn program(common: &Common) -> String {
     format!("rustbalance --dir {}{config}", common.dir.display())
 }
 
-fn check(settings: &Settings, store: &Store, json: bool) -> Result<(), Failure> {
-    let found = attach::check(settings, store)?;
+fn check(settings: &Settings, address: OnionAddress, json: bool) -> Result<(), Failure> {
+    let found = attach::check(settings, address)?;
     if json {
         let (wrong, others) = match &found {
             Ok(Attachment { others, .. }) => (Vec::new(), others.clone()),

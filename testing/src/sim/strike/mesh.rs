@@ -62,8 +62,10 @@ impl World {
         self.hsdirs.heal();
         let now = self.now;
         for index in 0..self.nodes.len() {
+            if self.nodes[index].disk_fails {
+                self.fail_disk(index, false);
+            }
             let node = &mut self.nodes[index];
-            node.disk_fails = false;
             node.disk_ms = 0;
             node.mesh.burst_until = 0;
             node.tors.iter_mut().for_each(|tor| tor.uploads = None);
