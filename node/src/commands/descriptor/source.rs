@@ -12,7 +12,7 @@ use rustbalance_core::onion::period::TimePeriod;
 use rustbalance_core::status::Status;
 use rustbalance_core::time::Wall;
 use rustbalance_io::keys::{self, MasterKey};
-use rustbalance_io::settings::AttachSettings;
+use rustbalance_io::settings::TorSettings;
 use rustbalance_io::store::{Store, check_secret_file};
 use rustbalance_io::tor::fetch::{FetchError, Fetched, fetch};
 use rustbalance_io::{clock, status};
@@ -64,7 +64,7 @@ pub struct Decoder {
     own_client: Option<HsClientDescEncKeypair>,
     hsdir: Option<RelayFingerprint>,
     dir: PathBuf,
-    attach: AttachSettings,
+    tor: TorSettings,
     /// Of the node that runs here, if one does.
     status: Option<Status>,
 }
@@ -92,7 +92,7 @@ impl Decoder {
             client,
             hsdir,
             dir: common.dir.clone(),
-            attach: attach(common),
+            tor: tor(common),
             status,
         })
     }
@@ -134,7 +134,7 @@ impl Decoder {
     }
 
     fn fetch_from(&self, hsdir: Option<RelayFingerprint>) -> Result<Fetched, FetchError> {
-        fetch(&self.dir, &self.attach, self.address, hsdir)
+        fetch(&self.dir, &self.tor, self.address, hsdir)
     }
 
     /// Asks the HSDir that was named, else one after the other of those that the node knows to be responsible for its
@@ -226,9 +226,9 @@ fn periods(reading: &Reading, status: Option<&Status>, now: Wall) -> Vec<TimePer
 }
 
 /// Whose tor the node here uses; a file that is wrong says so elsewhere.
-fn attach(common: &Common) -> AttachSettings {
+fn tor(common: &Common) -> TorSettings {
     let settings = config_file::load(&common.config_file(), &common.dir).ok().flatten();
-    settings.map(|settings| settings.tor.attach).unwrap_or_default()
+    settings.map(|settings| settings.tor).unwrap_or_default()
 }
 
 #[cfg(test)]
