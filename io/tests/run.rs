@@ -108,6 +108,11 @@ fn found(dir: &Path) -> Founded {
         .expect("an empty directory")
 }
 
+/// One that was ended says so behind that word.
+fn is_connected(tor: impl AsRef<str>) -> bool {
+    !tor.as_ref().starts_with("disconnected")
+}
+
 fn socket_is_dead(path: &Path) -> bool {
     UnixStream::connect(path).is_err()
 }
@@ -118,7 +123,7 @@ fn a_node_runs_answers_and_stops_without_leaving_anything_behind() {
     let dir = root.path().join("one");
     let founded = found(&dir);
     let node = Running::start(settings(&dir, free_address()));
-    let status = node.until("with its tor", |status| status.tors.iter().all(|tor| tor != "disconnected"));
+    let status = node.until("with its tor", |status| status.tors.iter().all(is_connected));
     assert_eq!(status.address, founded.address.to_string());
     assert_eq!(status.members.len(), 1);
     node.stop();
@@ -155,7 +160,6 @@ fn one_of_two_tors_is_killed_and_comes_back_and_a_node_of_one_tor_removes_what_t
         settings
     };
     let node = Running::start(with_tors(2));
-    let is_connected = |tor: &String| !tor.starts_with("disconnected");
     let status = node.until("with both tors", |status| status.tors.iter().filter(|tor| is_connected(tor)).count() == 2);
     assert_eq!(status.mode, "merged");
     for service in ["tor/hs", "tor/1/hs"] {
@@ -211,7 +215,7 @@ fn a_second_node_joins_and_both_see_each_other() {
         master: MasterKey::read(&one.join("keys/hs_ed25519_secret_key")).expect("the first node's key"),
         passphrase: None,
     };
-    first.until("with its tor", |status| status.tors.iter().all(|tor| tor != "disconnected"));
+    first.until("with its tor", |status| status.tors.iter().all(is_connected));
 
     let refused = join(params(Token::generate().unwrap())).err().expect("a wrong token is refused").to_string();
     assert!(refused.contains("token"), "{refused}");
