@@ -7,6 +7,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use rustbalance_io::proxy::{Connector, Counters, Proxy};
 use rustbalance_io::settings::{ProxySettings, Target};
+use smol::future::poll_once;
 
 /// Nothing here takes this long unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -97,21 +99,27 @@ fn pattern(length: usize) -> Vec<u8> {
 #[test]
 fn bytes_come_back_unchanged_even_when_both_sides_are_slow() {
     let proxy = Running::start(application(echo), |_| {});
-    let sent = pattern(8 << 20);
-    let client = proxy.client();
+    let (client, block) = (proxy.client(), pattern(1 << 20));
     let mut writer = client.try_clone().unwrap();
-    let expected = sent.clone();
+    // While nobody reads, every buffer on the way fills up, until nothing more goes in.
+    client.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+    let mut sent = 0;
+    while let Ok(count) = writer.write(&block[sent % block.len()..]) {
+        sent += count;
+    }
+    client.set_write_timeout(Some(PATIENCE)).unwrap();
+    let rest = block.iter().copied().cycle().skip(sent % block.len()).take(block.len()).collect::<Vec<_>>();
     let sender = thread::spawn(move || {
-        writer.write_all(&sent).unwrap();
+        writer.write_all(&rest).unwrap();
         writer.shutdown(Shutdown::Write).unwrap();
     });
-    // While nobody reads, every buffer on the way fills up.
-    thread::sleep(Duration::from_millis(100));
-    assert!(read_all(&client) == expected);
+    let received = read_all(&client);
     sender.join().unwrap();
+    assert_eq!(received.len(), sent + block.len());
+    assert!(received.chunks(block.len()).all(|chunk| block.starts_with(chunk)));
     proxy.wait_idle();
-    assert_eq!(proxy.counters.bytes_in.load(Relaxed), 8 << 20);
-    assert_eq!(proxy.counters.bytes_out.load(Relaxed), 8 << 20);
+    assert_eq!(proxy.counters.bytes_in.load(Relaxed), received.len() as u64);
+    assert_eq!(proxy.counters.bytes_out.load(Relaxed), received.len() as u64);
 }
 
 #[test]
@@ -209,15 +217,14 @@ fn a_target_with_a_full_backlog_is_waited_for() {
     let listener = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
     listener.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
     listener.listen(0).unwrap();
-    let waiting = UnixStream::connect(&path).unwrap();
-    let proxy = Running::start(Target::Unix(path), |_| {});
-    let client = proxy.client();
-    thread::sleep(Duration::from_millis(50));
-    let (_, _) = listener.accept().unwrap();
-    let (mut connection, _) = listener.accept().unwrap();
-    connection.write_all(b"at last").unwrap();
-    drop((connection, waiting));
-    assert_eq!(read_all(client), b"at last");
+    let _waiting = UnixStream::connect(&path).unwrap();
+    let connector = Connector::new(Target::Unix(path), Vec::new(), PATIENCE);
+    smol::block_on(async {
+        let mut connecting = pin!(connector.connect(rustbalance_io::proxy::Isolation::unique()));
+        assert!(poll_once(&mut connecting).await.is_none(), "there is a place in the backlog");
+        listener.accept().unwrap();
+        connecting.await.unwrap();
+    });
 }
 
 #[test]

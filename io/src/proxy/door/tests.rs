@@ -2,8 +2,11 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Instant;
 
@@ -12,6 +15,7 @@ use rustbalance_core::cluster::NodeKeypair;
 use rustbalance_core::invite::Invite;
 use rustbalance_core::invite::exchange::Guest;
 use rustbalance_core::time::Wall;
+use smol::future::{poll_once, yield_now};
 
 use super::*;
 use crate::entropy;
@@ -54,10 +58,9 @@ impl Running {
     /// What the client gets for `parts`, sent one after the other; it stays open for more.
     fn send(&self, parts: &[&[u8]]) -> Vec<u8> {
         let mut client = self.client();
+        // Read apart or together, as it happens.
         for part in parts {
             client.write_all(part).unwrap();
-            // Long enough to be read apart, in most runs; the outcome is the same if not.
-            thread::sleep(Duration::from_millis(5));
         }
         client.shutdown(Shutdown::Write).unwrap();
         read_all(client)
@@ -78,6 +81,26 @@ impl Running {
         });
         guest.request().to_vec()
     }
+}
+
+/// Whom the door takes a client for that sends `parts`, each of them once all before it was read.
+fn received(door: &Door, parts: &[&[u8]]) -> Entrant {
+    let (mut client, ours) = UnixStream::pair().unwrap();
+    let (ours, is_known) = (Async::new(Socket::from(OwnedFd::from(ours))).unwrap(), AtomicBool::new(false));
+    smol::block_on(async {
+        let mut receiving = pin!(door.receive(&ours, &is_known));
+        for part in parts {
+            client.write_all(part).unwrap();
+            while rustix::io::ioctl_fionread(&ours).unwrap() > 0 {
+                if let Some(entrant) = poll_once(&mut receiving).await {
+                    return entrant.unwrap();
+                }
+                yield_now().await;
+            }
+        }
+        client.shutdown(Shutdown::Write).unwrap();
+        receiving.await.unwrap()
+    })
 }
 
 /// An application that greets, then sends back all it gets.
@@ -111,6 +134,25 @@ fn an_invited_node_is_answered_however_its_request_arrives() {
     assert_eq!(proxy.send(&[&request]), b"welcome");
     let bytes: Vec<&[u8]> = request.chunks(7).collect();
     assert_eq!(proxy.send(&bytes), b"welcome");
+}
+
+#[test]
+fn a_request_is_known_in_pieces_of_any_size_and_what_is_none_is_held_back_whole() {
+    let proxy = Running::start(application(b""));
+    let request = proxy.invite(Some(b"welcome"));
+    let mut almost = request.clone();
+    almost[20] = if almost[20] == b'a' { b'b' } else { b'a' };
+    for size in [3, 7, 100] {
+        let pieces = |bytes: &'static [u8]| bytes.chunks(size).collect::<Vec<_>>();
+        let Entrant::Guest(answer) = received(&proxy.door, &pieces(request.clone().leak())) else {
+            panic!("a client, in pieces of {size}")
+        };
+        assert_eq!(answer, b"welcome");
+        let Entrant::Client(held) = received(&proxy.door, &pieces(almost.clone().leak())) else {
+            panic!("a guest, in pieces of {size}")
+        };
+        assert!(held.len() > 20 && almost.starts_with(&held), "{size}");
+    }
 }
 
 #[test]
@@ -176,19 +218,19 @@ fn a_client_that_drips_what_might_become_a_request_is_held_back_no_longer() {
     proxy.invite(Some(b"welcome"));
     let mut client = proxy.client();
     let mut dripping = client.try_clone().unwrap();
+    let (stop, stopped) = mpsc::channel::<()>();
     let begun = Instant::now();
     let drip = thread::spawn(move || {
-        for byte in b"POST /aaaaaaaaaaaaaaa" {
-            // Fails once the test is over.
-            _ = dripping.write_all(&[*byte]);
-            thread::sleep(Duration::from_millis(300));
-        }
+        b"POST /aaaaaaaaaaaaaaa".iter().all(|byte| {
+            dripping.write_all(&[*byte]).unwrap();
+            stopped.recv_timeout(Duration::from_millis(300)) == Err(RecvTimeoutError::Timeout)
+        })
     });
     client.read_exact(&mut [0]).unwrap();
-    let held = begun.elapsed();
-    assert!(held >= FORM_WITHIN && held < 4 * FORM_WITHIN, "{held:?}");
-    drop(client);
-    drip.join().unwrap();
+    assert!(begun.elapsed() >= FORM_WITHIN);
+    drop(stop);
+    let has_dripped_all = drip.join().unwrap();
+    assert!(!has_dripped_all, "it was held back for as long as it dripped");
 }
 
 #[test]
