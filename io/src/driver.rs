@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use rustbalance_core::cluster::{ClusterToken, CommandError};
+use rustbalance_core::cluster::CommandError;
 use rustbalance_core::join::AdmitError;
 use rustbalance_core::output::RequestId;
 use rustbalance_core::status::Status;
 use rustbalance_core::time::Mono;
 use rustbalance_core::{
-    Command, ControlInput, Durable, EffectError, EffectId, Event, HostFacts, Input, Node, NodeId, Output, Rejected,
-    Stop, TargetHealth, TorId,
+    Command, ControlInput, EffectError, Event, HostFacts, Input, Node, NodeId, Output, Rejected, Stop, TargetHealth,
+    TorId,
 };
 use smol::channel::{Receiver, Sender};
 use smol::future::FutureExt as _;
@@ -29,13 +29,13 @@ use crate::store::{JoinedThrough, Store};
 use crate::systemd::Systemd;
 use crate::tor::{ConnectionId, TorCommand, TorInput};
 
+mod disk;
 mod drain;
 
+use disk::{Done, Write};
 pub(crate) use drain::Ending;
 use drain::{COUNT_EVERY, Drain};
 
-/// Records that may wait for the disk.
-const PERSIST_QUEUE: usize = 64;
 /// Time tor has to close its last introduction circuits, and the relays to hear of it.
 const WITHDRAWN_AFTER: Duration = Duration::from_secs(1);
 /// Longest wait without looking at the clock: a timer sleeps while the machine is suspended, boot time does not.
@@ -88,14 +88,6 @@ pub(crate) struct Driver {
     withdrawing: Option<Mono>,
 }
 
-/// What goes to the disk, in this order.
-enum Write {
-    Record(EffectId, Durable),
-    Token(ClusterToken),
-}
-
-type Done = (EffectId, Result<(), EffectError>);
-
 /// One thing that happened.
 enum Woke {
     Tick,
@@ -119,9 +111,7 @@ impl Driver {
         drain_limit: Duration,
         channels: Channels,
     ) -> Self {
-        let (persist, wishes) = smol::channel::bounded(PERSIST_QUEUE);
-        let (to_done, persisted) = smol::channel::bounded(PERSIST_QUEUE);
-        smol::spawn(write_records(store, wishes, to_done)).detach();
+        let (persist, persisted) = disk::start(store);
         Self {
             node,
             channels,
@@ -410,26 +400,5 @@ async fn next<T>(receiver: &Receiver<T>, woke: impl FnOnce(T) -> Woke) -> Woke {
     match receiver.recv().await {
         Ok(message) => woke(message),
         Err(_) => core::future::pending().await,
-    }
-}
-
-/// Writes records one after the other, off the loop.
-async fn write_records(store: Arc<Store>, wishes: Receiver<Write>, done: Sender<Done>) {
-    while let Ok(wish) = wishes.recv().await {
-        let store = Arc::clone(&store);
-        let (id, record) = match wish {
-            Write::Record(id, record) => (id, record),
-            Write::Token(token) => {
-                if let Err(error) = smol::unblock(move || store.save_token(&token)).await {
-                    tracing::warn!("{error}; the node goes on, and writes it at its next start");
-                }
-                continue;
-            }
-        };
-        let written = smol::unblock(move || store.save(&record)).await;
-        let result = written.map_err(|error| EffectError::Disk(error.to_string()));
-        if done.send((id, result)).await.is_err() {
-            return;
-        }
     }
 }
