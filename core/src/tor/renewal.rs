@@ -18,6 +18,8 @@ pub struct Renewal {
     /// The removals that no living tor of ours has seen a client of.
     done: u64,
     due: Option<Mono>,
+    /// When time alone makes a difference: that tor is back is an input of its own.
+    next: Option<Mono>,
     /// How many processes of tor there had been when the last order was given.
     asked: Option<u64>,
 }
@@ -25,7 +27,7 @@ pub struct Renewal {
 impl Renewal {
     /// At the node's start, whose tor starts with it. `removals` is [`View::removals`](crate::cluster::View).
     pub fn new(removals: u64) -> Self {
-        Self { done: removals, due: None, asked: None }
+        Self { done: removals, due: None, next: None, asked: None }
     }
 
     /// Whether tor is to start anew now. `turn` is [`turn`], asked for once; `processes` counts those seen so far, and
@@ -46,17 +48,19 @@ impl Renewal {
         }
         let due = *self.due.get_or_insert_with(|| now.plus(TURN * turn()));
         if now < due || !is_there {
+            self.next = Some(due).filter(|due| now < *due);
             return false;
         }
         self.done = removals;
         self.asked = Some(processes);
         self.due = Some(now.plus(AGAIN));
+        self.next = self.due;
         true
     }
 
     /// When to look again.
     pub fn next_timeout(&self) -> Option<Mono> {
-        self.due
+        self.next
     }
 }
 
@@ -100,6 +104,7 @@ mod tests {
     fn no_order_goes_to_a_tor_that_is_away_and_a_removal_meanwhile_needs_another() {
         let mut renewal = Renewal::new(0);
         assert!(!renewal.tick(at(0), 1, || 0, 1, false));
+        assert_eq!(renewal.next_timeout(), None, "not until it is back");
         assert!(renewal.tick(at(1), 1, || 0, 1, true));
         assert!(renewal.tick(at(2), 2, || 0, 2, true));
         assert!(!renewal.tick(at(3), 2, || 0, 3, true));

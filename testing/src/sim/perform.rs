@@ -22,12 +22,17 @@ impl World {
         let clock = self.nodes[index].clock.read(self.now, self.wall());
         let Some(core) = self.nodes[index].core.as_mut() else { return };
         let rejected = core.handle(clock, input).err();
+        let is_past = core.next_timeout().is_some_and(|(at, _)| at < clock.mono);
         if let Some(rejected) = rejected.filter(|rejected| *rejected != Rejected::Peer(PeerError::Duplicate)) {
             self.rejected += 1;
             self.see(index, &Sight::Rejects(&rejected));
             self.note(|| format!("{index} rejects {rejected:?}"));
         }
         self.drain(index);
+        if is_past {
+            // The shell would call it again and again.
+            self.fail(format!("{index} wants to be called at a time that is past"));
+        }
     }
 
     /// Tells the daemon something, now or when it no longer stands still.
