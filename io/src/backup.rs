@@ -50,7 +50,7 @@ pub enum BackupError {
 
 impl BackupError {
     /// Whose fault it is.
-    pub const fn fault(&self) -> Fault {
+    pub fn fault(&self) -> Fault {
         match self {
             Self::Store(error) => error.fault(),
             Self::Key(error) => error.fault(),

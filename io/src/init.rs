@@ -47,7 +47,7 @@ pub enum InitError {
 
 impl InitError {
     /// Whose fault it is.
-    pub const fn fault(&self) -> Fault {
+    pub fn fault(&self) -> Fault {
         match self {
             Self::Store(error) => error.fault(),
             Self::Key(error) => error.fault(),

@@ -88,12 +88,12 @@ pub enum KeyError {
 
 impl KeyError {
     /// Whose fault it is.
-    pub const fn fault(&self) -> Fault {
+    pub fn fault(&self) -> Fault {
         match self {
             Self::Entropy(_) | Self::TooLong => Fault::Runtime,
             Self::NoSeed { .. } => Fault::Usage,
-            Self::File(_)
-            | Self::Master { .. }
+            Self::File(error) => error.fault(),
+            Self::Master { .. }
             | Self::Mixed { .. }
             | Self::Base64 { .. }
             | Self::Sealed { .. }

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use rustbalance_core::cluster::ClusterToken;
 use rustbalance_core::node::Saved;
 use rustbalance_core::{Durable, DurableKind, TorId};
+use rustix::io::Errno;
 
 use crate::fault::Fault;
 use crate::keys::{self, KeyError, Token};
@@ -137,14 +138,24 @@ fn process(pid: Option<u32>) -> String {
 
 impl StoreError {
     /// Whose fault it is.
-    pub const fn fault(&self) -> Fault {
-        Fault::State
+    pub fn fault(&self) -> Fault {
+        if let Self::Io { source, .. } = self { of_the_disk(source) } else { Fault::State }
     }
 
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }
     }
+}
+
+/// What a disk or a system says that may do better the next time: full, failing, out of handles or memory.
+const PASSING: [Errno; 7] =
+    [Errno::NOSPC, Errno::DQUOT, Errno::ROFS, Errno::IO, Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+
+/// Whose fault it is that a file cannot be used. Of what may pass it is not the directory's: it is worth trying again.
+pub(crate) fn of_the_disk(error: &io::Error) -> Fault {
+    let is_passing = Errno::from_io_error(error).is_some_and(|errno| PASSING.contains(&errno));
+    if is_passing { Fault::Runtime } else { Fault::State }
 }
 
 /// A state directory.

@@ -33,7 +33,7 @@ use rustbalance_core::tor::{Attachment, TorVersion};
 
 use crate::fault::Fault;
 use crate::keys::KeyError;
-use crate::store::StoreError;
+use crate::store::{StoreError, of_the_disk};
 
 /// One control connection of a tor, counted from 1. A command names the connection it is meant for, so that what was
 /// written for a lost connection never reaches its successor.
@@ -154,7 +154,7 @@ pub enum TorError {
 
 impl TorError {
     /// Whose fault it is.
-    pub const fn fault(&self) -> Fault {
+    pub fn fault(&self) -> Fault {
         match self {
             Self::Missing(_)
             | Self::Start { .. }
@@ -163,6 +163,7 @@ impl TorError {
             | Self::NoPow(_)
             | Self::Busy(_)
             | Self::Ended(_) => Fault::Tor,
+            Self::RuntimeDir { source, .. } if of_the_disk(source) == Fault::Runtime => Fault::Runtime,
             Self::Option(_) | Self::Config(_) | Self::RuntimeDir { .. } | Self::NotInMemory(_) | Self::NotAttached => {
                 Fault::Usage
             }

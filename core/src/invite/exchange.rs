@@ -48,7 +48,6 @@ pub struct Guest {
 }
 
 /// What an invited node is given: everything that its state directory needs.
-#[derive(Debug)]
 pub struct Welcome {
     /// Its admission.
     pub admitted: Admitted,

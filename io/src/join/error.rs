@@ -117,7 +117,7 @@ pub enum JoinError {
 
 impl JoinError {
     /// Whose fault it is.
-    pub const fn fault(&self) -> Fault {
+    pub fn fault(&self) -> Fault {
         match self {
             Self::Store(error) => error.fault(),
             Self::Key(error) => error.fault(),

@@ -76,7 +76,7 @@ pub enum RunError {
 
 impl RunError {
     /// Whose fault it is.
-    pub const fn fault(&self) -> Fault {
+    pub fn fault(&self) -> Fault {
         match self {
             Self::Store(error) => error.fault(),
             Self::Key(error) => error.fault(),

@@ -81,7 +81,8 @@ impl Store {
     /// Encrypts every secret below `keys/`, and removes the copies that are not. A crash leaves the one or the other.
     ///
     /// # Errors
-    /// A node runs there; they are encrypted already; a file is none of ours; the disk refused. Nothing has changed.
+    /// A node runs there; they are encrypted already; a file is none of ours; the disk refused. Nothing has changed, unless
+    /// the error says that a directory could not be synced: then it is done, and the copies go with the next command.
     pub fn encrypt(&self, passphrase: &Passphrase) -> Result<(), KeyError> {
         let lock = self.open()?;
         if self.is_encrypted() {
@@ -159,16 +160,19 @@ impl Store {
         check_ours(&keys)?;
         remove(&stage)?;
         let staged = stage.join("keys");
-        let written = self.write_keys(&staged, secrets).and_then(|()| {
+        let exchanged = self.write_keys(&staged, secrets).and_then(|()| {
             let swapped = renameat_with(CWD, &staged, CWD, &keys, RenameFlags::EXCHANGE);
-            swapped.map_err(|error| match error {
+            Ok(swapped.map_err(|error| match error {
                 Errno::INVAL | Errno::NOSYS => StoreError::NoExchange { dir: self.dir.clone() },
                 error => StoreError::io("exchange", &keys)(error.into()),
-            })?;
-            Ok(atomic::sync_dir(&self.dir).map_err(StoreError::io("sync", &self.dir))?)
+            })?)
         });
+        if exchanged.is_ok() {
+            // The old ones are overwritten only when the disk has the new ones; else the next command does it.
+            atomic::sync_dir(&self.dir).map_err(StoreError::io("sync", &self.dir))?;
+        }
         self.remove_leftovers();
-        written
+        exchanged
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
+use super::encrypted::STATE_KEY;
 use super::{ClusterFile, Lock, Store, StoreError, atomic, permission};
 use crate::keys::{KeyError, MasterKey, NodeKey, Token, WireguardKey};
 use crate::tor;
@@ -77,6 +78,11 @@ impl Store {
     pub(super) fn remove_leftovers(&self) {
         remove_or_warn(&self.dir.join(STAGE));
         remove_or_warn(&self.new_keys_dir());
+        // A passphrase was being changed.
+        let closed_anew = self.key_file(STATE_KEY).with_extension("new");
+        if fs::symlink_metadata(&closed_anew).is_ok_and(|found| found.is_file()) {
+            remove_or_warn(&closed_anew);
+        }
         if self.is_encrypted() {
             // The tors' copies, from before; now they are in memory alone.
             (0..TORS_MAX).for_each(|id| remove_or_warn(&tor::paths::hidden_service(&self.dir, TorId(id))));
@@ -98,7 +104,11 @@ impl Store {
             let path = self.dir.join(name);
             fs::rename(stage.join(name), &path).map_err(StoreError::io("create", &path))?;
         }
-        Ok(atomic::sync_dir(&self.dir).map_err(StoreError::io("sync", &self.dir))?)
+        // The node is there by now.
+        if let Err(error) = atomic::sync_dir(&self.dir) {
+            tracing::warn!("{}: the new node may not survive a power cut yet: {error}", self.dir.display());
+        }
+        Ok(())
     }
 }
 
@@ -109,14 +119,26 @@ pub(crate) fn remove_or_warn(dir: &Path) {
     }
 }
 
-/// Removes a directory or a file, if it is there, and overwrites first what is in it: it may be secrets. Follows no links.
+/// Removes a directory or a file, if it is there, and overwrites first what is in it: it may be secrets. What cannot be
+/// overwritten is removed all the same, and that is said. Follows no links.
 pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
     let is_dir = || fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
-    let unlink = || if is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-    match overwrite(path).and_then(|()| unlink()) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", path)(error)),
-        Ok(()) | Err(_) => Ok(()),
+    let overwritten = overwrite(path);
+    let removed = if is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match unless_gone(removed) {
+        Err(error) => return Err(StoreError::io("remove", path)(error)),
+        Ok(()) => {
+            if let Err(error) = unless_gone(overwritten) {
+                tracing::warn!("{}: removed, but not all of it was overwritten on the disk: {error}", path.display());
+            }
+        }
     }
+    Ok(())
+}
+
+/// What is not there any more needs nothing.
+fn unless_gone(result: io::Result<()>) -> io::Result<()> {
+    result.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
 /// Opening a file that somebody has just put a link in the place of fails.
@@ -127,9 +149,13 @@ const NO_LINK: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 fn overwrite(path: &Path) -> io::Result<()> {
     let found = fs::symlink_metadata(path)?;
     if found.is_dir() {
-        return fs::read_dir(path)?.try_for_each(|entry| overwrite(&entry?.path()));
+        let overwritten = fs::read_dir(path)?.map(|entry| unless_gone(overwrite(&entry?.path())));
+        // The rest is overwritten, whatever happens to one of them.
+        return overwritten.fold(Ok(()), io::Result::and);
     }
     if found.is_file() && found.nlink() == 1 {
+        // Its owner may have made it read-only.
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
         zero(&open_to_overwrite(path)?)?;
     }
     Ok(())

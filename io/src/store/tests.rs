@@ -258,3 +258,27 @@ fn a_disk_that_refuses_leaves_no_node() {
     assert!(store.found(&lock, &Initial { secrets: &secrets(), cluster: CLUSTER, roster: b"" }).is_err());
     assert!(!store.is_occupied() && !dir.path().join(".new").exists());
 }
+
+#[test]
+fn a_full_disk_is_worth_another_start_and_a_missing_directory_is_not() {
+    let fault = |errno: Errno| StoreError::io("write", Path::new("/x"))(errno.into()).fault();
+    assert_eq!([Errno::NOSPC, Errno::IO].map(fault), [Fault::Runtime; 2]);
+    assert_eq!([Errno::NOENT, Errno::ACCESS].map(fault), [Fault::State; 2]);
+}
+
+#[test]
+fn what_its_owner_made_read_only_is_overwritten_and_removed_and_what_cannot_be_is_removed_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let (keys, elsewhere) = (dir.path().join("keys"), dir.path().join("link"));
+    fs::create_dir(&keys).unwrap();
+    fs::write(keys.join("a"), b"secret").unwrap();
+    fs::set_permissions(keys.join("a"), fs::Permissions::from_mode(0o400)).unwrap();
+    let old = fs::File::open(keys.join("a")).unwrap();
+    fs::write(keys.join("b"), b"kept in a backup of hard links").unwrap();
+    fs::hard_link(keys.join("b"), &elsewhere).unwrap();
+    staged::remove(&keys).unwrap();
+    assert!(!keys.exists());
+    assert_eq!(io::read_to_string(old).unwrap(), "\0".repeat(6));
+    assert_eq!(fs::read_to_string(elsewhere).unwrap(), "kept in a backup of hard links");
+    staged::remove(&keys).unwrap();
+}

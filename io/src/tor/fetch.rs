@@ -84,7 +84,7 @@ fn why(reason: &Option<String>) -> String {
 
 impl FetchError {
     /// Whose fault it is.
-    pub const fn fault(&self) -> Fault {
+    pub fn fault(&self) -> Fault {
         match self {
             Self::Paths(error) => error.fault(),
             Self::NotRunning { .. } | Self::Control(_) => Fault::Runtime,

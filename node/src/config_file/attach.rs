@@ -27,6 +27,13 @@ pub fn contradictions(settings: &Settings) -> Vec<String> {
         problems.push("tor.cookie_file: does not go with tor.password_file; remove one of the two".to_owned());
     }
     problems.extend(shared_dir(settings));
+    if attach.service_dir.starts_with(settings.dir.join("tor")) {
+        problems.push(format!(
+            "tor.service_dir: {} is where this node keeps and removes files of a tor of its own; name a directory of that tor's \
+             owner",
+            attach.service_dir.display()
+        ));
+    }
     if let Target::Onion { .. } = settings.service.target {
         let text = "service.target: an .onion is reached through a tor of the node's own; remove tor.attach, or name another target";
         problems.push(text.to_owned());
@@ -85,6 +92,13 @@ mod tests {
         for good in ["cookie_file = '/c'", "password_file = '/p'\nservice_dir = '/s'\nproxy_socket = '/p/s.sock'"] {
             assert!(parse(&format!("[tor]\n{attach}\n{good}\n"), Path::new("/dir")).is_ok(), "{good}");
         }
+    }
+
+    #[test]
+    fn the_services_directory_is_none_that_this_node_cleans() {
+        let text = "[tor]\nattach = 'unix:/control/socket'\nservice_dir = '/dir/tor/hs'\n";
+        let problems = parse(text, Path::new("/dir")).map(|_| ()).expect_err(text);
+        assert!(problems.len() == 1 && problems[0].to_string().starts_with("tor.service_dir: "), "{problems:?}");
     }
 
     #[test]

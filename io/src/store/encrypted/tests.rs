@@ -139,6 +139,11 @@ fn a_change_of_the_passphrase_that_is_cut_short_leaves_the_old_one() {
     place.store.encrypt(&right()).unwrap();
     atomic::create(&place.store.dir().join("keys/state_key.new"), b"RBSTATEK").unwrap();
     place.assert_encrypted();
+    drop(place.store.open().unwrap());
+    assert!(
+        !place.store.dir().join("keys/state_key.new").exists(),
+        "it may be what a passphrase opens that is not in force"
+    );
     let new = passphrase("battery horse correct");
     place.store.change_passphrase(&right(), &new).unwrap();
     assert!(place.store.unlock(&right()).is_err());
