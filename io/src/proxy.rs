@@ -19,7 +19,6 @@ use std::time::Duration;
 
 use async_io::{Async, Timer};
 use smol::Executor;
-use smol::future;
 use smol::lock::OnceCell;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tracing::{debug, warn};
@@ -40,8 +39,8 @@ const BACKLOG: i32 = 4096;
 /// How long accepting pauses when the system has no descriptor or memory left for one more.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// While there are invites: how long a client that says nothing is kept although the target cannot be reached. An invited
-/// node, which needs no target, has said who it is by then.
+/// While there are invites: how long a client that says nothing is kept although the target cannot be reached, or has ended.
+/// An invited node, which needs no target, has said who it is by then.
 const GUEST_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long an invited node may take to accept its answer, all of which mostly fits what the system holds for it.
@@ -94,8 +93,8 @@ pub struct ListenError {
 
 impl ListenError {
     /// Whose fault it is.
-    pub const fn fault(&self) -> Fault {
-        Fault::State
+    pub fn fault(&self) -> Fault {
+        crate::store::of_the_disk(&self.source)
     }
 }
 
@@ -228,10 +227,12 @@ impl Place {
     async fn receive(&self, client: &Async<Socket>) -> Result<(), Parting> {
         let Shared { idle_timeout, counters, door, .. } = &*self.0;
         let (target, activity, is_known) = (OnceCell::new(), Activity::new(), AtomicBool::new(false));
+        let is_client = OnceCell::new();
         let inward = async {
             match door.receive(client, &is_known).await? {
                 Entrant::Guest(answer) => Err(Parting::Answered(answer)),
                 Entrant::Client(held) => {
+                    let _ = is_client.set(()).await;
                     let target = target.get_or_try_init(|| self.connect()).await?;
                     write_all(target, &held, || activity.touch()).await?;
                     counters.bytes_in.fetch_add(held.len() as u64, Relaxed);
@@ -240,13 +241,16 @@ impl Place {
             }
         };
         let outward = async {
-            match target.get_or_try_init(|| self.connect()).await {
-                Ok(target) => Ok(pump::copy(target, client, &activity, &counters.bytes_out).await?),
-                Err(no_target) => {
-                    Timer::after(GUEST_WITHIN).await;
-                    if is_known.load(Relaxed) { future::pending().await } else { Err(no_target) }
-                }
+            let carry = async |target| Ok(pump::carry(target, client, &activity, &counters.bytes_out).await?);
+            let ended = match target.get_or_try_init(|| self.connect()).await {
+                Ok(target) => carry(target).await,
+                Err(no_target) => Err(no_target),
+            };
+            // An invited node gets its answer, though the target takes no connection, or ends it at once.
+            if clock::within(GUEST_WITHIN, is_client.wait()).await.is_none() && is_known.load(Relaxed) {
+                is_client.wait().await;
             }
+            ended.map(|()| pump::pass_on_the_end(client))
         };
         pump::or_silence(inward, outward, &activity, *idle_timeout).await
     }

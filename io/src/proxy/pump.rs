@@ -63,6 +63,23 @@ pub(super) async fn copy(
     activity: &Activity,
     bytes: &AtomicU64,
 ) -> io::Result<()> {
+    carry(from, to, activity, bytes).await?;
+    pass_on_the_end(to);
+    Ok(())
+}
+
+/// No more will be written there. Fails only if that side is gone already, which its own direction finds out.
+pub(super) fn pass_on_the_end(to: &Async<Socket>) {
+    let _ = to.get_ref().shutdown(Shutdown::Write);
+}
+
+/// One direction, until end of file, or until the other side takes no more.
+pub(super) async fn carry(
+    from: &Async<Socket>,
+    to: &Async<Socket>,
+    activity: &Activity,
+    bytes: &AtomicU64,
+) -> io::Result<()> {
     loop {
         from.readable().await?;
         let moved = match forward(from.get_ref(), to.get_ref()) {
@@ -74,12 +91,7 @@ pub(super) async fn copy(
                 }
                 written + rest.len()
             }
-            Ok(Moved::EndOfFile) => {
-                // Fails only if that side is gone already, which its own direction finds out.
-                let _ = to.get_ref().shutdown(Shutdown::Write);
-                return Ok(());
-            }
-            Ok(Moved::Refused) => return Ok(()),
+            Ok(Moved::EndOfFile | Moved::Refused) => return Ok(()),
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => continue,
             Err(error) => return Err(error),
         };
