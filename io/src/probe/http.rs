@@ -9,28 +9,47 @@ use crate::proxy::write_all;
 
 /// Longest first line of an answer, bytes; what applications send is shorter than 100.
 const STATUS_LINE_MAX: usize = 1024;
+/// What an application may say before its answer, in interim ones (RFC 9110 section 15.2), bytes.
+const INTERIM_MAX: usize = 16 * 1024;
 
-/// Asks for `path`; the answer's status, or `None` if it is not HTTP. Of the answer no more than this many bytes are read:
-/// [`STATUS_LINE_MAX`].
+/// Asks for `path`; the answer's status, or `None` if it is not HTTP. No more of the answer is read than that takes.
 pub(super) async fn get(stream: &Async<Socket>, path: &str, host: &str) -> io::Result<Option<u16>> {
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: rustbalance\r\nAccept: */*\r\nConnection: close\r\n\r\n"
     );
     write_all(stream, request.as_bytes(), || ()).await?;
-    let mut buffer = [0; STATUS_LINE_MAX];
-    let mut filled = 0;
+    let (mut answer, mut room) = (Vec::new(), [0; STATUS_LINE_MAX]);
     loop {
-        let (read, room) = buffer.split_at_mut(filled);
-        if let Some(end) = read.iter().position(|byte| *byte == b'\n') {
-            return Ok(status(read.split_at(end).0));
+        if let Some(status) = final_status(&answer) {
+            return Ok(status);
         }
-        if room.is_empty() {
-            return Ok(None);
-        }
-        match stream.read_with(|mut socket| socket.read(room)).await? {
-            0 if filled == 0 => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection")),
+        match stream.read_with(|mut socket| socket.read(&mut room)).await? {
+            0 if answer.is_empty() => {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection"));
+            }
             0 => return Ok(None),
-            count => filled += count,
+            count => answer.extend(room.iter().take(count)),
+        }
+    }
+}
+
+/// The status of the first answer that is not an interim one; `Some(None)` if there will be none, `None` if more is needed.
+fn final_status(mut answer: &[u8]) -> Option<Option<u16>> {
+    let read = answer.len();
+    loop {
+        let Some(end) = answer.iter().position(|byte| *byte == b'\n') else {
+            return (answer.len() > STATUS_LINE_MAX || read > INTERIM_MAX).then_some(None);
+        };
+        let (line, rest) = answer.split_at(end);
+        match status(line).filter(|_| end <= STATUS_LINE_MAX) {
+            // 101 ends HTTP on this connection.
+            Some(100 | 102..=199) => {}
+            status => return Some(status),
+        }
+        // `rest` begins with the end of the line; an empty one ends the head.
+        match rest.windows(3).position(|bytes| bytes == b"\n\r\n").and_then(|at| rest.get(at + 3..)) {
+            Some(next) => answer = next,
+            None => return (read > INTERIM_MAX).then_some(None),
         }
     }
 }
@@ -47,6 +66,23 @@ fn status(line: &[u8]) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn interim_answers_are_passed_over() {
+        let early = "HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n";
+        assert_eq!(
+            final_status(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nA: b\r\n\r\nHTTP/1.1 500\r\n"),
+            Some(Some(200))
+        );
+        let answers = format!("HTTP/1.1 100 Continue\r\n\r\n{early}HTTP/1.1 404 Not Found\r\n");
+        assert_eq!(final_status(answers.as_bytes()), Some(Some(404)));
+        for end in 0..answers.len() - 1 {
+            assert_eq!(final_status(&answers.as_bytes()[..end]), None, "{end}");
+        }
+        assert_eq!(final_status(b"HTTP/1.1 101 Switching Protocols\r\n"), Some(Some(101)));
+        assert_eq!(final_status(early.repeat(INTERIM_MAX / early.len() + 1).as_bytes()), Some(None));
+        assert_eq!(final_status(&[b'x'; STATUS_LINE_MAX + 1]), Some(None));
+    }
 
     #[test]
     fn a_status_is_read_from_its_line_alone() {
