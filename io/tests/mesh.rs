@@ -52,8 +52,16 @@ fn both_sides_of_a_tunnel_are_told_of_its_handshake_once() {
         assert!(matches!(event, MeshEvent::Met { node, at } if node == peer.node && is_now(at)), "{event:?}");
     }
     a.commands.try_send(MeshCommand::Send { to: peer_b.node, bytes: b"hello".to_vec() }).unwrap();
-    let event = within_ten_seconds(b.events.recv()).unwrap();
-    assert!(matches!(event, MeshEvent::Datagram { .. }), "{event:?}");
+    let mut events = Vec::new();
+    loop {
+        let event = within_ten_seconds(b.events.recv()).unwrap();
+        if matches!(event, MeshEvent::Datagram { .. }) {
+            break;
+        }
+        events.push(event);
+    }
+    // On a machine that stands still for half a second there is another handshake.
+    assert!(before.plus(Duration::from_millis(500)) < rustbalance_io::clock::mono() || events.is_empty(), "{events:?}");
 }
 
 #[test]

@@ -165,7 +165,8 @@ fn tor_dies_with_a_killed_daemon() {
     daemon.kill().unwrap();
     daemon.wait().unwrap();
     let lived_on = time_until_gone(pid);
-    assert!(lived_on < Duration::from_secs(2), "{lived_on:?}");
+    // Without our closing its control connection it looks every 15 s.
+    assert!(lived_on < Duration::from_secs(10), "{lived_on:?}");
 }
 
 #[test]

@@ -151,6 +151,8 @@ fn a_tor_that_is_killed_is_replaced_whenever_that_happens() {
     let (node, outside) = (Node::new(), Outside::new());
     let mut running = outside.spawn(&node, &["run"]);
     until_it_answers(&mut running);
+    // Until then it is one that looks at its configuration.
+    node.wait("a tor that serves", |node| node.dir().join("run/control.sock").exists());
     for mut rng in strikes("tor").take(3) {
         node.wait("a tor", |node| !pids_naming(&node.dir().join("tor")).is_empty());
         pause(&mut rng, Duration::from_millis(300));

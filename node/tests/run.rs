@@ -233,13 +233,13 @@ fn orders_are_kept_and_shown_and_go_before_the_configuration() {
     let said = member.run(&["weight", &id[..8], "7", "--wait"]);
     assert_eq!(said.code, 0, "{}\n{}", said.stderr, other.log_text());
     assert!(said.stdout.contains("; known to all live nodes: 2"), "{}", said.stdout);
-    assert_eq!(status(&other)["ordered"], serde_json::json!(["weight 7"]));
+    other.wait("it follows", |node| status(node)["ordered"] == serde_json::json!(["weight 7"]));
     assert_refused(&member.run(&["drain", &id[..8]]), 1, "no other node serves clients now");
     assert_refused(&member.run(&["step-down"]), 1, "nobody publishes now");
     assert!(member.run(&["pause", "--for", "90m", "--wait"]).stdout.starts_with("paused for 90 min"));
-    assert!(!status(&other)["paused"].is_null(), "the other one pauses, too");
+    other.wait("the other one pauses, too", |node| !status(node)["paused"].is_null());
     assert_eq!(other.run(&["resume", "--json", "--wait"]).stdout, "{\"paused\":false}\n");
-    assert!(status(&member)["paused"].is_null());
+    member.wait("both go on", |node| status(node)["paused"].is_null());
 
     let file = other.dir().join("rustbalance.toml");
     let before = fs::read_to_string(&file).expect("its configuration");

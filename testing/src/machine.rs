@@ -30,6 +30,7 @@ for part in etc usr lib var; do
     mkdir "$world/$part" "$world/$part.work"
     mount -t overlay overlay -o "lowerdir=/$part,upperdir=$world/$part,workdir=$world/$part.work" "/$part"
 done
+mount -t tmpfs shm /dev/shm
 cp "$PROGRAM" "$world/rustbalance"
 sha256sum "$world/rustbalance" >"$world/rustbalance.sha256"
 deploy() { sh "$ROOT/testing/deploy.sh" "$@"; }

@@ -22,7 +22,7 @@ use crate::control::Control;
 use crate::hsdir;
 
 /// From the service's start to its last upload.
-const UPLOADED: Duration = Duration::from_secs(30);
+const UPLOADED: Duration = Duration::from_secs(90);
 /// New services, if the ring changes while the first one is uploaded.
 const TRIES: usize = 3;
 const SLOTS: [Slot; 2] = [Slot::First, Slot::Second];

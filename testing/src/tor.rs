@@ -46,9 +46,9 @@ impl Tor {
     /// A new control connection, as soon as tor listens.
     ///
     /// # Errors
-    /// If it does not answer within 10 s, with the end of its log.
+    /// If it does not answer within a minute, with the end of its log.
     pub fn control(&self) -> Result<Control> {
-        wait::until(&format!("control socket of {}", self.process.name()), Duration::from_secs(10), || {
+        wait::until(&format!("control socket of {}", self.process.name()), Duration::from_secs(60), || {
             Ok(match Control::connect(&self.dir.join("control")) {
                 Ok(control) => Answer::Ready(control),
                 Err(error) => Answer::NotYet(format!("{error:#}; its log ends:\n{}", self.process.log_tail(10))),

