@@ -15,12 +15,12 @@ use crate::wait::{self, Answer};
 
 /// How long a fresh visitor waits for a page before giving up; a little less than tor itself waits (`SocksTimeout`, 120 s).
 pub const PATIENCE: Duration = Duration::from_secs(110);
-/// A regular visitor, who reloads, gives up only after this: longer than a client needs that knows six dead points. One that
+/// A regular visitor, who reloads, gives up only after this: longer than a client needs that knows nine dead points. One that
 /// took a dead node's introduction point from a descriptor fetched before the takeover, and was not told so by the relays,
 /// waits 31 s (three circuit build timeouts and a second) before its tor tries another point. Relays do not always tell: a
 /// circuit's end may wait in one of them until something else is sent the same way, and on a quiet network that can take
 /// minutes.
-pub const REGULAR_PATIENCE: Duration = Duration::from_secs(240);
+pub const REGULAR_PATIENCE: Duration = Duration::from_secs(420);
 /// Between two pages of a regular visitor.
 const READING: Duration = Duration::from_secs(1);
 /// A regular visitor does not look at a blank screen for longer, and asks for a new circuit. (The old one may look alive
@@ -130,7 +130,7 @@ fn record(tally: &Mutex<Tally>, outcome: Result<Page>, took: Duration) {
 }
 
 /// Regular visitors in the background: each keeps one tor client, with its descriptor and circuits, and loads a page every
-/// second. An error, or a screen that stays blank for [`BLANK`], makes it reload over a new circuit; only four minutes
+/// second. An error, or a screen that stays blank for [`BLANK`], makes it reload over a new circuit; only seven minutes
 /// without a page are a failed visit.
 pub struct Regulars {
     stop: Arc<AtomicBool>,
