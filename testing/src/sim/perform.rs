@@ -21,8 +21,9 @@ impl World {
     pub(super) fn step_input(&mut self, index: usize, input: Input<'_>) {
         let clock = self.nodes[index].clock.read(self.now, self.wall());
         let Some(core) = self.nodes[index].core.as_mut() else { return };
+        let is_tick = matches!(input, Input::Tick);
         let rejected = core.handle(clock, input).err();
-        let is_past = core.next_timeout().is_some_and(|(at, _)| at < clock.mono);
+        let is_past = is_tick && core.next_timeout().is_some_and(|(at, _)| at < clock.mono);
         if let Some(rejected) = rejected.filter(|rejected| *rejected != Rejected::Peer(PeerError::Duplicate)) {
             self.rejected += 1;
             self.see(index, &Sight::Rejects(&rejected));
@@ -31,7 +32,7 @@ impl World {
         self.drain(index);
         if is_past {
             // The shell would call it again and again.
-            self.fail(format!("{index} wants to be called at a time that is past"));
+            self.fail(format!("{index} was called, and wants to be called at a time that is past"));
         }
     }
 
