@@ -23,10 +23,8 @@ pub use apart::apart;
 
 /// The most contents there are: what clients read with tor's default parameters, 2 replicas of 3 HSDirs.
 pub const CONTENTS_MAX: usize = 6;
-/// How many points a tor has by default.
-const POINTS_MIN: usize = 3;
-/// A content is as long as a descriptor of a plain tor service at least, and half of what is allowed.
-const PLACES_MIN: usize = POINTS_MIN;
+/// How many points a plain tor service has. A content is as long at least, and half of what is allowed.
+const POINTS_PLAIN: usize = 3;
 /// A division as near as this to the weights is as good as any, per mille: then more places are better.
 const ERROR_GOOD_PERMILLE: u64 = 50;
 
@@ -84,9 +82,9 @@ fn total_places(
     places: usize,
 ) -> usize {
     let most = contents * places;
-    let least = (contents * places.div_ceil(2).max(PLACES_MIN)).max(wants.len());
+    let least = (contents * places.div_ceil(2).max(POINTS_PLAIN)).max(wants.len());
     let mut seats = Seats::new(offers, wants.keys().copied(), BTreeMap::new());
-    let complete = wants.iter().filter(|(_, relays)| relays.len() >= POINTS_MIN).map(|(node, _)| *node);
+    let complete = wants.iter().filter(|(_, relays)| relays.len() >= POINTS_PLAIN).map(|(node, _)| *node);
     let (mut best, mut best_error) = (most, u64::MAX);
     for total in 1..=most {
         let is_full = |seats: &Seats, node| seats.count(node) >= contents * wants.get(&node).map_or(0, Vec::len);

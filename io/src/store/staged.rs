@@ -125,13 +125,9 @@ pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
     let is_dir = || fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
     let overwritten = overwrite(path);
     let removed = if is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-    match unless_gone(removed) {
-        Err(error) => return Err(StoreError::io("remove", path)(error)),
-        Ok(()) => {
-            if let Err(error) = unless_gone(overwritten) {
-                tracing::warn!("{}: removed, but not all of it was overwritten on the disk: {error}", path.display());
-            }
-        }
+    unless_gone(removed).map_err(StoreError::io("remove", path))?;
+    if let Err(error) = unless_gone(overwritten) {
+        tracing::warn!("{}: removed, but not all of it was overwritten on the disk: {error}", path.display());
     }
     Ok(())
 }
@@ -154,14 +150,14 @@ fn overwrite(path: &Path) -> io::Result<()> {
         return overwritten.fold(Ok(()), io::Result::and);
     }
     if found.is_file() && found.nlink() == 1 {
-        // Its owner may have made it read-only.
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
         zero(&open_to_overwrite(path)?)?;
     }
     Ok(())
 }
 
 fn open_to_overwrite(path: &Path) -> io::Result<File> {
+    // Its owner may have made it read-only.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     OpenOptions::new().write(true).custom_flags(NO_LINK).open(path)
 }
 

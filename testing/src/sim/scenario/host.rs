@@ -1,6 +1,7 @@
 //! What a machine's own state does to the lease.
 
-use super::Scenario;
+use super::story::{has_one_publisher, publishers};
+use super::{Scenario, World};
 use crate::sim::fault::Fault;
 
 /// A full disk is measured within 10 s and the lease then passed on, milliseconds.
@@ -19,10 +20,8 @@ pub(super) const FULL_DISK: Scenario = Scenario {
         while story.has_time(8) {
             let Some(node) = story.holder() else { return };
             story.world.strike(&Fault::Disk { node, fails: true });
-            let is_passed_on = |world: &super::World| {
-                super::story::publishers(world).all(|publisher| publisher != node)
-                    && super::story::has_one_publisher(world)
-            };
+            let is_passed_on =
+                |world: &World| has_one_publisher(world) && publishers(world).all(|publisher| publisher != node);
             if !story.world.run_until(PASSED_ON_MS_MAX, is_passed_on) {
                 return story.fail(format!("{node} still publishes {PASSED_ON_MS_MAX} ms after its disk was full"));
             }
