@@ -67,7 +67,7 @@ const STALLS_APART: Duration = Duration::from_secs(10);
 /// `GETINFO` key of [`Asked::Circuits`].
 const CIRCUITS_KEY: &str = "circuit-status";
 /// What we subscribe to.
-const EVENTS: [&str; 5] = ["CIRC", "CIRC_MINOR", "HS_DESC", "HS_DESC_CONTENT", "STATUS_CLIENT"];
+const EVENTS: [&str; 6] = ["CIRC", "CIRC_MINOR", "CONF_CHANGED", "HS_DESC", "HS_DESC_CONTENT", "STATUS_CLIENT"];
 
 /// One tor.
 pub struct Tor {
@@ -396,7 +396,7 @@ impl Tor {
         }
         if let Some(on) = self.publishing.take_step(self.clock) {
             let value = if on { "1" } else { "0" };
-            self.send(Asked::Native(on), command::set_conf(&[("PublishHidServDescriptors", value)]), out);
+            self.send(Asked::Native(on), command::set_conf(&[(publishing::OPTION, value)]), out);
         }
         while let Some(asked) =
             self.directory.take_question(self.clock).or_else(|| self.service.take_question(self.clock))

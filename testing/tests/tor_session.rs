@@ -6,7 +6,7 @@
 mod offline_tor;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use offline_tor::OfflineTor;
 use rustbalance_core::id::RelayFingerprint;
@@ -15,6 +15,7 @@ use rustbalance_core::onion::client::HsClientDescEncKeypair;
 use rustbalance_core::time::{Mono, Now, Wall};
 use rustbalance_core::tor::{Native, Tor, TorEvent, TorState, UploadFailure};
 use rustbalance_core::{ControlInput, Event, Outbox, Output, TorId};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// A throwaway service's, which this tor does not run.
 const ADDRESS: &str = "keqsj423unpjexv7ybp36gldbaeh7m7slda2udtlxh2vkpvj3hp3zuid";
@@ -25,7 +26,10 @@ struct Joined {
     out: Outbox,
     peer: OfflineTor,
     started: Instant,
+    /// By how much the core's clock is ahead, so that nobody has to wait.
+    ahead: Duration,
     states: Vec<TorState>,
+    warnings: Vec<String>,
 }
 
 impl Joined {
@@ -35,13 +39,15 @@ impl Joined {
             Tor::new(TorId(0), address.id(), Arc::new(HsClientDescEncKeypair::from_bytes(&[8; 32]))),
             OfflineTor::start(),
         );
-        let mut joined = Self { tor, out: Outbox::default(), peer, started: Instant::now(), states: Vec::new() };
+        let (states, warnings, ahead) = (Vec::new(), Vec::new(), Duration::ZERO);
+        let started = Instant::now();
+        let mut joined = Self { tor, out: Outbox::default(), peer, started, ahead, states, warnings };
         joined.tor.handle(joined.now(), ControlInput::Connected, &mut joined.out).unwrap();
         joined
     }
 
     fn now(&self) -> Now {
-        let mono_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap();
+        let mono_ms = u64::try_from((self.started.elapsed() + self.ahead).as_millis()).unwrap();
         Now { mono: Mono::from_ms(mono_ms), wall: Wall::from_secs(1_795_446_825) }
     }
 
@@ -53,6 +59,8 @@ impl Joined {
                     self.peer.send(bytes);
                 } else if let Output::Event(Event::Tor(_, state)) = output {
                     self.states.push(state);
+                } else if let Output::Event(Event::Warning(text)) = output {
+                    self.warnings.push(text);
                 } else {
                     panic!("{output:?}");
                 }
@@ -73,6 +81,20 @@ fn publishing_follows_the_wish() {
     }
     assert_eq!(joined.states, [TorState::Bootstrapping(0)]);
     assert!(joined.tor.facts().ring.is_none() && joined.tor.facts().valid_after.is_none());
+    assert!(joined.warnings.is_empty(), "{:?}", joined.warnings);
+}
+
+#[test]
+fn what_tor_forgets_as_it_reads_its_configuration_again_is_set_back() {
+    let mut joined = Joined::start();
+    joined.tor.want_native(false, &mut joined.out);
+    joined.run_until(|tor| tor.native() == Native::Off);
+    kill_process(Pid::from_child(&joined.peer.child), Signal::HUP).unwrap();
+    joined.run_until(|tor| tor.native() == Native::On);
+    joined.ahead = Duration::from_secs(1);
+    joined.tor.tick(joined.now(), &mut joined.out);
+    joined.run_until(|tor| tor.native() == Native::Off);
+    assert_eq!(joined.warnings.len(), 1, "{:?}", joined.warnings);
 }
 
 #[test]
@@ -100,4 +122,5 @@ fn what_tor_refuses_ends_at_once() {
         event.is_some()
     });
     assert_eq!(event, Some(TorEvent::Fetched(nobody, None)));
+    assert!(joined.warnings.is_empty(), "{:?}", joined.warnings);
 }

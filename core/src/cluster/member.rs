@@ -361,6 +361,8 @@ impl Members {
         for node in &fresh {
             if let Some(peer) = self.peers.get_mut(node) {
                 peer.silent_from = now;
+                // It was asked while somebody else judged: its silence since then is no verdict of ours.
+                peer.probe = None;
             }
         }
         let down = fresh.into_iter().filter(|node| self.liveness(*node) == Liveness::Down).collect();

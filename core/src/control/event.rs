@@ -1,7 +1,7 @@
 //! Events we subscribe to, typed (control-spec `[asynchronous-events]`). Unknown events and fields are ignored.
 
 use super::quote::{Word, words};
-use super::reply::Reply;
+use super::reply::{Line, Reply};
 use crate::id::RelayFingerprint;
 
 /// An asynchronous event (650).
@@ -27,6 +27,8 @@ pub enum Event {
         /// `KEY=value` arguments.
         args: Vec<(String, String)>,
     },
+    /// `CONF_CHANGED`: options that have another value now, by whomever it was set.
+    ConfChanged(Vec<(String, String)>),
     /// Anything else, by name.
     Other(String),
 }
@@ -134,8 +136,15 @@ pub fn parse(reply: &Reply) -> Option<Event> {
             let (_severity, action) = (words.next()?, bare(words.next()?)?);
             Some(Event::StatusClient { action, args: pairs(words) })
         }
+        "CONF_CHANGED" => Some(Event::ConfChanged(reply.lines.iter().skip(1).filter_map(option).collect())),
         _ => Some(Event::Other(name)),
     }
+}
+
+/// `Option=value`; what ends the event, and an option without a value, is none.
+fn option(line: &Line) -> Option<(String, String)> {
+    let (name, value) = core::str::from_utf8(&line.text).ok()?.split_once('=')?;
+    Some((name.to_owned(), value.to_owned()))
 }
 
 /// Percent in the value of `GETINFO status/bootstrap-phase`: `NOTICE BOOTSTRAP PROGRESS=.. ..`.
@@ -232,6 +241,14 @@ mod tests {
             .filter_map(|event| if let Event::HsDescContent { content, .. } = event { Some(content) } else { None })
             .collect();
         assert_eq!(contents, [transcript.text("descriptor").into_bytes(), vec![], vec![]]);
+    }
+
+    #[test]
+    fn changed_options_are_named_with_their_values() {
+        let event = b"650-CONF_CHANGED\r\n650-PublishHidServDescriptors=0\r\n650-Nickname\r\n650-Log=a=b\r\n650 OK";
+        let expected = [("PublishHidServDescriptors", "0"), ("Log", "a=b")];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(one(event), Some(Event::ConfChanged(expected.into())));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::TorVersion;
+use super::publishing::OPTION as PUBLISH;
 use crate::control::command;
 use crate::control::event::Circ;
 use crate::control::quote::unquote;
@@ -11,8 +12,6 @@ use crate::control::reply::Reply;
 
 /// Other services that are named; a tor may have any number.
 const OTHERS_NAMED: usize = 8;
-/// What every service of a tor is silenced by.
-const PUBLISH: &str = "PublishHidServDescriptors";
 /// The beginning of a service's lines.
 const SERVICE_DIR: &str = "HiddenServiceDir";
 

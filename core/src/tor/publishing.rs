@@ -6,6 +6,8 @@ use core::time::Duration;
 use super::{FilesSerial, Native};
 use crate::time::Mono;
 
+/// The option.
+pub(super) const OPTION: &str = "PublishHidServDescriptors";
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
@@ -86,6 +88,17 @@ impl Publishing {
             self.retry_at = now.plus(self.pause);
             self.pause = (self.pause * 2).min(PAUSE_MAX);
         }
+    }
+
+    /// It was set to `on`, perhaps by another than us: a tor that reads its configuration again, as SIGHUP has it do, forgets
+    /// what we set. Whether we are to set it again, which is after a second: there may be one more that means it.
+    pub(super) fn was_set(&mut self, now: Mono, on: bool) -> bool {
+        let is_news = self.acknowledged != Native::Unknown && self.acknowledged != state(on);
+        if is_news {
+            self.acknowledged = state(on);
+            self.retry_at = now.plus(PAUSE_MIN);
+        }
+        is_news && self.wanted.is_some_and(|wanted| wanted != on)
     }
 
     /// A new or lost connection: nothing is known, the wish is to be asserted again at once.

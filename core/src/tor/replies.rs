@@ -3,7 +3,7 @@
 use super::error::TorError;
 use super::news::UploadFailure;
 use super::session::{Asked, Session};
-use super::{CIRCUITS_KEY, Tor};
+use super::{CIRCUITS_KEY, Tor, publishing};
 use crate::control::event::{self, HsDesc, HsDescAction};
 use crate::control::reply::Reply;
 use crate::output::Outbox;
@@ -20,7 +20,7 @@ impl Tor {
         }
         while let Some(reply) = self.session.as_mut().map_or(Ok(None), Session::next_reply)? {
             if reply.is_event() {
-                self.event(&reply);
+                self.event(&reply, out);
             } else {
                 let asked = self.session.as_mut().and_then(|session| session.answered(now.mono));
                 self.answer(now, asked.ok_or(TorError::UnexpectedReply)?, &reply, out);
@@ -39,10 +39,7 @@ impl Tor {
                 self.publishing.replied(now.mono, on, reply.is_ok());
                 if !reply.is_ok() {
                     let value = u8::from(on);
-                    self.warn(
-                        out,
-                        format_args!("tor refuses PublishHidServDescriptors {value}, trying again: {reply}"),
-                    );
+                    self.warn(out, format_args!("tor refuses {} {value}, trying again: {reply}", publishing::OPTION));
                 }
             }
             Asked::Status => {
@@ -84,8 +81,9 @@ impl Tor {
     }
 
     /// An event. A malformed one is no reason to part.
-    fn event(&mut self, reply: &Reply) {
+    fn event(&mut self, reply: &Reply, out: &mut Outbox) {
         match event::parse(reply) {
+            Some(event::Event::ConfChanged(options)) => self.options_set(&options, out),
             Some(event::Event::Circ(circuit)) => self.service.circuit_event(self.clock, &self.host, circuit),
             Some(event::Event::StatusClient { action, args }) => self.directory.news(self.clock, &action, &args),
             Some(event::Event::HsDesc(event)) if event.address == self.host => self.descriptor_event(event),
@@ -94,6 +92,15 @@ impl Tor {
                 self.fetches.ended(hsdir, content, &mut self.events);
             }
             Some(event::Event::HsDesc(_) | event::Event::HsDescContent { .. } | event::Event::Other(_)) | None => {}
+        }
+    }
+
+    /// `CONF_CHANGED`, also by what we set ourselves.
+    fn options_set(&mut self, options: &[(String, String)], out: &mut Outbox) {
+        let Some((_, value)) = options.iter().find(|(option, _)| option == publishing::OPTION) else { return };
+        if self.publishing.was_set(self.clock, value != "0") {
+            let text = "by another than this node, or as tor read its configuration again: setting it back";
+            self.warn(out, format_args!("tor's {} was set to {value} {text}", publishing::OPTION));
         }
     }
 

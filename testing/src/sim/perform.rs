@@ -23,16 +23,16 @@ impl World {
         let Some(core) = self.nodes[index].core.as_mut() else { return };
         let is_tick = matches!(input, Input::Tick);
         let rejected = core.handle(clock, input).err();
-        let is_past = is_tick && core.next_timeout().is_some_and(|(at, _)| at < clock.mono);
+        let past = core.next_timeout().filter(|(at, _)| is_tick && *at < clock.mono);
         if let Some(rejected) = rejected.filter(|rejected| *rejected != Rejected::Peer(PeerError::Duplicate)) {
             self.rejected += 1;
             self.see(index, &Sight::Rejects(&rejected));
             self.note(|| format!("{index} rejects {rejected:?}"));
         }
         self.drain(index);
-        if is_past {
+        if let Some((_, timer)) = past {
             // The shell would call it again and again.
-            self.fail(format!("{index} was called, and wants to be called at a time that is past"));
+            self.fail(format!("{index} was called, and wants to be called at a time that is past, for {timer:?}"));
         }
     }
 

@@ -171,6 +171,13 @@ impl TorModel {
         }
     }
 
+    /// Sets `PublishHidServDescriptors`; returns the event, if that is a change.
+    pub(super) fn set_publishing(&mut self, on: bool) -> Option<Vec<u8>> {
+        let is_change = core::mem::replace(&mut self.publishes, on) != on;
+        let event = format!("650-CONF_CHANGED\r\n650-PublishHidServDescriptors={}\r\n650 OK\r\n", u8::from(on));
+        is_change.then(|| event.into_bytes())
+    }
+
     /// Whether it can have introduction points.
     pub(super) fn is_bootstrapped(&self) -> bool {
         self.bootstrapped
@@ -237,10 +244,11 @@ impl TorModel {
             "GETINFO" => effects.push(Effect::Reply(self.getinfo(arguments, network, wall))),
             "GETCONF" => effects.push(reply(&format!("250 {arguments}=0\r\n"))),
             "SETCONF" => {
-                if let Some(value) = arguments.strip_prefix("PublishHidServDescriptors=") {
-                    self.publishes = value.trim_matches('"') == "1";
-                }
                 effects.push(reply("250 OK\r\n"));
+                if let Some(value) = arguments.strip_prefix("PublishHidServDescriptors=") {
+                    let event = self.set_publishing(value.trim_matches('"') == "1");
+                    effects.extend(event.map(|event| Effect::Reply(event.into())));
+                }
             }
             "+HSPOST" => {
                 let (_, body) = arguments.split_once("\r\n").unwrap_or((arguments, ""));

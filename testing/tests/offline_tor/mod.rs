@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The process, which ends with this value, and an authenticated connection.
 pub struct OfflineTor {
-    child: Child,
+    pub child: Child,
     stream: UnixStream,
     _directory: TempDir,
 }

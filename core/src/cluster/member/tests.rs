@@ -173,6 +173,20 @@ fn who_begins_to_judge_asks_few_at_once() {
 }
 
 #[test]
+fn whom_we_asked_before_we_began_to_judge_gets_a_ttl_of_silence_like_everyone() {
+    let mut f = Fixture::new(false);
+    f.told = Some(false);
+    f.tick(1);
+    let (me, node) = (f.ids[0], f.ids[1]);
+    f.members.call(Mono::from_ms(10), me, node, &mut f.rng, &mut f.out);
+    f.told = Some(true);
+    f.tick(5_000);
+    f.hearer = true;
+    f.tick(5_000);
+    assert_eq!(f.members.next_timeout(), Some(Mono::from_ms(5_000).plus(TTL)));
+}
+
+#[test]
 fn a_follower_believes_the_holder_until_it_hears_everyone_itself() {
     let mut f = Fixture::new(false);
     f.told = Some(false);

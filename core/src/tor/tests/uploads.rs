@@ -214,6 +214,27 @@ fn publishing_is_left_alone_until_wanted_and_asserted_after_every_connect() {
     assert_eq!(dialogue.tor.native(), Native::Off);
 }
 
+/// As SIGHUP has tor do, and as another controller may; two that disagree set it once a second each.
+#[test]
+fn what_tor_forgets_or_another_sets_is_set_back_after_a_second() {
+    let set_to =
+        |value| format!("650-CONF_CHANGED\r\n650-PublishHidServDescriptors={value}\r\n650 OK\r\n").into_bytes();
+    let mut dialogue = connected();
+    dialogue.say(&set_to(0)).unwrap();
+    dialogue.want_native(true);
+    dialogue.say(&set_to(0)).unwrap();
+    dialogue.answer_all();
+    dialogue.say(&set_to(1)).unwrap();
+    assert_eq!((dialogue.tor.native(), dialogue.warnings.len()), (Native::On, 0), "our own doing");
+    dialogue.say(&set_to(0)).unwrap();
+    dialogue.say(&set_to(0)).unwrap();
+    assert_eq!((dialogue.tor.native(), dialogue.warnings.len()), (Native::Off, 1), "{:?}", dialogue.warnings);
+    dialogue.run(Duration::from_millis(999));
+    assert_eq!(dialogue.tor.native(), Native::Off);
+    dialogue.run(Duration::from_millis(1));
+    assert_eq!((dialogue.tor.native(), dialogue.warnings.len()), (Native::On, 1));
+}
+
 #[test]
 fn a_wish_that_changes_under_way_wins() {
     let mut dialogue = connected();

@@ -70,7 +70,11 @@ impl World {
     pub(super) fn lose_settings(&mut self, index: usize) {
         self.fault(&format!("the tor of {index} forgets its settings"));
         let is_attached = self.nodes[index].is_attached;
-        self.nodes[index].tors.iter_mut().for_each(|tor| tor.publishes = is_attached);
+        for tor in 0..self.nodes[index].tors.len() {
+            if let Some(event) = self.nodes[index].tors[tor].set_publishing(is_attached) {
+                self.say(index, tor, 2, event.into());
+            }
+        }
         self.changed.native = true;
         for tor in (0..self.nodes[index].tors.len()).filter(|_| is_attached) {
             self.disconnect(index, tor);
