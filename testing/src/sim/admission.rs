@@ -5,6 +5,7 @@ use rustbalance_core::join::{AdmitError, Admitted, JoinError, Joiner, found};
 use rustbalance_core::output::RequestId;
 use rustbalance_core::{DurableKind, Input};
 
+use super::machine::SimNode;
 use super::queue::Happening;
 use super::world::World;
 
@@ -110,6 +111,9 @@ impl World {
         self.fill(&mut key_seed);
         // What its old name heard of removals is forgotten with it.
         self.nodes.iter_mut().for_each(|node| node.removal_heard.retain(|by| *by != index));
+        // Who asks it asks one with its old keys, and nobody has these any more.
+        let asking = |node: &&mut SimNode| node.joiner.is_some() && node.via as usize == index;
+        self.nodes.iter_mut().filter(asking).for_each(|node| node.joiner = None);
         let node = &mut self.nodes[index];
         self.names.remove(&node.id);
         self.old_names.insert(node.id);
