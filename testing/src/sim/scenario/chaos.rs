@@ -14,6 +14,8 @@ const MINUTES: u64 = 10;
 const FORM_AND_HEAL_MS: u64 = 150_000;
 /// The slowest rule's time: a rival is remembered for 30 s, and the first uploads after that follow 30 s later.
 const HEALING_MS: u64 = 60_000;
+/// A node that was told to stop has stopped, milliseconds.
+const STOPPING_MS: u64 = 15_000;
 /// A counter from a clock that was ahead is passed in growing steps, each after half a minute of refusals.
 const POISON_MS: u64 = 600_000;
 /// A counter is poisoned from so far ahead of true time on, seconds.
@@ -112,6 +114,9 @@ fn heal(story: &mut Story) {
     for node in to_be_restarted(story) {
         story.world.strike(&Fault::Kill { node });
     }
+    story.world.strike(&Fault::StartAll);
+    // By then whoever was on its way down is down.
+    story.world.run_for(STOPPING_MS);
     story.world.strike(&Fault::StartAll);
     // What stands still may do so for longer than the healing takes.
     let lasts = story.world.calm_since.saturating_sub(story.world.now);
