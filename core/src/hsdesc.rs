@@ -96,7 +96,7 @@ pub fn build(keys: &mut SigningKeys, content: &Content<'_>, rng: &mut impl Crypt
         encrypted_line: 0,
     };
     let superencrypted = layers.middle().encrypt(random(rng), &middle.encode());
-    let text = outer::encode(keys.cert(), content.revision, &superencrypted, |signed| keys.sign(signed));
+    let text = outer::encode(keys, content.revision, &superencrypted);
     if text.len() > DESCRIPTOR_SIZE_MAX {
         return Err(BuildError::TooLarge(text.len()));
     }

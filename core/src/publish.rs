@@ -265,6 +265,7 @@ impl Publisher {
         match self.mode.duty(view) {
             Duty::Publish(epoch) => self.schedule.publish_under(now.mono, epoch),
             Duty::Native => return Err(self.stop(Waiting::Native)),
+            Duty::Follow if view.holder.is_none() => return Err(self.stop(Waiting::Nobody)),
             Duty::Follow => return Err(self.stop(Waiting::Follower)),
         }
         if self.slots.is_empty() {

@@ -99,6 +99,14 @@ impl LayerCipher<'_> {
     }
 }
 
+/// Salt and MAC of an encrypted layer. No two layers have the same: the MAC is SHA3-256 of key, salt and all that is
+/// encrypted.
+pub(super) fn commitment(blob: &[u8]) -> [&[u8]; 2] {
+    let (salt, rest) = blob.split_at(blob.len().min(SALT_LENGTH));
+    let (_, mac) = rest.split_at(rest.len().saturating_sub(MAC_LENGTH));
+    [salt, mac]
+}
+
 struct LayerKeys {
     secret: Zeroizing<[u8; 32]>,
     iv: [u8; 16],

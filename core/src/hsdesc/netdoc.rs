@@ -249,6 +249,12 @@ pub(super) fn decode_base64_vec(text: &str) -> Option<Vec<u8>> {
     BASE64_TOLERANT.decode(text).ok()
 }
 
+/// Room for an object of so many bytes: large ones are written in one go, where growing would copy them.
+pub(super) const fn object_room(bytes: usize) -> usize {
+    let base64 = bytes.div_ceil(3) * 4;
+    base64 + base64 / OBJECT_LINE_LENGTH + 128
+}
+
 /// Appends an object with its BEGIN and END lines.
 pub(super) fn push_object(out: &mut String, label: &str, bytes: &[u8]) {
     let base64 = BASE64_PADDED.encode(bytes);

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use ed25519_dalek::VerifyingKey;
 
 use super::netdoc::{self, BASE64_UNPADDED, Section, decode_base64};
-use super::{DescriptorError, DescriptorFault, Layer, Reader};
+use super::{DescriptorError, DescriptorFault, Layer, Reader, SigningKeys, crypt};
 use crate::onion::cert::{CertError, CertType, UnverifiedCert};
 use crate::onion::key::HsBlindId;
 use crate::onion::revision::RevisionCounter;
@@ -23,24 +23,29 @@ pub(super) const CERT_LABEL: &str = "ED25519 CERT";
 pub(super) const MESSAGE_LABEL: &str = "MESSAGE";
 
 /// Writes and signs the outer layer.
-pub(super) fn encode(
-    signing_cert: &[u8],
-    revision: RevisionCounter,
-    superencrypted: &[u8],
-    sign: impl FnOnce(&[u8]) -> [u8; 64],
-) -> String {
-    let mut text = format!("hs-descriptor 3\ndescriptor-lifetime {LIFETIME_MINUTES}\ndescriptor-signing-key-cert\n");
-    netdoc::push_object(&mut text, CERT_LABEL, signing_cert);
+pub(super) fn encode(keys: &SigningKeys, revision: RevisionCounter, superencrypted: &[u8]) -> String {
+    let mut text = String::with_capacity(netdoc::object_room(superencrypted.len()) + 1024);
+    text.extend([
+        "hs-descriptor 3\ndescriptor-lifetime ",
+        &LIFETIME_MINUTES.to_string(),
+        "\ndescriptor-signing-key-cert\n",
+    ]);
+    netdoc::push_object(&mut text, CERT_LABEL, keys.cert());
     text.extend(["revision-counter ", &revision.0.to_string(), "\nsuperencrypted\n"]);
+    let before = text.len();
     netdoc::push_object(&mut text, MESSAGE_LABEL, superencrypted);
-    let signature = signature_line(text.as_bytes(), sign);
+    // The blob's salt and MAC are a hash of all of it.
+    let [salt, mac] = crypt::commitment(superencrypted);
+    let signature =
+        signature_line(keys, text.as_bytes(), &[text.as_bytes().get(..before).unwrap_or_default(), salt, mac]);
     text.push_str(&signature);
     text
 }
 
-/// The last line, which signs all of `text` before it.
-pub(super) fn signature_line(text: &[u8], sign: impl FnOnce(&[u8]) -> [u8; 64]) -> String {
-    format!("signature {}\n", BASE64_UNPADDED.encode(sign(&signed_bytes(text))))
+/// The last line, which signs all of `text` before it; `commitment` is the same for no other text.
+pub(super) fn signature_line(keys: &SigningKeys, text: &[u8], commitment: &[&[u8]]) -> String {
+    let signature = keys.sign(&[SIGNATURE_PREFIX, text], commitment);
+    format!("signature {}\n", BASE64_UNPADDED.encode(signature))
 }
 
 /// A well-formed outer layer whose certificate and signature have not been looked at yet.

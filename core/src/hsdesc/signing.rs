@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use ed25519_dalek::VerifyingKey;
-use ed25519_dalek::hazmat::{ExpandedSecretKey, raw_sign};
+use ed25519_dalek::hazmat::ExpandedSecretKey;
 use rand_core::CryptoRng;
-use sha2::Sha512;
 use zeroize::Zeroizing;
 
 use super::client::random;
@@ -64,8 +63,9 @@ impl SigningKeys {
         &self.cert
     }
 
-    pub(super) fn sign(&self, message: &[u8]) -> [u8; 64] {
-        raw_sign::<Sha512>(&self.secret, message, &self.public).to_bytes()
+    /// See [`signature::sign_committed`].
+    pub(super) fn sign(&self, message: &[&[u8]], commitment: &[&[u8]]) -> [u8; 64] {
+        signature::sign_committed(&self.secret, &self.public, message, commitment)
     }
 
     /// The lines of `points`, certified for 54 h from `now`, rounded down to the hour as tor does. Tor makes them anew

@@ -168,14 +168,33 @@ impl HsIdKeypair {
     /// The service itself as an authorised client of its own, so that whoever has its key can read descriptors that are
     /// closed to others. `H("rustbalance own client" | KS_hs_id)`, the same wherever the key is.
     pub fn own_client(&self) -> HsClientDescEncKeypair {
-        let hash = Sha3_256::new().chain_update(b"rustbalance own client");
-        let hash = hash.chain_update(self.scalar).chain_update(self.hash_prefix);
-        HsClientDescEncKeypair::from_bytes(&Zeroizing::new(hash.finalize().into()))
+        HsClientDescEncKeypair::from_bytes(&self.derived(b"rustbalance own client"))
+    }
+
+    /// What the order of introduction points comes from: `H("rustbalance point order" | KS_hs_id)`.
+    pub fn point_order(&self) -> PointOrder {
+        PointOrder(self.derived(b"rustbalance point order"))
+    }
+
+    fn derived(&self, what: &[u8]) -> Zeroizing<[u8; 32]> {
+        let hash = Sha3_256::new().chain_update(what).chain_update(self.scalar).chain_update(self.hash_prefix);
+        Zeroizing::new(hash.finalize().into())
     }
 
     fn from_expanded(scalar: [u8; 32], hash_prefix: [u8; 32]) -> Self {
         let public = HsId(EdwardsPoint::mul_base_clamped(scalar).compress().0);
         Self { scalar, hash_prefix, public }
+    }
+}
+
+/// An order of introduction points that is the same wherever the service's key is, and tells others nothing: neither which
+/// points are one node's, nor that somebody sorted them. Zeroized on drop, no `Debug`, no `Clone`.
+pub struct PointOrder(Zeroizing<[u8; 32]>);
+
+impl PointOrder {
+    /// Where the point with this auth key stands among others.
+    pub fn rank(&self, auth_key: &[u8; 32]) -> [u8; 32] {
+        Sha3_256::new().chain_update(self.0.as_slice()).chain_update(auth_key).finalize().into()
     }
 }
 

@@ -33,20 +33,50 @@ type KeyTable = Comb<Projective, 5, 3>;
 /// The base point's table: built once, 480 KiB.
 static BASE: LazyLock<Comb<Affine, 8, 1>> = LazyLock::new(|| Comb::new(Point::base()));
 
+/// What a nonce that does not come from its message alone is hashed with. No message that we sign otherwise begins so.
+const COMMITTED: &[u8] = b"RustBalance nonce from a commitment";
+
 /// Signs each message.
 pub fn sign_all(secret: &ExpandedSecretKey, public: &VerifyingKey, messages: &[Vec<u8>]) -> Vec<[u8; 64]> {
-    let nonce = |message| {
-        let hash = Sha512::new().chain_update(secret.hash_prefix).chain_update(message);
-        let hash = Zeroizing::new(<[u8; 64]>::from(hash.finalize()));
-        Zeroizing::new(Scalar::from_bytes_mod_order_wide(&hash))
-    };
-    let nonces: Vec<_> = messages.iter().map(nonce).collect();
+    let nonces: Vec<_> = messages.iter().map(|message| nonce(secret, &[message])).collect();
     let points: Vec<_> = nonces.iter().map(|nonce| secret_base::multiple(nonce)).collect();
-    let sign = |((message, nonce), point): ((&Vec<u8>, &Zeroizing<Scalar>), [u8; 32])| {
-        let s = challenge(&point, public, message) * secret.scalar + **nonce;
-        Signature::from_components(point, s.to_bytes()).to_bytes()
-    };
-    messages.iter().zip(&nonces).zip(Point::compress_all(&points)).map(sign).collect()
+    let points = Point::compress_all(&points);
+    let pairs = messages.iter().zip(&nonces).zip(points);
+    pairs.map(|((message, nonce), point)| finish(secret, public, nonce, point, &[message])).collect()
+}
+
+/// Signs the long message that the parts of `message` are, one after the other, in one pass over it instead of two. The
+/// signature is as good as any other, but not the one that RFC 8032 would make: its nonce is a hash of the secret and of
+/// `commitment`, which must not be the same for two messages.
+pub fn sign_committed(
+    secret: &ExpandedSecretKey,
+    public: &VerifyingKey,
+    message: &[&[u8]],
+    commitment: &[&[u8]],
+) -> [u8; 64] {
+    let nonce = nonce(secret, &[&[COMMITTED], commitment].concat());
+    let points = Point::compress_all(&[secret_base::multiple(&nonce)]);
+    finish(secret, public, &nonce, points.into_iter().next().unwrap_or_default(), message)
+}
+
+/// `r = H(prefix | M) mod l`.
+fn nonce(secret: &ExpandedSecretKey, message: &[&[u8]]) -> Zeroizing<Scalar> {
+    let hash =
+        message.iter().fold(Sha512::new().chain_update(secret.hash_prefix), |hash, part| hash.chain_update(part));
+    let hash = Zeroizing::new(<[u8; 64]>::from(hash.finalize()));
+    Zeroizing::new(Scalar::from_bytes_mod_order_wide(&hash))
+}
+
+/// `R | s`, `s = k a + r`, where `point` is `R = r B`.
+fn finish(
+    secret: &ExpandedSecretKey,
+    public: &VerifyingKey,
+    nonce: &Scalar,
+    point: [u8; 32],
+    message: &[&[u8]],
+) -> [u8; 64] {
+    let s = challenge(&point, public, message) * secret.scalar + nonce;
+    Signature::from_components(point, s.to_bytes()).to_bytes()
 }
 
 /// Checks one message's signature with [`VerifyingKey::verify`].
@@ -98,14 +128,15 @@ impl SharedSigner {
         let minus_key = self.table.get_or_init(table).as_ref()?;
         let signature = Signature::from_bytes(signature);
         let s = Option::<Scalar>::from(Scalar::from_canonical_bytes(*signature.s_bytes()))?;
-        let k = challenge(signature.r_bytes(), &self.public, message);
+        let k = challenge(signature.r_bytes(), &self.public, &[message]);
         Some(BASE.add_multiple(minus_key.multiple(&k), &s))
     }
 }
 
 /// `k = H(R | A | M) mod l`.
-fn challenge(point: &[u8; 32], public: &VerifyingKey, message: &[u8]) -> Scalar {
-    let hash = Sha512::new().chain_update(point).chain_update(public.as_bytes()).chain_update(message);
+fn challenge(point: &[u8; 32], public: &VerifyingKey, message: &[&[u8]]) -> Scalar {
+    let hash = Sha512::new().chain_update(point).chain_update(public.as_bytes());
+    let hash = message.iter().fold(hash, |hash, part| hash.chain_update(part));
     Scalar::from_bytes_mod_order_wide(&hash.finalize().into())
 }
 
@@ -140,7 +171,7 @@ mod tests {
     fn defective(secret: &Scalar, public: &VerifyingKey, message: &[u8], torsion: EdwardsPoint) -> [u8; 64] {
         let nonce = Scalar::from_bytes_mod_order_wide(&Sha512::digest(message).into());
         let point = (EdwardsPoint::mul_base(&nonce) + torsion).compress().0;
-        let s = challenge(&point, public, message) * secret + nonce;
+        let s = challenge(&point, public, &[message]) * secret + nonce;
         Signature::from_components(point, s.to_bytes()).to_bytes()
     }
 
@@ -151,6 +182,24 @@ mod tests {
         let single: Vec<_> = messages.iter().map(|message| key.sign(message).to_bytes()).collect();
         assert_eq!(sign_all(&expanded, &public, &messages), single);
         assert!(sign_all(&expanded, &public, &[]).is_empty());
+    }
+
+    #[test]
+    fn one_pass_signs_as_well_as_two_and_never_twice_with_one_nonce() {
+        let (key, expanded, public) = key(1);
+        let sign = |message: &[&[u8]], commitment: &[&[u8]]| sign_committed(&expanded, &public, message, commitment);
+        let first = sign(&[b"a long", b" message"], &[b"short"]);
+        assert!(public.verify_strict(b"a long message", &Signature::from_bytes(&first)).is_ok());
+        assert_eq!(sign(&[b"a long message"], &[b"sh", b"ort"]), first, "parts are no more than their bytes");
+        let others = [
+            sign(&[b"a long message"], &[b"shorter"]),
+            key.sign(b"a long message").to_bytes(),
+            // Even where the commitment is the message.
+            sign(&[b"short"], &[b"short"]),
+            key.sign(b"short").to_bytes(),
+        ];
+        let points = others.iter().chain([&first]).map(|signature| &signature[..32]);
+        assert_eq!(points.collect::<std::collections::BTreeSet<_>>().len(), 4, "two have one commitment, and are one");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Tor's answers: what became of uploads and fetches.
 
 use super::fetch::Fetching;
-use super::foreign::Suspect;
+use super::foreign::{self, Suspect};
 use super::majority::Published;
 use super::target::Confirmed;
 use super::upload::SlotUploads;
@@ -37,7 +37,11 @@ impl Publisher {
         };
         let current = uploads.current;
         if let Some(target) = uploads.targets.get_mut(&hsdir) {
+            let was_mysterious = target.is_mysterious();
             target.fail(now.mono, failure.clone(), current, flight.ahead, &mut self.rng);
+            if !current && target.is_mysterious() && !was_mysterious {
+                foreign::warn_unread(hsdir, out);
+            }
         }
         out.event(Event::Publication(PublicationEvent::Failed { slot: *slot, hsdir, failure }));
     }

@@ -3,7 +3,7 @@
 use super::plan::Plan;
 use crate::hsdesc::{self, BuildError, Content, SigningKeys};
 use crate::onion::client::HsClientDescEncKeypair;
-use crate::onion::key::{HsBlindId, HsBlindIdKeypair, HsId, HsIdKeypair};
+use crate::onion::key::{HsBlindId, HsBlindIdKeypair, HsId, HsIdKeypair, PointOrder};
 use crate::onion::period::TimePeriod;
 use crate::onion::revision::{RevisionCipher, RevisionCounter};
 use crate::rng::Rng;
@@ -16,6 +16,7 @@ pub(super) struct Builder {
     master: HsIdKeypair,
     /// Reads what is closed to others, here and wherever else the master key is.
     own: HsClientDescEncKeypair,
+    order: PointOrder,
     periods: BTreeMap<TimePeriod, PeriodKeys>,
 }
 
@@ -44,7 +45,7 @@ pub(super) struct Built {
 
 impl Builder {
     pub(super) fn new(master: HsIdKeypair) -> Self {
-        Self { own: master.own_client(), master, periods: BTreeMap::new() }
+        Self { own: master.own_client(), order: master.point_order(), master, periods: BTreeMap::new() }
     }
 
     /// The service.
@@ -92,6 +93,9 @@ impl Builder {
         rng: &mut Rng,
     ) -> Result<Arc<str>, BuildError> {
         let id = self.id();
+        // As in tor's own descriptors the order says nothing: a plan lists node after node.
+        let mut points = plan.intro_points(period.number, content);
+        points.sort_by_cached_key(|point| self.order.rank(&point.auth_key));
         // A restricted address without clients is closed to everybody but us: no client at all would open it.
         let own = plan.access.is_restricted().then(|| self.own.public());
         let clients: Vec<_> = own.into_iter().chain(plan.access.clients().map(|(_, key)| key)).collect();
@@ -106,7 +110,7 @@ impl Builder {
             revision,
             header: &plan.header,
             pow: plan.pow_params(period.number, content),
-            points: &plan.intro_points(period.number, content),
+            points: &points,
             clients: &clients,
             now,
         };

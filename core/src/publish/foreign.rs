@@ -28,6 +28,14 @@ impl Suspect {
     }
 }
 
+/// Warns of a counter that passes ours on an HSDir of the period that clients do not ask for, where nothing can be read back.
+pub(super) fn warn_unread(hsdir: RelayFingerprint, out: &mut Outbox) {
+    out.event(Event::Warning(format!(
+        "HSDir {hsdir} refuses this address's descriptor for the other time period, as it holds a newer one, which cannot be \
+         read: perhaps somebody else publishes with its key, or one of its machines' clocks was ahead. Its counter is passed"
+    )));
+}
+
 impl Publisher {
     /// Warns of a descriptor that no member can have made. A rival of ours lists some member's point at least; what
     /// lists none at all says nothing of who made it.

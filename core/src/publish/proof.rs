@@ -16,7 +16,7 @@ impl Publisher {
     pub(super) fn prove(&mut self, now: Now, view: &View, out: &mut Outbox) {
         let serial = self.planner.serial();
         let (Some(plan), Some(epoch)) = (self.planner.plan(), self.schedule.tenure()) else { return };
-        if !self.is_confirmed() {
+        if !self.is_confirmed(now) {
             return;
         }
         if self.reported != serial {
@@ -36,10 +36,12 @@ impl Publisher {
     }
 
     /// Every HSDir of both slots has confirmed the plan in force.
-    pub(super) fn is_confirmed(&self) -> bool {
+    pub(super) fn is_confirmed(&self, now: Now) -> bool {
         let serial = self.planner.serial();
         let mut targets = self.slots.values().flat_map(|uploads| uploads.targets.values()).peekable();
-        self.planner.plan().is_some() && targets.peek().is_some() && targets.all(|target| target.has_plan(serial))
+        self.planner.plan().is_some()
+            && targets.peek().is_some()
+            && targets.all(|target| target.has_plan(now.mono, serial))
     }
 
     /// Every HSDir of the current slot has given back what it confirmed.

@@ -51,8 +51,8 @@ impl Publisher {
             descriptors: contents.len(),
             shares: shares_per_million(contents).iter().map(|(node, share)| (hex(&node.0), *share)).collect(),
             slots: self.slots.iter().map(|(slot, uploads)| self.slot_status(now, *slot, uploads)).collect(),
-            confirmed: self.is_confirmed(),
-            proven: self.is_confirmed() && self.is_verified(),
+            confirmed: self.is_confirmed(now),
+            proven: self.is_confirmed(now) && self.is_verified(),
             waiting: self.waiting_in_words(),
             pow: self.pow_in_words(),
         }
@@ -81,15 +81,16 @@ impl Publisher {
         let in_flight = self.flights.get(&hsdir).is_some_and(|flight| flight.period == uploads.period);
         let state = if in_flight {
             "sent"
-        } else if target.has_plan(self.planner.serial()) {
+        } else if target.is_refusing() {
+            "refused"
+        } else if target.has_plan(now.mono, self.planner.serial()) {
             if uploads.current && target.verified_at().is_some() { "verified" } else { "confirmed" }
         } else {
-            match (target.lapse, &target.failure) {
-                (_, Some(UploadFailure::Rejected)) => "refused",
-                (Some(Lapse::Gone), _) => "gone",
-                (Some(Lapse::Stale), _) => "stale",
-                (Some(Lapse::Foreign), _) => "foreign",
-                (None, _) => "wanted",
+            match target.lapse {
+                Some(Lapse::Gone) => "gone",
+                Some(Lapse::Stale) => "stale",
+                Some(Lapse::Foreign) => "foreign",
+                None => "wanted",
             }
         };
         let age = |at: Mono| u64::try_from(now.mono.since(at).as_millis()).unwrap_or(u64::MAX);

@@ -26,6 +26,8 @@ const RETRY_DISCONNECTED: Duration = Duration::from_millis(250);
 const FAILING_ATTEMPTS: u32 = 3;
 /// An HSDir that twice does not give back what it confirmed gets it again.
 const MISSES_MAX: u8 = 2;
+/// How long an HSDir keeps a descriptor: what `descriptor-lifetime` says in all of ours.
+const LIFETIME: Duration = Duration::from_secs(180 * 60);
 /// Between two readings of one HSDir that gave nothing.
 const READ_AGAIN: Duration = Duration::from_secs(2);
 /// Between two readings of one that gave what it should: 5 to 10 min.
@@ -126,9 +128,23 @@ impl Target {
         self.confirmed.is_none_or(|confirmed| (confirmed.round, confirmed.content) != (round, self.content))
     }
 
-    /// Whether it holds its part of this plan.
-    pub(super) fn has_plan(&self, serial: u64) -> bool {
-        self.confirmed.is_some_and(|confirmed| (confirmed.serial, confirmed.content) == (serial, self.content))
+    /// Whether it holds its part of this plan: it has confirmed it, keeps it still, and has not refused to take it anew, which
+    /// it does if it holds something newer.
+    pub(super) fn has_plan(&self, now: Mono, serial: u64) -> bool {
+        let is_kept = |confirmed: &Confirmed| now.since(confirmed.at) < LIFETIME;
+        let confirmed = self.confirmed.as_ref().filter(|confirmed| is_kept(confirmed));
+        confirmed.is_some_and(|confirmed| (confirmed.serial, confirmed.content) == (serial, self.content))
+            && !self.is_refusing()
+    }
+
+    /// Its last answer was that it holds something newer.
+    pub(super) fn is_refusing(&self) -> bool {
+        self.failure == Some(UploadFailure::Rejected)
+    }
+
+    /// Where what it holds cannot be read: whether it has refused what we upload for too long to be a rival's race.
+    pub(super) fn is_mysterious(&self) -> bool {
+        self.is_poisoned(|last| last)
     }
 
     /// Not before this instant.
@@ -153,7 +169,7 @@ impl Target {
             let long = until(refused.last).since(refused.first) >= POISONED_AFTER;
             (long && refused.count >= POISONED_REFUSALS) || is_broken(Rule::PatienceAfterRefusal)
         };
-        self.failure == Some(UploadFailure::Rejected) && self.refused.as_ref().is_some_and(is_long)
+        self.is_refusing() && self.refused.as_ref().is_some_and(is_long)
     }
 
     /// `readable`: its slot is the one that can be fetched back.
@@ -161,7 +177,7 @@ impl Target {
         match self.poisoned {
             Some(stored) if self.is_poisoned(|_| now) => Need::Above(self.sent.map_or(stored, |sent| sent.max(stored))),
             // One refusal that is merely old, for uploads had to wait, says nothing of a counter that cannot be read.
-            None if self.is_poisoned(|last| last) && !readable => {
+            None if self.is_mysterious() && !readable => {
                 let secs = STEP_SECS.saturating_mul(1 << self.steps.min(16));
                 Need::Ahead { secs: secs.min(STEP_MAX_SECS) }
             }

@@ -10,6 +10,8 @@ pub(super) enum Waiting {
     Native,
     /// Somebody else holds the lease.
     Follower,
+    /// Nobody does.
+    Nobody,
     /// No ring yet.
     NoConsensus,
     /// The record gate is closed.
@@ -35,6 +37,7 @@ impl fmt::Display for Waiting {
         match self {
             Self::Native => f.write_str("this node is alone: its tor publishes by itself"),
             Self::Follower => f.write_str("another node publishes"),
+            Self::Nobody => f.write_str("no node publishes now: none that serves is in sight"),
             Self::NoConsensus => f.write_str("tor has no live consensus yet"),
             Self::Records => f.write_str("waiting up to a second for the newest records of all live nodes"),
             Self::NoPoints => f.write_str("no node offers an introduction point now; what is published stays"),

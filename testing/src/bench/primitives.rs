@@ -6,13 +6,12 @@ use std::hint::black_box;
 use aes::Aes256;
 use ctr::Ctr128BE;
 use ctr::cipher::{KeyIvInit as _, StreamCipher as _};
-use ed25519_dalek::hazmat::{ExpandedSecretKey, raw_sign};
+use ed25519_dalek::hazmat::ExpandedSecretKey;
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use rand_core::CryptoRng;
 use rustbalance_core::hsdesc::IntroPoint;
 use rustbalance_core::onion::montgomery::to_ed25519_all;
-use rustbalance_core::onion::signature::sign_all;
-use sha2::Sha512;
+use rustbalance_core::onion::signature::{sign_all, sign_committed};
 use sha3::{Digest as _, Sha3_256};
 use shake::{ExtendableOutput as _, Shake256, Update as _, XofReader as _};
 use x25519_dalek::{PublicKey, StaticSecret};
@@ -21,6 +20,8 @@ use x25519_dalek::{PublicKey, StaticSecret};
 const CERT_LENGTH: usize = 76;
 /// What the keys of a layer are derived from, bytes.
 const SECRET_INPUT_LENGTH: usize = 112;
+/// What the signature's nonce is derived from: the text before the encrypted layer, its salt and its MAC, bytes.
+const COMMITMENT_LENGTH: usize = 360;
 /// Random bytes for 16 `auth-client` lines (8 + 16 + 16 each), a key and two salts.
 const RANDOM_LENGTH: usize = 16 * 40 + 32 + 2 * 16;
 
@@ -51,7 +52,7 @@ impl Primitives {
         black_box(PublicKey::from(&StaticSecret::from(*seed)));
         encrypt(lengths.inner);
         encrypt(lengths.middle);
-        black_box(raw_sign::<Sha512>(&self.secret, &vec![7; lengths.signed], &self.public));
+        black_box(sign_committed(&self.secret, &self.public, &[&vec![7; lengths.signed]], &[&[7; COMMITMENT_LENGTH]]));
     }
 }
 

@@ -4,7 +4,7 @@ use crate::cluster::{Liveness, Role};
 use crate::id::RelayFingerprint;
 use crate::merge::testing::point;
 use crate::onion::period::Slot;
-use crate::publish::testing::{World, keys_of, members, secs};
+use crate::publish::testing::{Behaviour, World, keys_of, members, secs};
 use core::time::Duration;
 use std::collections::BTreeSet;
 
@@ -147,6 +147,69 @@ fn publisher_that_lost_the_lease_stops() {
     let status = world.publisher().status(world.now);
     assert_eq!((status.points.len(), status.slots.len()), (9, 0));
     assert_eq!(status.waiting.unwrap(), "another node publishes");
+    world.view().holder = None;
+    world.run(secs(1));
+    assert!(world.publisher().status(world.now).waiting.unwrap().starts_with("no node publishes now"));
+}
+
+/// The other period's copy cannot be read back: that it is refused is all that tells of somebody else's.
+#[test]
+fn an_hsdir_that_refuses_the_next_round_holds_the_plan_no_longer_and_is_told_of_once() {
+    let mut world = published();
+    let ring = world.ring.clone().unwrap();
+    let read = ring.params().client_period(ring.valid_after());
+    let unread = [Slot::First, Slot::Second].into_iter().find(|slot| world.period(*slot) != read).unwrap();
+    let refusing = world.responsible(unread)[0];
+    let state = |world: &World| {
+        let status = world.publisher().status(world.now);
+        let hsdirs = status.slots.iter().filter(|slot| slot.period != read.number).flat_map(|slot| &slot.hsdirs);
+        let shown = hsdirs.into_iter().find(|hsdir| hsdir.relay == refusing.to_string()).unwrap().state.clone();
+        (shown, status.confirmed, status.proven)
+    };
+    assert_eq!(state(&world), ("confirmed".to_owned(), true, true));
+    world.hsdirs.behaviour.insert(refusing, Behaviour::Rejects);
+    world.run(secs(2 * 60 * 60));
+    assert_eq!(state(&world), ("refused".to_owned(), false, false));
+    let told: Vec<_> = world.sites[0].warnings.iter().filter(|warning| warning.contains("cannot be read")).collect();
+    assert_eq!(told.len(), 1, "{:?}", world.sites[0].warnings);
+    world.hsdirs.behaviour.clear();
+    world.run(secs(3 * 60));
+    assert_eq!(state(&world), ("confirmed".to_owned(), true, true));
+}
+
+#[test]
+fn what_was_confirmed_longer_ago_than_an_hsdir_keeps_it_is_confirmed_no_more() {
+    let mut world = published();
+    let silent = world.responsible(Slot::Second)[0];
+    world.hsdirs.behaviour.insert(silent, Behaviour::Silent);
+    world.run(secs(2 * 60 * 60));
+    assert!(world.publisher().status(world.now).confirmed);
+    world.run(secs(60 * 60));
+    assert!(!world.publisher().status(world.now).confirmed);
+}
+
+/// Tor lists its points as a hash table has them. Ours must not show which are one node's, nor be sorted.
+#[test]
+fn points_stand_in_an_order_that_tells_nothing_and_is_the_same_whoever_publishes() {
+    let mut world = published();
+    let hsdir = world.responsible(Slot::First)[0];
+    let order = |world: &World| -> Vec<[u8; 32]> {
+        world.held(Slot::First, hsdir).unwrap().points.iter().map(|point| point.auth_key).collect()
+    };
+    let before = order(&world);
+    let owners = || {
+        let owner = |key: &[u8; 32]| (1..=3).find(|n| keys_of(&world.sites[0].view, &[*n]).contains(key));
+        before.iter().map(owner)
+    };
+    assert!(owners().all(|owner| owner.is_some()));
+    assert!(owners().zip(owners().skip(1)).filter(|(one, next)| one != next).count() > 2, "not node by node");
+    assert!(!before.is_sorted());
+    let mut view = world.sites[0].view.clone();
+    view.proven = None;
+    view.role = Role::Holder { epoch: 2 };
+    world.elsewhere(2, view);
+    world.run(secs(5));
+    assert_eq!(order(&world), before);
 }
 
 #[test]
