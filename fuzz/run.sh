@@ -16,8 +16,10 @@ programs=${CARGO_TARGET_DIR:-target}/release
 # The largest input, bytes: as large as the largest that a reader takes where that is little, else enough to be deep.
 longest() {
     case "$1" in
-    backup | certificate | cluster_file | configuration | join_request | keys | mesh_packet) echo 2048 ;;
-    arti | consensus | descriptor*) echo 24000 ;;
+    backup | certificate | cluster_file | configuration | invite_front | invite_request | join_request | keys | \
+        mesh_packet) echo 2048 ;;
+    invite) echo 256 ;;
+    arti | consensus | descriptor* | probe_answer) echo 24000 ;;
     node | tor_dialogue) echo 48000 ;;
     *) echo 16000 ;;
     esac

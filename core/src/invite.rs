@@ -28,6 +28,8 @@ use crate::onion::key::HsId;
 use crate::time::Wall;
 
 pub mod exchange;
+#[doc(hidden)]
+pub mod exercise;
 pub mod front;
 mod seal;
 

@@ -1,6 +1,8 @@
 //! Whether the operator's application answers: a connection to it now and then, and a request over it if it is to be
 //! asked for a page.
 
+#[doc(hidden)]
+pub mod exercise;
 mod http;
 
 use std::io;

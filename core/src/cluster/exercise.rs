@@ -1,6 +1,8 @@
 //! For fuzzing and for ordinary tests: a node of a cluster of two, and any bytes as what the other says or as what stands
 //! in its own files, past the signatures that would keep them out.
 
+mod door;
+
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,6 +26,8 @@ use crate::onion::key::HsId;
 use crate::output::{DurableKind, Outbox, Output, RequestId};
 use crate::rng::Rng;
 use crate::time::{Mono, Now, Wall};
+
+pub(crate) use self::door::Door;
 
 const START: Now = Now { mono: Mono::from_ms(10_000), wall: Wall::from_secs(1_700_000_000) };
 /// More than a datagram, however it is answered, makes a node say to its only peer at once.
@@ -119,7 +123,7 @@ impl Pair {
     /// What the second node really says in the first `seconds` seconds, while it publishes and its operator is busy, in the
     /// form that [`exercise_datagrams`] takes.
     pub fn conversation(&self, seconds: u64) -> Vec<u8> {
-        let mut hosts = [1, 2].map(|node| Host::start(self, node, &self.saved()));
+        let mut hosts = [1, 2].map(|node| Host::start(self.config(node), &self.saved()));
         let mut said = Vec::new();
         for step in 0..seconds * 10 {
             let [first, second] = &mut hosts;
@@ -170,14 +174,16 @@ struct Host {
     now: Now,
     out: Outbox,
     sent: Vec<Vec<u8>>,
+    /// To the invited.
+    answers: Vec<Option<Vec<u8>>>,
     files: BTreeMap<DurableKind, Vec<u8>>,
 }
 
 impl Host {
-    fn start(pair: &Pair, node: u8, saved: &BTreeMap<DurableKind, Vec<u8>>) -> Self {
-        let mut out = Outbox::default();
-        let cluster = Cluster::new(pair.config(node), saved, Rng::seed_from_u64(u64::from(node)), START, &mut out);
-        Self { cluster, now: START, out, sent: Vec::new(), files: saved.clone() }
+    fn start(config: ClusterConfig, saved: &BTreeMap<DurableKind, Vec<u8>>) -> Self {
+        let (mut out, WgPublicKey([seed, ..])) = (Outbox::default(), config.wg);
+        let cluster = Cluster::new(config, saved, Rng::seed_from_u64(seed.into()), START, &mut out);
+        Self { cluster, now: START, out, sent: Vec::new(), answers: Vec::new(), files: saved.clone() }
     }
 
     fn tick(&mut self, pause: Duration) {
@@ -237,6 +243,8 @@ impl Host {
             assert!(outputs < OUTPUTS_MAX, "no end of outputs");
             if let Output::SendPeer { bytes, .. } = output {
                 self.sent.push(bytes);
+            } else if let Output::InviteReply { answer, .. } = output {
+                self.answers.push(answer);
             } else if let Output::Persist { id, record } = output {
                 self.files.insert(record.kind, record.bytes);
                 self.cluster.handle_done(self.now, id, &Ok(()), &mut self.out);
@@ -256,7 +264,7 @@ impl Host {
 /// If a refused datagram changed anything, or one is answered without end: that would be a bug of ours.
 pub fn exercise_datagrams(bytes: &[u8]) {
     let pair = Pair::default();
-    let mut host = Host::start(&pair, 1, &pair.saved());
+    let mut host = Host::start(pair.config(1), &pair.saved());
     for (pause, datagram) in heard(bytes) {
         host.tick(pause);
         let before = format!("{:?}", host.cluster);
@@ -306,7 +314,7 @@ pub fn exercise_saved(bytes: &[u8]) {
 }
 
 fn run(pair: &Pair, saved: &BTreeMap<DurableKind, Vec<u8>>) {
-    let mut host = Host::start(pair, 1, saved);
+    let mut host = Host::start(pair.config(1), saved);
     host.tick(Duration::ZERO);
     host.tick(Duration::from_secs(10));
 }
@@ -314,7 +322,7 @@ fn run(pair: &Pair, saved: &BTreeMap<DurableKind, Vec<u8>>) {
 /// The first node's files as it has them after `seconds` seconds, in the form that [`exercise_saved`] takes.
 pub fn saved_sample(seconds: u64) -> Vec<u8> {
     let pair = Pair::default();
-    let mut host = Host::start(&pair, 1, &pair.saved());
+    let mut host = Host::start(pair.config(1), &pair.saved());
     for step in 0..seconds * 10 {
         host.lead(step);
         host.tick(Duration::from_millis(100));
@@ -365,7 +373,7 @@ mod tests {
         let pair = Pair::default();
         let said = pair.conversation(15);
         exercise_datagrams(&said);
-        let mut host = Host::start(&pair, 1, &pair.saved());
+        let mut host = Host::start(pair.config(1), &pair.saved());
         let mut kinds = std::collections::BTreeSet::new();
         for (pause, datagram) in heard(&said) {
             host.tick(pause);

@@ -4,6 +4,8 @@
 //! node), so in another's hands it is worth nothing. The answer is sealed ([`seal`](super::seal)). Tor already encrypts
 //! both from end to end; nothing here relies on that.
 
+pub(super) mod exercise;
+
 use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 use sha3::{Digest as _, Sha3_256};
@@ -69,7 +71,12 @@ impl Guest {
         let mut nonce = [0; 32];
         rng.fill_bytes(&mut nonce);
         let ask = Ask { node: keypair.id(), wg, contact, nonce };
-        let (body, passing) = (sign::encode(&ask), invite.keypair());
+        Self::asking(invite, keypair, ask)
+    }
+
+    /// The same with whatever is asked, signed.
+    fn asking(invite: &Invite, keypair: NodeKeypair, ask: Ask) -> Self {
+        let (wg, body, passing) = (ask.wg, sign::encode(&ask), invite.keypair());
         let sign = |by: &NodeKeypair| by.sign(Purpose::Invite, NO_CLUSTER, &body);
         let recipient = Recipient { node: keypair.id(), invite: invite.id(), request: hash(&body) };
         let body = join::versioned(&Request { pass: sign(&passing), proof: sign(&keypair), ask });

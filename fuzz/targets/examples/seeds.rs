@@ -12,7 +12,8 @@ use rustbalance_core::hsdesc::exercise::Sealer;
 use rustbalance_core::hsdesc::{InnerHeader, open};
 use rustbalance_core::hsdir::consensus::Consensus;
 use rustbalance_core::hsdir::microdesc::identities;
-use rustbalance_core::join::exercise::samples;
+use rustbalance_core::invite;
+use rustbalance_core::join;
 use rustbalance_core::onion::cert::{CertType, ExpirationHours, unsigned};
 use rustbalance_core::onion::client::HsClientDescEncKeypair;
 use rustbalance_core::onion::key::HsIdKeypair;
@@ -44,6 +45,7 @@ fn main() -> Outcome<()> {
     directory()?;
     control()?;
     cluster()?;
+    invites()?;
     files()
 }
 
@@ -179,7 +181,7 @@ fn cluster() -> Outcome<()> {
         write("backup", name, &bytes)?;
     }
     write("saved_state", "running", &saved_sample(15))?;
-    let (ask, replies) = samples();
+    let (ask, replies) = join::exercise::samples();
     write("join_request", "good", &ask)?;
     for (name, reply) in ["good", "refusal"].iter().zip(&replies) {
         write("join_reply", name, reply)?;
@@ -188,6 +190,26 @@ fn cluster() -> Outcome<()> {
     let steps =
         [spoken(1, b"\x01hello"), spoken(1, b"\x00\x01\x00\x00\x00"), spoken(30, b"\x02\x55"), spoken(60, b"\x01hi")];
     write("mesh_datagram", "good", &steps.concat())
+}
+
+fn invites() -> Outcome<()> {
+    let texts = invite::exercise::text_samples().ok_or("an invite")?;
+    for (name, text) in ["line", "content"].iter().zip(&texts) {
+        write("invite", name, text)?;
+    }
+    write("invite", "upper-case", format!(" {}\n", String::from_utf8_lossy(&texts[0]).to_uppercase()).as_bytes())?;
+    for (name, said) in ["request", "headers", "answer", "length"].iter().zip(invite::exercise::front_samples()) {
+        write("invite_front", name, &said)?;
+    }
+    let (ask, replies) = invite::exercise::samples().ok_or("an answer")?;
+    write("invite_request", "good", &ask)?;
+    for (name, reply) in ["welcome", "refusal"].iter().zip(&replies) {
+        write("invite_reply", name, reply)?;
+    }
+    for (name, answer) in ["final", "interim", "switch"].iter().zip(rustbalance_io::probe::exercise::answer_samples()) {
+        write("probe_answer", name, &answer)?;
+    }
+    Ok(())
 }
 
 fn files() -> Outcome<()> {

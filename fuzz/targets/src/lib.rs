@@ -11,7 +11,8 @@ pub mod keys;
 pub mod mesh;
 pub mod node;
 
-pub use rustbalance_core::{backup, cluster, join};
+pub use rustbalance_core::{backup, cluster, invite, join};
+pub use rustbalance_io::probe;
 
 /// A target: the name of its program and of its corpus, and what it calls.
 pub type Target = (&'static str, fn(&[u8]));
@@ -29,6 +30,10 @@ pub const TARGETS: &[Target] = &[
     ("descriptor_middle", descriptor::middle),
     ("descriptor_outer", descriptor::outer),
     ("intro_point", descriptor::intro_point),
+    ("invite", invite::exercise::exercise_text),
+    ("invite_front", invite::exercise::exercise_front),
+    ("invite_reply", invite::exercise::exercise_reply),
+    ("invite_request", invite::exercise::exercise_request),
     ("join_reply", join::exercise::exercise_reply),
     ("join_request", join::exercise::exercise_request),
     ("keys", keys::keys),
@@ -37,6 +42,7 @@ pub const TARGETS: &[Target] = &[
     ("microdesc", directory::microdescs),
     ("node", node::node),
     ("peer_datagram", cluster::exercise::exercise_datagrams),
+    ("probe_answer", probe::exercise::answer),
     ("saved_state", cluster::exercise::exercise_saved),
     ("tor_dialogue", control::dialogue),
 ];

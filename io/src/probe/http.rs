@@ -8,9 +8,9 @@ use socket2::Socket;
 use crate::proxy::write_all;
 
 /// Longest first line of an answer, bytes; what applications send is shorter than 100.
-const STATUS_LINE_MAX: usize = 1024;
+pub(super) const STATUS_LINE_MAX: usize = 1024;
 /// What an application may say before its answer, in interim ones (RFC 9110 section 15.2), bytes.
-const INTERIM_MAX: usize = 16 * 1024;
+pub(super) const INTERIM_MAX: usize = 16 * 1024;
 
 /// Asks for `path`; the answer's status, or `None` if it is not HTTP. No more of the answer is read than that takes.
 pub(super) async fn get(stream: &Async<Socket>, path: &str, host: &str) -> io::Result<Option<u16>> {
@@ -34,7 +34,7 @@ pub(super) async fn get(stream: &Async<Socket>, path: &str, host: &str) -> io::R
 }
 
 /// The status of the first answer that is not an interim one; `Some(None)` if there will be none, `None` if more is needed.
-fn final_status(mut answer: &[u8]) -> Option<Option<u16>> {
+pub(super) fn final_status(mut answer: &[u8]) -> Option<Option<u16>> {
     let read = answer.len();
     loop {
         let Some(end) = answer.iter().position(|byte| *byte == b'\n') else {

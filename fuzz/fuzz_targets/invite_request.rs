@@ -1,0 +1,4 @@
+//! What an invited node asks.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rustbalance_fuzz_targets::invite::exercise::exercise_request(bytes));
