@@ -79,8 +79,8 @@ fn written(known: &[u8]) -> String {
     [PREFIX, &base32::encode(&[known, &checksum(known)].concat())].concat()
 }
 
-/// `bytes` as what is first said on a connection, and as what follows the first line of a request; as all that came back,
-/// and as what follows the beginning of an answer; and as what stands in request and answer.
+/// `bytes` as what is first said on a connection, and as what follows the first line of a request; as all that came
+/// back, and as what follows the beginning of an answer; and as what stands in request and answer.
 ///
 /// # Panics
 /// If what was said is taken for something else once more of it has come, or what is written is not read: that would be
