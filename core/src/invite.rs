@@ -31,6 +31,7 @@ pub mod exchange;
 #[doc(hidden)]
 pub mod exercise;
 pub mod front;
+pub mod pace;
 mod seal;
 
 /// What every invite begins with: the kind of text, and its version.

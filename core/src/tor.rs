@@ -4,10 +4,11 @@
 //! The parts stand in `tor/`: `session` matches replies to commands, `replies` takes them in, `directory` reads the
 //! network, `service` the own descriptor and its circuits, `withdrawal` closes those that clients know, `publishing`
 //! switches tor's own uploads, `upload` and `fetch` follow ours. `renewal` and `watchdog` say when a tor is to start anew.
-//! `attachment` judges a tor that somebody else runs.
+//! `attachment` judges a tor that somebody else runs, `circuit_line` reads what tor says of a connection that it hands over.
 
 mod attachment;
 mod authorized_clients;
+mod circuit_line;
 mod directory;
 mod error;
 mod facts;
@@ -42,6 +43,7 @@ use crate::output::{Event, Outbox, Output, TimerName};
 use crate::time::{Mono, Now};
 pub use attachment::{Attachment, Found, Wanted};
 pub use authorized_clients::{AuthorizedClients, Files, FilesSerial};
+pub use circuit_line::{CircuitId, CircuitLine};
 use directory::Directory;
 pub use error::TorError;
 pub use facts::{Native, TorFacts, TorState, Validity};

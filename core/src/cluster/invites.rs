@@ -19,6 +19,7 @@ use super::sign::Purpose;
 use super::timing::{INVITES_KEPT, ITEM_MAX};
 use super::{Cluster, CommandError, PeerError};
 use crate::id::{NodeId, hex};
+use crate::invite::pace::Bucket;
 use crate::invite::{InviteId, InviteName, LIFETIME_MAX_SECS};
 use crate::join::AdmitError;
 use crate::onion::client::CLIENT_NAME_MAX;
@@ -26,8 +27,6 @@ use crate::output::{DurableKind, Event, Outbox, Output};
 use crate::time::{Mono, Now, Wall};
 
 mod guests;
-
-use guests::Bucket;
 
 /// Nodes that may join with one invite.
 pub const INVITE_USES_MAX: u8 = 8;
@@ -261,6 +260,7 @@ pub(super) struct Invites {
     kept: Kept<Ledger>,
     /// Those that the shell was last told the paths of.
     answered: Vec<InviteId>,
+    /// What limits the requests that are looked at.
     bucket: Bucket,
 }
 

@@ -8,25 +8,7 @@ use crate::invite::exchange::{Guested, Reply, check_request};
 use crate::invite::{InviteId, InvitePath};
 use crate::join::AdmitError;
 use crate::output::{Event, Outbox, Output, RequestId};
-use crate::time::{Mono, Now};
-
-/// How many requests are looked at: [`INVITE_BURST`] at once, then one every [`INVITE_REQUEST_EVERY`].
-#[derive(Debug, Default)]
-pub(super) struct Bucket {
-    /// When it will be full again.
-    full_at: Mono,
-}
-
-impl Bucket {
-    pub(super) fn take(&mut self, now: Mono) -> bool {
-        let full_at = self.full_at.max(now).plus(INVITE_REQUEST_EVERY);
-        let has_room = full_at.since(now) <= INVITE_REQUEST_EVERY * INVITE_BURST;
-        if has_room {
-            self.full_at = full_at;
-        }
-        has_room
-    }
-}
+use crate::time::Now;
 
 impl Cluster {
     /// A request of an invited node. It is answered ([`Output::InviteReply`]): with nothing if the request proves nothing, or
@@ -56,7 +38,7 @@ impl Cluster {
 
     /// Who asks, if it has an invite.
     fn guest(&mut self, now: Now, path: InvitePath, bytes: &[u8]) -> Result<Guested, AdmitError> {
-        if !self.invites.bucket.take(now.mono) {
+        if !self.invites.bucket.take(now.mono, INVITE_BURST, INVITE_REQUEST_EVERY) {
             return Err(AdmitError::Busy);
         }
         let id = self.invites.answered(now.wall).find(|id| id.path() == path).ok_or(AdmitError::BadProof)?;

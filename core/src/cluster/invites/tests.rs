@@ -4,7 +4,7 @@ use super::*;
 use crate::cluster::item::Items;
 use crate::cluster::ledger::{assert_unite, write_down};
 use crate::cluster::tests::{CLUSTER, identity};
-use crate::cluster::timing::INVITE_BURST;
+use crate::cluster::timing::{INVITE_BURST, INVITE_REQUEST_EVERY};
 use crate::id::WgPublicKey;
 
 const NOW: Wall = Wall::from_secs(1_000_000);
@@ -150,7 +150,7 @@ fn of_too_many_of_two_sides_those_that_expire_first_are_forgotten() {
 fn requests_are_looked_at_at_a_bounded_rate() {
     let (mut bucket, mut taken) = (Bucket::default(), 0);
     for ms in 0..10_000 {
-        taken += u32::from(bucket.take(Mono::from_ms(1_000_000 + ms)));
+        taken += u32::from(bucket.take(Mono::from_ms(1_000_000 + ms), INVITE_BURST, INVITE_REQUEST_EVERY));
     }
     assert_eq!(taken, INVITE_BURST + 49);
 }
