@@ -2,19 +2,23 @@
 //! application.
 //!
 //! It knows no protocol. Bytes flow both ways from the start, so a server may speak first, and each direction ends
-//! on its own, so either side may half-close. [`Proxy::run`] owns every connection: dropping it closes them all. While
-//! there are invites, what a client says first is looked at ([`door`]); what the target says first still waits for nothing.
+//! on its own, so either side may half-close. [`Proxy::run`] owns every connection: dropping it closes them all. What tor
+//! says of a connection never reaches the target ([`opening`]). While there are invites, what a client says first is looked
+//! at ([`door`]); what the target says first still waits for nothing.
 
 mod connect;
 pub(crate) mod door;
+#[cfg(test)]
+mod fed;
+mod opening;
 mod pump;
 mod socks;
 
 use std::convert::Infallible;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_io::{Async, Timer};
@@ -25,6 +29,7 @@ use tracing::{debug, warn};
 
 pub use connect::{Connector, Isolation};
 use door::{Door, Entrant};
+use opening::Opening;
 use pump::Activity;
 pub(crate) use pump::write_all;
 
@@ -62,6 +67,8 @@ pub struct Counters {
     pub target_failed: AtomicU64,
     /// Connections closed for idleness.
     pub idle_closed: AtomicU64,
+    /// Requests at an invite's path that were passed to the target unseen, as too many came by their circuit.
+    pub guest_over_limit: AtomicU64,
     /// Bytes from clients to the target.
     pub bytes_in: AtomicU64,
     /// Bytes from the target to clients.
@@ -75,6 +82,7 @@ impl Counters {
             ("proxy_over_limit", &self.over_limit),
             ("proxy_target_failed", &self.target_failed),
             ("proxy_idle_closed", &self.idle_closed),
+            ("proxy_guest_over_limit", &self.guest_over_limit),
         ];
         counters
             .map(|(name, counter)| (name.to_owned(), counter.load(Relaxed)))
@@ -111,6 +119,8 @@ struct Shared {
     max_connections: usize,
     counters: Arc<Counters>,
     door: Arc<Door>,
+    /// That tor did not say a circuit.
+    no_line_said: Mutex<Seldom>,
 }
 
 impl Proxy {
@@ -119,12 +129,14 @@ impl Proxy {
     pub fn bind(path: PathBuf, connector: Connector, settings: &ProxySettings) -> Result<Self, ListenError> {
         let listener = listen(&path).map_err(|source| ListenError { path, source })?;
         raise_descriptor_limit(settings.max_connections);
+        let counters = Arc::<Counters>::default();
         let shared = Shared {
             connector,
             idle_timeout: settings.idle_timeout,
             max_connections: settings.max_connections,
-            counters: Arc::default(),
-            door: Arc::new(Door::new()),
+            door: Arc::new(Door::new(Arc::clone(&counters))),
+            counters,
+            no_line_said: Mutex::default(),
         };
         Ok(Self { listener, shared: Arc::new(shared) })
     }
@@ -190,9 +202,8 @@ impl Place {
     }
 
     async fn serve(&self, client: Async<Socket>) {
-        let Shared { counters, door, .. } = &*self.0;
-        let served = if door.is_shut() { self.pass_on(&client).await } else { self.receive(&client).await };
-        match served {
+        let counters = &self.0.counters;
+        match self.receive(&client).await {
             Ok(()) => {}
             Err(Parting::NoTarget(error)) => {
                 counters.target_failed.fetch_add(1, Relaxed);
@@ -212,24 +223,38 @@ impl Place {
         }
     }
 
-    async fn connect(&self) -> Result<Async<Socket>, Parting> {
-        self.0.connector.connect(Isolation::unique()).await.map_err(Parting::NoTarget)
+    /// Reads what tor says of the connection.
+    async fn open(&self, client: &Async<Socket>) -> io::Result<Opening> {
+        let opening = Opening::read(client).await?;
+        let said = &self.0.no_line_said;
+        if opening.lacks_its_line() && said.lock().unwrap_or_else(PoisonError::into_inner).is_due(clock::mono()) {
+            warn!(
+                "tor does not say by which circuit a connection came, so invited nodes' requests by all such connections \
+                 share one limit: add `HiddenServiceExportCircuitID haproxy` to the torrc of the tor that this node is \
+                 attached to, and reload it; `rustbalance tor lines` prints where"
+            );
+        }
+        Ok(opening)
     }
 
-    /// Serves a client.
-    async fn pass_on(&self, client: &Async<Socket>) -> Result<(), Parting> {
-        let target = self.connect().await?;
-        let Shared { idle_timeout, counters, .. } = &*self.0;
-        Ok(pump::pump(client, &target, *idle_timeout, counters).await?)
+    async fn connect(&self) -> Result<Async<Socket>, Parting> {
+        self.0.connector.connect(Isolation::unique()).await.map_err(Parting::NoTarget)
     }
 
     /// Serves a client or an invited node, whichever it is. To the target it is a client until that is clear.
     async fn receive(&self, client: &Async<Socket>) -> Result<(), Parting> {
         let Shared { idle_timeout, counters, door, .. } = &*self.0;
         let (target, activity, is_known) = (OnceCell::new(), Activity::new(), AtomicBool::new(false));
-        let is_client = OnceCell::new();
+        // While nobody is invited that is clear from the start.
+        let is_client = if door.is_shut() { OnceCell::from(()) } else { OnceCell::new() };
         let inward = async {
-            match door.receive(client, &is_known).await? {
+            let opening = self.open(client).await?;
+            let entrant = if is_client.is_initialized() {
+                Entrant::Client(opening.held)
+            } else {
+                door.receive(client, opening, &is_known).await?
+            };
+            match entrant {
                 Entrant::Guest(answer) => Err(Parting::Answered(answer)),
                 Entrant::Client(held) => {
                     let _ = is_client.set(()).await;

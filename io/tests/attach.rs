@@ -78,6 +78,7 @@ fn service_lines() -> Vec<String> {
         "HiddenServicePort 80 unix:DIR/proxy.sock",
         "HiddenServiceNumIntroductionPoints 3",
         "HiddenServiceOnionBalanceInstance 1",
+        "HiddenServiceExportCircuitID haproxy",
     ]
     .map(str::to_owned)
     .into()
@@ -142,13 +143,15 @@ fn a_restart_that_the_core_wishes_is_a_new_connection_alone() {
 
 #[test]
 fn what_its_torrc_lacks_is_named_with_the_lines() {
-    let lines = service_lines().into_iter().filter(|line| !line.contains("Instance") && !line.contains("Dormant"));
+    let is_left_out = |line: &str| ["Instance", "Dormant", "Export"].iter().any(|word| line.contains(word));
+    let lines = service_lines().into_iter().filter(|line| !is_left_out(line));
     let (_state, _tor, settings) = attached(&lines.collect::<Vec<_>>());
     let node = Supervised::start(settings);
     let TorInput::Unfit(reasons) = told(&node) else { panic!("it is used") };
     let reasons = reasons.join("\n");
     assert!(reasons.contains("`DormantTimeoutEnabled 0`"), "{reasons}");
     assert!(reasons.contains("`HiddenServiceOnionBalanceInstance 1`"), "{reasons}");
+    assert!(reasons.contains("`HiddenServiceExportCircuitID haproxy`"), "{reasons}");
 }
 
 #[test]

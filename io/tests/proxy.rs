@@ -20,6 +20,9 @@ use smol::future::poll_once;
 /// Nothing here takes this long unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What tor says first on each connection: by which circuit the client came.
+const LINE: &[u8] = b"PROXY TCP6 fc00:dead:beef:4dad::1:29a ::1 666 80\r\n";
+
 /// A running proxy; stops when dropped.
 struct Running {
     socket: PathBuf,
@@ -41,8 +44,16 @@ impl Running {
         Self { socket, counters, _task: smol::spawn(proxy.run()), _dir: dir }
     }
 
-    /// As tor connects.
+    /// As tor connects, and says what it knows.
     fn client(&self) -> UnixStream {
+        let mut client = self.silent();
+        // The proxy may have closed it already, which is for the test to see.
+        let _ = client.write_all(LINE);
+        client
+    }
+
+    /// As tor connects that lacks a line in its torrc.
+    fn silent(&self) -> UnixStream {
         let client = UnixStream::connect(&self.socket).unwrap();
         client.set_read_timeout(Some(PATIENCE)).unwrap();
         client.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -77,6 +88,20 @@ fn application(handle: impl Fn(TcpStream) + Clone + Send + 'static) -> Target {
 fn echo(mut connection: TcpStream) {
     let mut reader = connection.try_clone().unwrap();
     let _ = std::io::copy(&mut reader, &mut connection);
+}
+
+/// Speaks first.
+fn greet_and_echo(mut connection: TcpStream) {
+    let _ = connection.write_all(b"220 ready");
+    echo(connection);
+}
+
+/// The client, once it has heard that.
+fn greeted(mut client: UnixStream) -> UnixStream {
+    let mut greeting = [0; 9];
+    client.read_exact(&mut greeting).unwrap();
+    assert_eq!(&greeting, b"220 ready");
+    client
 }
 
 fn read_all(mut from: impl Read) -> Vec<u8> {
@@ -157,6 +182,67 @@ fn a_server_may_stop_sending_and_still_get_the_rest() {
 fn a_server_may_speak_first() {
     let proxy = Running::start(application(|mut connection| connection.write_all(b"220 ready").unwrap()), |_| {});
     assert_eq!(read_all(proxy.client()), b"220 ready");
+}
+
+#[test]
+fn what_tor_says_is_not_for_the_target_however_it_comes() {
+    let proxy = Running::start(application(echo), |_| {});
+    let request = b"GET / HTTP/1.1\r\n\r\n";
+    let whole = [LINE, request].concat();
+    for end in 0..=whole.len() {
+        let mut client = proxy.silent();
+        client.write_all(&whole[..end]).unwrap();
+        // Read apart, for the most part.
+        thread::yield_now();
+        client.write_all(&whole[end..]).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(read_all(client), request, "{end} bytes first");
+    }
+    proxy.wait_idle();
+    assert_eq!(proxy.counters.bytes_in.load(Relaxed), ((whole.len() + 1) * request.len()) as u64);
+}
+
+#[test]
+fn only_tors_own_line_is_taken_off() {
+    let proxy = Running::start(application(echo), |_| {});
+    let long = pattern(300_000);
+    for said in [LINE, b"PROXY TCP4 10.0.0.1 10.0.0.2 1 80\r\n", b"PROXY ", b"P", b"\r\n", b"", &long] {
+        let mut client = proxy.silent();
+        let mut writer = client.try_clone().unwrap();
+        let sent = [LINE, said].concat();
+        let sender = thread::spawn(move || {
+            writer.write_all(&sent).unwrap();
+            writer.shutdown(Shutdown::Write).unwrap();
+        });
+        let mut back = Vec::new();
+        client.read_to_end(&mut back).unwrap();
+        sender.join().unwrap();
+        assert!(back == said, "{} bytes", said.len());
+    }
+}
+
+#[test]
+fn connections_of_which_tor_says_nothing_are_served_all_the_same() {
+    let proxy = Running::start(application(greet_and_echo), |_| {});
+    // With the beginning of a line, to be held back for a moment; with what never was one; with nothing.
+    for said in [&LINE[..20], b"GET / HTTP/1.1\r\n\r\n", b""] {
+        let mut client = greeted(proxy.silent());
+        client.write_all(said).unwrap();
+        let mut back = vec![0; said.len()];
+        client.read_exact(&mut back).unwrap();
+        assert_eq!(back, said);
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(read_all(client), b"");
+    }
+}
+
+#[test]
+fn a_line_that_comes_late_is_not_for_the_target_either() {
+    let proxy = Running::start(application(greet_and_echo), |_| {});
+    let mut client = greeted(proxy.silent());
+    client.write_all(&[LINE, b"QUIT"].concat()).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_all(client), b"QUIT");
 }
 
 #[test]

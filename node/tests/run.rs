@@ -72,8 +72,14 @@ fn echoing(node: Node, drain_limit: &str) -> Node {
 
 /// A client's connection, as tor hands it over, that is served.
 fn session(node: &Node) -> UnixStream {
-    let session = UnixStream::connect(node.dir().join("run/proxy.sock")).expect("the proxy listens");
+    session_of(node, b"PROXY TCP6 fc00:dead:beef:4dad::0:7 ::1 7 80\r\n")
+}
+
+/// One of whose circuit tor says this.
+fn session_of(node: &Node, line: &[u8]) -> UnixStream {
+    let mut session = UnixStream::connect(node.dir().join("run/proxy.sock")).expect("the proxy listens");
     session.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+    session.write_all(line).expect("the proxy reads");
     assert!(is_served(&session));
     session
 }
@@ -81,6 +87,18 @@ fn session(node: &Node) -> UnixStream {
 /// Whether what is sent comes back.
 fn is_served(mut session: &UnixStream) -> bool {
     session.write_all(b"x").is_ok() && session.read_exact(&mut [0]).is_ok()
+}
+
+#[test]
+fn connections_of_which_tor_says_no_circuit_are_served_and_once_in_the_log() {
+    let node = echoing(Node::new(), "0s");
+    let running = node.start();
+    let _named = session(&node);
+    assert!(!node.log_text().contains("HiddenServiceExportCircuitID"), "{}", node.log_text());
+    let _nameless = [session_of(&node, b""), session_of(&node, b"")];
+    running.signal(Signal::TERM);
+    running.end();
+    assert_eq!(node.log_text().matches("`HiddenServiceExportCircuitID haproxy`").count(), 1, "{}", node.log_text());
 }
 
 #[test]

@@ -94,8 +94,8 @@ async fn welcome(
     bootstrapped(visitor, by).await?;
     let target = Target::Onion { host: invite.address().to_string(), port: invite.port() };
     let connector = Connector::new(target, vec![paths.socks_socket.clone()], ATTEMPT_WITHIN);
-    let (mut pause, mut unknown) = (PAUSE, 0);
-    for attempt in 1.. {
+    let mut unknown = 0;
+    for (attempt, pause) in (1..).zip(pauses()) {
         tracing::info!(attempt, "asking {} through tor to be let in", invite.address());
         let why = match ask(&connector, guest, by).await {
             Ok(Some(Ok(welcome))) => return Ok(welcome),
@@ -117,9 +117,13 @@ async fn welcome(
         let late = JoinError::NotReached { address: invite.address(), last: why };
         async { Ok(visitor.forget().await?) }.or(too_late(by, late)).await?;
         clock::sleep(pause).await;
-        pause = (pause * 2).min(PAUSE_MAX);
     }
     Err(JoinError::InviteUnknown(invite.address()))
+}
+
+/// Between one attempt and the next.
+fn pauses() -> impl Iterator<Item = Duration> {
+    core::iter::successors(Some(PAUSE), |pause| Some((*pause * 2).min(PAUSE_MAX)))
 }
 
 async fn bootstrapped(visitor: &mut Visitor, by: Mono) -> Result<(), JoinError> {
@@ -157,4 +161,31 @@ async fn ask(connector: &Connector, guest: &Guest, by: Mono) -> io::Result<Optio
     };
     let late = io::Error::new(io::ErrorKind::TimedOut, "no answer before the time was over");
     exchange.or(too_late(by.min(clock::mono().plus(ATTEMPT_WITHIN)), late)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustbalance_core::invite::pace::{CIRCUIT_BURST, Circuits};
+    use rustbalance_core::tor::CircuitId;
+
+    /// How many of `count` attempts that fail at once, with these pauses between them, are looked at if all come by one
+    /// circuit.
+    fn looked_at(count: u32, pauses: impl Iterator<Item = Duration>) -> u32 {
+        let (mut circuits, mut now) = (Circuits::default(), clock::mono());
+        let attempt = |pause| {
+            let is_admitted = circuits.admit(now, Some(CircuitId(7)));
+            now = now.plus(pause);
+            u32::from(is_admitted)
+        };
+        pauses.take(count as usize).map(attempt).sum()
+    }
+
+    #[test]
+    fn whoever_is_invited_asks_no_more_often_than_one_circuit_may_though_each_attempt_has_its_own() {
+        assert_eq!(looked_at(1000, pauses()), 1000);
+        // Not because anything would do.
+        assert!(looked_at(1000, core::iter::repeat(PAUSE)) < 200);
+        assert_eq!(looked_at(1000, core::iter::repeat(Duration::ZERO)), CIRCUIT_BURST);
+    }
 }

@@ -1,19 +1,24 @@
 //! The door for invited nodes: while there are invites, the first bytes of a connection are looked at, and a request at
-//! the path of one goes to the core. Everything else goes to the target as it came, byte for byte.
+//! the path of one goes to the core, unless too many came by the same circuit. Everything else goes to the target as it
+//! came, byte for byte.
 
-use std::io::{self, Read as _};
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_io::Async;
 use rustbalance_core::invite::InvitePath;
-use rustbalance_core::invite::front::{Look, REQUEST_MAX, look};
+use rustbalance_core::invite::front::{Look, look};
+use rustbalance_core::invite::pace::Circuits;
 use rustbalance_core::time::Mono;
+use rustbalance_core::tor::CircuitId;
 use smol::channel::{Receiver, Sender};
-use smol::future::FutureExt as _;
 use socket2::Socket;
+use tracing::debug;
 
+use super::Counters;
+use super::opening::{Opening, read_on};
 use crate::clock;
 
 /// How long first bytes that might become a request are held back in all. A request's first line comes in one piece.
@@ -39,6 +44,8 @@ pub(crate) struct Knock {
 pub(crate) struct Door {
     paths: Mutex<Arc<[InvitePath]>>,
     knocks: (Sender<Knock>, Receiver<Knock>),
+    circuits: Mutex<Circuits>,
+    counters: Arc<Counters>,
 }
 
 /// For whom a connection is.
@@ -50,8 +57,9 @@ pub(super) enum Entrant {
 }
 
 impl Door {
-    pub(super) fn new() -> Self {
-        Self { paths: Mutex::new(Arc::default()), knocks: smol::channel::bounded(KNOCKS) }
+    pub(super) fn new(counters: Arc<Counters>) -> Self {
+        let knocks = smol::channel::bounded(KNOCKS);
+        Self { paths: Mutex::new(Arc::default()), knocks, circuits: Mutex::default(), counters }
     }
 
     /// From now on there are these.
@@ -73,43 +81,56 @@ impl Door {
         Arc::clone(&self.paths.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads until it is clear for whom the connection is; `is_known` is set once the path of an invite was named.
+    /// Reads on from `opening` until it is clear for whom the connection is; `is_known` is set once the path of an invite was
+    /// named. Beyond what its circuit may, a request at such a path is treated as one at any other.
     ///
     /// # Errors
     /// Reading failed.
-    pub(super) async fn receive(&self, client: &Async<Socket>, is_known: &AtomicBool) -> io::Result<Entrant> {
-        let (mut buffer, mut length) = (vec![0; REQUEST_MAX + 1], 0);
+    pub(super) async fn receive(
+        &self,
+        client: &Async<Socket>,
+        opening: Opening,
+        is_known: &AtomicBool,
+    ) -> io::Result<Entrant> {
+        let Opening { circuit, mut held } = opening;
         // Each is set once: who sends byte after byte is held back no longer than who stops.
         let (mut form_by, mut request_by) = (None, None);
         let by =
             |deadline: &mut Option<Mono>, within| Some(*deadline.get_or_insert_with(|| clock::mono().plus(within)));
         loop {
-            let (held, room) = buffer.split_at_mut(length);
-            let until = match look(held, &self.paths()) {
+            let look = look(&held, &self.paths());
+            if matches!(look, Look::Known | Look::Request { .. }) && !is_known.load(Relaxed) {
+                if !self.admits(circuit) {
+                    return Ok(Entrant::Client(held));
+                }
+                is_known.store(true, Relaxed);
+            }
+            let until = match look {
                 // Nothing is held back, so there is no hurry.
                 Look::Undecided if held.is_empty() => None,
                 Look::Undecided => by(&mut form_by, FORM_WITHIN),
-                Look::Known => {
-                    is_known.store(true, Relaxed);
-                    by(&mut request_by, REQUEST_WITHIN)
-                }
+                Look::Known => by(&mut request_by, REQUEST_WITHIN),
                 Look::Request { path, body } => {
                     let answer = self.knock(path, body).await;
-                    return Ok(answer.map_or_else(|| Entrant::Client(held.to_vec()), Entrant::Guest));
+                    return Ok(answer.map_or(Entrant::Client(held), Entrant::Guest));
                 }
-                Look::Other => return Ok(Entrant::Client(held.to_vec())),
+                Look::Other => return Ok(Entrant::Client(held)),
             };
-            let read = client.read_with(|mut socket| socket.read(room));
-            let late = async {
-                clock::sleep_until(until).await;
-                Ok(0)
-            };
-            match read.or(late).await? {
-                // Too late, or the client's last word.
-                0 => return Ok(Entrant::Client(held.to_vec())),
-                count => length += count,
+            // Else it is too late, or the client's last word.
+            if !read_on(client, &mut held, until).await? {
+                return Ok(Entrant::Client(held));
             }
         }
+    }
+
+    /// Whether one more request at an invite's path by this circuit is looked at.
+    fn admits(&self, circuit: Option<CircuitId>) -> bool {
+        let is_admitted = self.circuits.lock().unwrap_or_else(PoisonError::into_inner).admit(clock::mono(), circuit);
+        if !is_admitted {
+            self.counters.guest_over_limit.fetch_add(1, Relaxed);
+            debug!("too many requests at an invite's path by one circuit: this one goes to the target");
+        }
+        is_admitted
     }
 
     async fn knock(&self, path: InvitePath, body: &[u8]) -> Option<Vec<u8>> {

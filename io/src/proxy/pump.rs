@@ -14,7 +14,6 @@ use rustbalance_core::time::Mono;
 use smol::future::{self, FutureExt as _};
 use socket2::Socket;
 
-use super::Counters;
 use crate::clock;
 
 /// Most bytes moved by one system call, and most that a direction keeps.
@@ -24,24 +23,8 @@ thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER].into_boxed_slice());
 }
 
-/// Pumps until both directions have ended.
-///
-/// # Errors
-/// `TimedOut` when no byte moved for `idle_timeout`; otherwise that reading from one side failed, which ends both
-/// directions. A side that takes no more bytes ends only that direction: its own last words still arrive.
-pub(super) async fn pump(
-    client: &Async<Socket>,
-    target: &Async<Socket>,
-    idle_timeout: Duration,
-    counters: &Counters,
-) -> io::Result<()> {
-    let activity = Activity::new();
-    let inward = copy(client, target, &activity, &counters.bytes_in);
-    let outward = copy(target, client, &activity, &counters.bytes_out);
-    or_silence(inward, outward, &activity, idle_timeout).await
-}
-
-/// Both directions to their ends, or to the first error, which is `TimedOut` after a silence of `idle_timeout`.
+/// Both directions to their ends, or to the first error, which is `TimedOut` after a silence of `idle_timeout`. A side that
+/// takes no more bytes ends only that direction: its own last words still arrive.
 pub(super) async fn or_silence<E: From<io::Error>>(
     inward: impl Future<Output = Result<(), E>>,
     outward: impl Future<Output = Result<(), E>>,
@@ -126,6 +109,15 @@ fn forward(mut from: &Socket, mut to: &Socket) -> io::Result<Moved> {
         };
         let (_, rest) = read.split_at(written);
         Ok(if rest.is_empty() { Moved::All(written) } else { Moved::Part { written, rest: rest.to_vec() } })
+    })
+}
+
+/// Adds to `bytes` what one read gives, and says how many that is.
+pub(super) fn read_onto(mut from: &Socket, bytes: &mut Vec<u8>) -> io::Result<usize> {
+    SCRATCH.with_borrow_mut(|scratch| {
+        let count = from.read(scratch)?;
+        bytes.extend_from_slice(scratch.split_at(count).0);
+        Ok(count)
     })
 }
 

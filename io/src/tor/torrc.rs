@@ -90,6 +90,8 @@ pub(super) fn service_options(service: &ServiceSettings) -> Vec<(&'static str, S
     let mut options = vec![
         ("HiddenServiceNumIntroductionPoints", service.introduction_points.to_string()),
         ("HiddenServiceOnionBalanceInstance", "1".to_owned()),
+        // The proxy takes it off again.
+        ("HiddenServiceExportCircuitID", "haproxy".to_owned()),
     ];
     // Not even "0" otherwise: a tor without the module need not know the options.
     let pow = &service.pow;
@@ -246,6 +248,7 @@ HiddenServiceDir "/var/lib/rust balance/tor/hs"
 HiddenServicePort "80 unix:\"/var/lib/rust balance/run/proxy.sock\""
 HiddenServiceNumIntroductionPoints 6
 HiddenServiceOnionBalanceInstance 1
+HiddenServiceExportCircuitID haproxy
 UseBridges 1
 Bridge 192.0.2.1:9001
 "##;
@@ -259,7 +262,7 @@ Bridge 192.0.2.1:9001
         let text = torrc(&settings, &TorPaths::new(&settings.dir).unwrap(), 1);
         let expected =
             "HiddenServicePoWDefensesEnabled 1\nHiddenServicePoWQueueRate 250\nHiddenServicePoWQueueBurst 2500\n";
-        let end = text.split_once("HiddenServiceOnionBalanceInstance 1\n").map(|(_, end)| end);
+        let end = text.split_once("HiddenServiceExportCircuitID haproxy\n").map(|(_, end)| end);
         assert_eq!(end, Some(&*format!("{expected}UseBridges 1\n")));
     }
 

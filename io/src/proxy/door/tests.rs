@@ -2,10 +2,9 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener};
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::pin::pin;
+use std::sync::atomic::AtomicU32;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Instant;
@@ -14,12 +13,13 @@ use rustbalance_core::WgPublicKey;
 use rustbalance_core::cluster::NodeKeypair;
 use rustbalance_core::invite::Invite;
 use rustbalance_core::invite::exchange::Guest;
+use rustbalance_core::invite::pace::{CIRCUIT_BURST, CIRCUIT_REQUEST_EVERY};
 use rustbalance_core::time::Wall;
-use smol::future::{poll_once, yield_now};
 
 use super::*;
 use crate::entropy;
 use crate::keys::MasterKey;
+use crate::proxy::fed::fed;
 use crate::proxy::{Connector, Proxy};
 use crate::settings::{ProxySettings, Target};
 
@@ -52,15 +52,26 @@ impl Running {
         Self { socket, door, _task: smol::spawn(proxy.run()), _dir: dir }
     }
 
+    /// A client by a circuit that nobody else has.
     fn client(&self) -> UnixStream {
-        let client = UnixStream::connect(&self.socket).unwrap();
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        self.client_by(&line(NEXT.fetch_add(1, Relaxed)))
+    }
+
+    /// A client of whose circuit tor says this.
+    fn client_by(&self, line: &[u8]) -> UnixStream {
+        let mut client = UnixStream::connect(&self.socket).unwrap();
         client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.write_all(line).unwrap();
         client
     }
 
     /// What the client gets for `parts`, sent one after the other; it stays open for more.
     fn send(&self, parts: &[&[u8]]) -> Vec<u8> {
-        let mut client = self.client();
+        Self::send_by(self.client(), parts)
+    }
+
+    fn send_by(mut client: UnixStream, parts: &[&[u8]]) -> Vec<u8> {
         // Read apart or together, as it happens.
         for part in parts {
             client.write_all(part).unwrap();
@@ -86,24 +97,23 @@ impl Running {
     }
 }
 
+/// As tor names a circuit.
+fn line(circuit: u32) -> Vec<u8> {
+    let (high, low) = (circuit >> 16, circuit & 0xFFFF);
+    format!("PROXY TCP6 fc00:dead:beef:4dad::{high:x}:{low:x} ::1 {low} 80\r\n").into_bytes()
+}
+
+/// The same at a path that is nobody's, one letter off.
+fn at_another_path(request: &[u8]) -> Vec<u8> {
+    let mut almost = request.to_vec();
+    almost[20] = if almost[20] == b'a' { b'b' } else { b'a' };
+    almost
+}
+
 /// Whom the door takes a client for that sends `parts`, each of them once all before it was read.
 fn received(door: &Door, parts: &[&[u8]]) -> Entrant {
-    let (mut client, ours) = UnixStream::pair().unwrap();
-    let (ours, is_known) = (Async::new(Socket::from(OwnedFd::from(ours))).unwrap(), AtomicBool::new(false));
-    smol::block_on(async {
-        let mut receiving = pin!(door.receive(&ours, &is_known));
-        for part in parts {
-            client.write_all(part).unwrap();
-            while rustix::io::ioctl_fionread(&ours).unwrap() > 0 {
-                if let Some(entrant) = poll_once(&mut receiving).await {
-                    return entrant.unwrap();
-                }
-                yield_now().await;
-            }
-        }
-        client.shutdown(Shutdown::Write).unwrap();
-        receiving.await.unwrap()
-    })
+    let is_known = AtomicBool::new(false);
+    fed(parts, async |ours| door.receive(ours, Opening { circuit: None, held: Vec::new() }, &is_known).await)
 }
 
 /// An application that greets, then sends back all it gets.
@@ -143,8 +153,7 @@ fn an_invited_node_is_answered_however_its_request_arrives() {
 fn a_request_is_known_in_pieces_of_any_size_and_what_is_none_is_held_back_whole() {
     let proxy = Running::start(application(b""));
     let request = proxy.invite(Some(b"welcome"));
-    let mut almost = request.clone();
-    almost[20] = if almost[20] == b'a' { b'b' } else { b'a' };
+    let almost = at_another_path(&request);
     for size in [3, 7, 100] {
         let pieces = |bytes: &'static [u8]| bytes.chunks(size).collect::<Vec<_>>();
         let Entrant::Guest(answer) = received(&proxy.door, &pieces(request.clone().leak())) else {
@@ -162,8 +171,7 @@ fn a_request_is_known_in_pieces_of_any_size_and_what_is_none_is_held_back_whole(
 fn everything_else_reaches_the_target_byte_for_byte() {
     let proxy = Running::start(application(b""));
     let request = proxy.invite(Some(b"welcome"));
-    let mut almost = request.clone();
-    almost[20] = if almost[20] == b'a' { b'b' } else { b'a' };
+    let almost = at_another_path(&request);
     let long = [&b"POST /"[..], &vec![b'x'; 100_000]].concat();
     let cases: [&[u8]; 6] =
         [b"", b"GET / HTTP/1.1\r\n\r\n", b"POST /abc HTTP/1.1\r\n\r\n", &almost, &long, &[0xFF; 3000]];
@@ -269,4 +277,49 @@ fn without_invites_no_connection_is_looked_at() {
     let request = proxy.invite(Some(b"welcome"));
     proxy.door.open(Vec::new());
     assert!(proxy.send(&[&request]) == request);
+}
+
+#[test]
+fn one_circuit_has_only_a_few_requests_looked_at_and_the_others_are_the_targets() {
+    let proxy = Running::start(application(b""));
+    let request = proxy.invite(Some(b"welcome"));
+    let almost = at_another_path(&request);
+    let pieces: Vec<&[u8]> = request.chunks(7).collect();
+    // Circuits that differ in one half of their number, and those that tor does not name.
+    for circuit in [line(1 << 16 | 1), line(2 << 16 | 1), line(2 << 16 | 2), Vec::new()] {
+        let ask = |parts: &[&[u8]]| Running::send_by(proxy.client_by(&circuit), parts);
+        let passed_on = || proxy.door.counters.guest_over_limit.load(Relaxed);
+        let (begun, before) = (Instant::now(), passed_on());
+        for _ in 0..20 {
+            assert!(ask(&[&almost]) == almost, "what names no invite does not count");
+        }
+        assert_eq!(ask(&pieces), b"welcome", "many pieces are one request");
+        for _ in 1..CIRCUIT_BURST {
+            assert_eq!(ask(&[&request]), b"welcome");
+        }
+        let answers: Vec<_> = (0..20).map(|_| ask(&[&request])).collect();
+        let welcomed = answers.iter().filter(|answer| **answer == b"welcome").count() as u64;
+        assert!(welcomed <= begun.elapsed().as_secs() / CIRCUIT_REQUEST_EVERY.as_secs(), "{welcomed} more");
+        assert!(answers.iter().all(|answer| *answer == b"welcome" || *answer == request));
+        assert_eq!(passed_on() - before, 20 - welcomed);
+    }
+}
+
+#[test]
+fn beyond_its_limit_the_beginning_of_a_request_is_passed_on_as_if_it_named_no_invite() {
+    let proxy = Running::start(application(b""));
+    let request = proxy.invite(Some(b"welcome"));
+    let half = &request[..request.len() - 1];
+    let begun = Instant::now();
+    for _ in 0..=CIRCUIT_BURST {
+        let mut client = proxy.client_by(&line(7));
+        client.write_all(half).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert!(read_all(client) == half);
+    }
+    let mut client = proxy.client_by(&line(7));
+    client.write_all(half).unwrap();
+    let mut back = vec![0; half.len()];
+    client.read_exact(&mut back).unwrap();
+    assert!(back == half && begun.elapsed() < REQUEST_WITHIN, "{:?}", begun.elapsed());
 }
