@@ -9,6 +9,7 @@ use rustbalance_core::WgPublicKey;
 use rustbalance_core::cluster::NodeKeypair;
 use rustbalance_core::invite::Invite;
 use rustbalance_core::invite::exchange::Guest;
+use rustbalance_core::invite::pace::CIRCUIT_BURST;
 use rustbalance_core::rng::Seed;
 use rustbalance_testing::client::Client;
 use rustbalance_testing::cluster::write_secret;
@@ -63,7 +64,7 @@ impl Scenario<'_> {
         Ok(())
     }
 
-    /// While an invite is open: a path that is nobody's, and the invite's own with a proof that is none.
+    /// While an invite is open: a path that is nobody's, and the invite's own with a proof that is none, once and too often.
     fn strangers_get_the_applications_answer(&mut self, line: &str) -> Result<()> {
         let invite: Invite = line.parse()?;
         let keypair = NodeKeypair::from_seed(&[7; 32]);
@@ -86,6 +87,16 @@ impl Scenario<'_> {
                 &format!("{answer:?}"),
             );
         }
+        let too_often = (0..2 * CIRCUIT_BURST).filter(|_| {
+            let answer = client.say(&address, 80, 1, ANSWER, &forged);
+            answer.is_ok_and(|answer| answer == NOT_FOUND)
+        });
+        let answered = too_often.count();
+        let what = format!("{answered} of {} more by one circuit", 2 * CIRCUIT_BURST);
+        self.report.expect("the same answer, however often", answered == 2 * CIRCUIT_BURST as usize, &what);
+        let rejected = self.cluster.node(0)?.status()?.rejected;
+        let is_limited = rejected.contains_key("proxy_guest_over_limit");
+        self.report.expect("tor says by which circuit they came", is_limited, &format!("{rejected:?}"));
         self.cluster.wait_for(0, "the node to go on", LONG, |_| Ok(()))?;
         Ok(())
     }
