@@ -31,11 +31,14 @@ use crate::tor;
 pub(crate) mod atomic;
 mod cluster_file;
 mod encrypted;
+#[cfg(test)]
+pub(crate) mod failing;
 mod foreign;
 mod lock;
 mod new_keys;
 mod permission;
 mod staged;
+pub(crate) mod step;
 
 pub use cluster_file::{ClusterFile, JoinedThrough};
 pub use lock::Lock;
@@ -56,6 +59,14 @@ pub enum StoreError {
         /// On what.
         path: PathBuf,
         /// Why not.
+        source: io::Error,
+    },
+    /// The system refused the very last step.
+    #[error("{}: the new one is in its place, but may be lost in a power cut: {source}; look at what is wrong with the disk", path.display())]
+    Unsynced {
+        /// What was replaced.
+        path: PathBuf,
+        /// What the disk said.
         source: io::Error,
     },
     /// Nothing there.
@@ -139,12 +150,21 @@ fn process(pid: Option<u32>) -> String {
 impl StoreError {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
-        if let Self::Io { source, .. } = self { of_the_disk(source) } else { Fault::State }
+        if let Self::Io { source, .. } | Self::Unsynced { source, .. } = self {
+            of_the_disk(source)
+        } else {
+            Fault::State
+        }
     }
 
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }
+    }
+
+    pub(crate) fn unsynced(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Unsynced { path, source }
     }
 }
 
@@ -286,25 +306,23 @@ impl Store {
     /// whole, or the old one still is.
     ///
     /// # Errors
-    /// The disk refused.
+    /// The disk refused; after [`StoreError::Unsynced`] the new one is there all the same, until a power cut.
     pub fn save(&self, record: &Durable) -> Result<(), StoreError> {
         if record.kind == DurableKind::AuthorizedClients {
             let lines = String::from_utf8_lossy(&record.bytes);
             let dirs = self.tors().map(|id| self.hidden_service(id).join("authorized_clients"));
             return dirs.into_iter().try_for_each(|dir| tor::authorized_clients::write(&dir, &lines));
         }
-        let path = self.durable_file(record.kind);
-        atomic::replace(&path, &record.bytes).map_err(StoreError::io("write", &path))
+        atomic::replace(&self.durable_file(record.kind), &record.bytes)
     }
 
     /// Replaces the cluster token that operators copy to new nodes.
     ///
     /// # Errors
-    /// The disk refused; the old one is still there.
+    /// The disk refused; the old one is still there, unless it is [`StoreError::Unsynced`].
     pub fn save_token(&self, token: &ClusterToken) -> Result<(), KeyError> {
-        let path = self.token_file();
         let file = self.secret_file(keys::TOKEN_FILE, &Token::from(token).to_file())?;
-        Ok(atomic::replace(&path, &file).map_err(StoreError::io("write", &path))?)
+        Ok(atomic::replace(&self.token_file(), &file)?)
     }
 
     pub(crate) fn durable_file(&self, kind: DurableKind) -> PathBuf {

@@ -17,7 +17,7 @@ use smol::channel::Sender;
 
 use crate::clock;
 use crate::status::{Answer, Question, Request, put};
-use crate::store::{StoreError, atomic, create_private_dir};
+use crate::store::{StoreError, atomic, create_private_dir, step};
 
 /// How often to look.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -158,19 +158,17 @@ impl Look {
                 continue;
             }
             let path = dir.join(format!("{name}{AUTH_FILE_SUFFIX}"));
-            atomic::replace(&path, format!("{}\n", key.to_auth_line()).as_bytes())
-                .map_err(StoreError::io("write", &path))?;
+            atomic::replace(&path, format!("{}\n", key.to_auth_line()).as_bytes())?;
         }
         for name in self.files.keys().filter(|name| !in_force.contains_key(*name) && !ordered.contains(name)) {
             let path = dir.join(format!("{name}{AUTH_FILE_SUFFIX}"));
-            fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+            step::remove_file(&path).map_err(StoreError::io("remove", &path))?;
         }
         let open = self.known.iter().filter(|(name, _)| ordered.contains(name));
         let known: Clients = in_force.iter().chain(open).map(|(name, key)| (name.clone(), *key)).collect();
         if self.known != known {
             let lines = known.iter().map(|(name, key)| format!("{name} {}\n", key.to_auth_line()));
-            let path = known_file(dir);
-            atomic::replace(&path, lines.collect::<String>().as_bytes()).map_err(StoreError::io("write", &path))?;
+            atomic::replace(&known_file(dir), lines.collect::<String>().as_bytes())?;
         }
         Ok(())
     }

@@ -1,11 +1,12 @@
 //! Keys on their way elsewhere: files that must not be there yet, for their owner's eyes only.
 
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use rustbalance_core::onion::key_file::KeyFormat;
 
 use super::{KeyError, MASTER_FILE, MasterKey};
-use crate::store::{StoreError, atomic, create_private_dir};
+use crate::store::{StoreError, atomic, create_private_dir, remove_or_warn};
 
 /// Writes a secret into a new file, mode 0600, and syncs it. On error there is none.
 ///
@@ -13,13 +14,14 @@ use crate::store::{StoreError, atomic, create_private_dir};
 /// It is there already, or the disk refused.
 pub fn write_new_secret(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let written = atomic::create(path, bytes).and_then(|()| atomic::sync_dir(dir));
+    let file = atomic::open(path).map_err(|error| {
+        let is_there = error.kind() == ErrorKind::AlreadyExists;
+        if is_there { StoreError::Exists { path: path.to_owned() } } else { StoreError::io("create", path)(error) }
+    })?;
+    // From here on what is there is ours.
+    let written = atomic::fill(&file, bytes).and_then(|()| atomic::sync_dir(dir));
     written.map_err(|error| {
-        if error.kind() == std::io::ErrorKind::AlreadyExists {
-            return StoreError::Exists { path: path.to_owned() };
-        }
-        // Half a file may be there. What cannot be removed is for its owner's eyes only, too.
-        _ = std::fs::remove_file(path);
+        remove_or_warn(path);
         StoreError::io("create", path)(error)
     })
 }
@@ -36,14 +38,25 @@ impl MasterKey {
     /// Makes a service's directory of it, as a tor without RustBalance takes it: key, public key and address.
     ///
     /// # Errors
-    /// There is something in that directory, or others have access to it, or the disk refused.
+    /// There is something in that directory, or others have access to it, or the disk refused; there are no files then.
     pub fn export_service(&self, dir: &Path) -> Result<(), KeyError> {
         create_private_dir(dir)?;
         if std::fs::read_dir(dir).map_err(StoreError::io("read", dir))?.next().is_some() {
             return Err(StoreError::Exists { path: dir.to_owned() }.into());
         }
+        let mut made = Vec::new();
+        let exported = self.export_files(dir, &mut made);
+        if exported.is_err() {
+            made.iter().for_each(|path| remove_or_warn(path));
+        }
+        exported
+    }
+
+    fn export_files(&self, dir: &Path, made: &mut Vec<PathBuf>) -> Result<(), KeyError> {
         for (name, content) in self.public_files() {
-            write_new_secret(&dir.join(name), &content)?;
+            let path = dir.join(name);
+            write_new_secret(&path, &content)?;
+            made.push(path);
         }
         // The key comes last: a directory that has it is complete.
         self.export(&dir.join(MASTER_FILE), KeyFormat::Tor)

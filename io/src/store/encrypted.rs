@@ -11,12 +11,11 @@ use std::sync::Arc;
 use rustbalance_core::passphrase::Passphrase;
 use rustbalance_core::sealed::SealedError;
 use rustbalance_core::state_key::{self, StateKey};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use super::staged::{self, STAGE, remove};
-use super::{Lock, Secrets, Store, StoreError, atomic, permission};
+use super::{Lock, Secrets, Store, StoreError, atomic, permission, step};
 use crate::entropy;
 use crate::keys::{KEY_FILES, KeyError, read_secret_file};
 use crate::memory::LockedKey;
@@ -82,7 +81,7 @@ impl Store {
     ///
     /// # Errors
     /// A node runs there; they are encrypted already; a file is none of ours; the disk refused. Nothing has changed, unless
-    /// the error says that a directory could not be synced: then it is done, and the copies go with the next command.
+    /// it is [`StoreError::Unsynced`]: then it is done, and the copies go with the next command.
     pub fn encrypt(&self, passphrase: &Passphrase) -> Result<(), KeyError> {
         let lock = self.open()?;
         if self.is_encrypted() {
@@ -152,24 +151,23 @@ impl Store {
         for (name, secret) in secrets.files() {
             write(name, &self.secret_file(name, &secret)?)?;
         }
-        Ok(atomic::sync_dir(keys).map_err(StoreError::io("sync", keys))?)
+        Ok(atomic::sync_dir(keys).map_err(StoreError::io("write", keys))?)
     }
 
-    fn replace_keys(&self, _stopped: &Lock, secrets: &Secrets) -> Result<(), KeyError> {
+    pub(super) fn replace_keys(&self, _stopped: &Lock, secrets: &Secrets) -> Result<(), KeyError> {
         let (keys, stage) = (self.dir.join("keys"), self.dir.join(STAGE));
         check_ours(&keys)?;
         remove(&stage)?;
         let staged = stage.join("keys");
         let exchanged = self.write_keys(&staged, secrets).and_then(|()| {
-            let swapped = renameat_with(CWD, &staged, CWD, &keys, RenameFlags::EXCHANGE);
-            Ok(swapped.map_err(|error| match error {
-                Errno::INVAL | Errno::NOSYS => StoreError::NoExchange { dir: self.dir.clone() },
-                error => StoreError::io("exchange", &keys)(error.into()),
+            Ok(step::exchange(&staged, &keys).map_err(|error| match Errno::from_io_error(&error) {
+                Some(Errno::INVAL | Errno::NOSYS) => StoreError::NoExchange { dir: self.dir.clone() },
+                Some(_) | None => StoreError::io("exchange", &keys)(error),
             })?)
         });
         if exchanged.is_ok() {
             // The old ones are overwritten only when the disk has the new ones; else the next command does it.
-            atomic::sync_dir(&self.dir).map_err(StoreError::io("sync", &self.dir))?;
+            atomic::sync_dir(&self.dir).map_err(StoreError::unsynced(&keys))?;
         }
         self.remove_leftovers();
         exchanged

@@ -1,14 +1,14 @@
 //! One process per state directory.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Read as _, Seek as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::StoreError;
+use super::{StoreError, step};
 
 /// Holds the state directory until dropped. The kernel lets go of it when the process dies, however it does.
 #[derive(Debug)]
@@ -42,8 +42,9 @@ impl Lock {
     /// Takes `dir`.
     pub(super) fn take(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join(FILE);
-        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let mut file = open.map_err(StoreError::io("open", &path))?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = step::open(&options, &path).map_err(StoreError::io("open", &path))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {
@@ -63,9 +64,9 @@ fn read_pid(file: &mut File) -> Option<u32> {
 }
 
 fn write_pid(file: &mut File) -> io::Result<()> {
-    file.set_len(0)?;
+    step::truncate(file)?;
     file.rewind()?;
-    writeln!(file, "{}", std::process::id())
+    step::write(file, format!("{}\n", std::process::id()).as_bytes())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::{Lock, Store, StoreError, atomic, permission};
+use super::{Lock, Store, atomic, permission};
 use crate::keys::{KeyError, NODE_FILE, NodeKey, WIREGUARD_FILE, WireguardKey};
 
 /// Where they are until there is a node.
@@ -26,12 +26,11 @@ impl Store {
         let dir = self.new_keys_dir();
         permission::create_private_dir(&dir)?;
         let (node, wireguard) = (dir.join(NODE_FILE), dir.join(WIREGUARD_FILE));
-        let write = |path: &PathBuf, key: &[u8]| atomic::replace(path, key).map_err(StoreError::io("write", path));
         if !node.exists() {
-            write(&node, &NodeKey::generate()?.to_file())?;
+            atomic::replace(&node, &NodeKey::generate()?.to_file())?;
         }
         if !wireguard.exists() {
-            write(&wireguard, &WireguardKey::generate()?.to_file())?;
+            atomic::replace(&wireguard, &WireguardKey::generate()?.to_file())?;
         }
         Ok(NewKeys { node: NodeKey::read(&node)?, wireguard: WireguardKey::read(&wireguard)? })
     }

@@ -4,7 +4,7 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::StoreError;
+use super::{StoreError, step};
 
 /// Makes `dir` and its missing parents, 0700; one that is there is checked.
 ///
@@ -13,7 +13,7 @@ use super::StoreError;
 pub fn create_private_dir(dir: &Path) -> Result<(), StoreError> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true).mode(0o700);
-    builder.create(dir).map_err(StoreError::io("create", dir))?;
+    step::create_dir(&builder, dir).map_err(StoreError::io("create", dir))?;
     check_private(dir)
 }
 

@@ -1,13 +1,13 @@
 //! A new node's directory: complete or not there at all.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use super::encrypted::STATE_KEY;
-use super::{ClusterFile, Lock, Store, StoreError, atomic, permission};
-use crate::keys::{KeyError, MasterKey, NodeKey, Token, WireguardKey};
+use super::{ClusterFile, Lock, Store, StoreError, atomic, permission, step};
+use crate::keys::{KeyError, MasterKey, NodeKey, TOKEN_FILE, Token, WireguardKey};
 use crate::tor;
 use rustbalance_core::node::TORS_MAX;
 use rustbalance_core::{DurableKind, TorId};
@@ -78,10 +78,12 @@ impl Store {
     pub(super) fn remove_leftovers(&self) {
         remove_or_warn(&self.dir.join(STAGE));
         remove_or_warn(&self.new_keys_dir());
-        // A passphrase was being changed.
-        let closed_anew = self.key_file(STATE_KEY).with_extension("new");
-        if fs::symlink_metadata(&closed_anew).is_ok_and(|found| found.is_file()) {
-            remove_or_warn(&closed_anew);
+        // A passphrase or the token was being changed.
+        for name in [STATE_KEY, TOKEN_FILE] {
+            let new = self.key_file(name).with_extension("new");
+            if fs::symlink_metadata(&new).is_ok_and(|found| found.is_file()) {
+                remove_or_warn(&new);
+            }
         }
         if self.is_encrypted() {
             // The tors' copies, from before; now they are in memory alone.
@@ -97,12 +99,12 @@ impl Store {
         let write = |path: &Path, bytes: &[u8]| atomic::create(path, bytes).map_err(StoreError::io("write", path));
         write(&state.join(DurableKind::Roster.file_name()), initial.roster)?;
         write(&stage.join("cluster.json"), initial.cluster.to_text().as_bytes())?;
-        atomic::sync_dir(&state).map_err(StoreError::io("sync", &state))?;
+        atomic::sync_dir(&state).map_err(StoreError::io("write", &state))?;
         // Without `keys`, whatever else lies there belongs to no node. The keys come last.
         remove(&self.dir.join("state"))?;
         for name in ["state", "cluster.json", "keys"] {
             let path = self.dir.join(name);
-            fs::rename(stage.join(name), &path).map_err(StoreError::io("create", &path))?;
+            step::rename(&stage.join(name), &path).map_err(StoreError::io("create", &path))?;
         }
         // The node is there by now.
         if let Err(error) = atomic::sync_dir(&self.dir) {
@@ -119,17 +121,29 @@ pub(crate) fn remove_or_warn(dir: &Path) {
     }
 }
 
+/// [Removes](remove) a file, if it is there, and no directory.
+pub(super) fn remove_file(path: &Path) -> io::Result<()> {
+    let overwritten = overwrite_file(path);
+    unless_gone(step::remove_file(path))?;
+    warn_unless(overwritten, path);
+    Ok(())
+}
+
 /// Removes a directory or a file, if it is there, and overwrites first what is in it: it may be secrets. What cannot be
 /// overwritten is removed all the same, and that is said. Follows no links.
 pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
     let is_dir = || fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
     let overwritten = overwrite(path);
-    let removed = if is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    let removed = if is_dir() { step::remove_dir_all(path) } else { step::remove_file(path) };
     unless_gone(removed).map_err(StoreError::io("remove", path))?;
+    warn_unless(overwritten, path);
+    Ok(())
+}
+
+fn warn_unless(overwritten: io::Result<()>, path: &Path) {
     if let Err(error) = unless_gone(overwritten) {
         tracing::warn!("{}: removed, but not all of it was overwritten on the disk: {error}", path.display());
     }
-    Ok(())
 }
 
 /// What is not there any more needs nothing.
@@ -149,6 +163,12 @@ fn overwrite(path: &Path) -> io::Result<()> {
         // The rest is overwritten, whatever happens to one of them.
         return overwritten.fold(Ok(()), io::Result::and);
     }
+    overwrite_file(path)
+}
+
+/// The same for a file; nothing to a directory.
+fn overwrite_file(path: &Path) -> io::Result<()> {
+    let found = fs::symlink_metadata(path)?;
     if found.is_file() && found.nlink() == 1 {
         zero(&open_to_overwrite(path)?)?;
     }
@@ -157,19 +177,19 @@ fn overwrite(path: &Path) -> io::Result<()> {
 
 fn open_to_overwrite(path: &Path) -> io::Result<File> {
     // Its owner may have made it read-only.
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    OpenOptions::new().write(true).custom_flags(NO_LINK).open(path)
+    step::set_mode(path, 0o600)?;
+    step::open(OpenOptions::new().write(true).custom_flags(NO_LINK), path)
 }
 
-fn zero(mut file: &File) -> io::Result<()> {
-    io::copy(&mut io::repeat(0).take(file.metadata()?.len()), &mut file)?;
-    file.sync_data()
+fn zero(file: &File) -> io::Result<()> {
+    step::write_zeros(file)?;
+    step::sync(file)
 }
 
 /// [Replaces](atomic::replace) a file, and overwrites the old one as [`remove`] does, or says that it could not.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let old = open_to_overwrite(path).map_err(StoreError::io("open", path))?;
-    atomic::replace(path, bytes).map_err(StoreError::io("write", path))?;
+    atomic::replace(path, bytes)?;
     // Its own name is gone: what it still has are others.
     let has_no_name = |old: &File| old.metadata().map(|found| found.nlink() == 0);
     let overwritten = has_no_name(&old).and_then(|is_gone| if is_gone { zero(&old) } else { Ok(()) });

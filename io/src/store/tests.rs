@@ -9,7 +9,7 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 /// A directory that looks like a node's to [`Store::open`].
-fn occupied() -> (tempfile::TempDir, Store) {
+pub(super) fn occupied() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
     set_mode(dir.path(), 0o700);
     for name in ["keys", "state"] {
@@ -158,7 +158,7 @@ fn a_claimed_directory_is_private() {
     assert!(matches!(store.claim(), Err(StoreError::Locked { .. })));
 }
 
-fn secrets() -> Secrets {
+pub(super) fn secrets() -> Secrets {
     Secrets {
         master: MasterKey::generate().unwrap(),
         node: NodeKey::generate().unwrap(),
@@ -167,7 +167,7 @@ fn secrets() -> Secrets {
     }
 }
 
-const CLUSTER: ClusterFile =
+pub(super) const CLUSTER: ClusterFile =
     ClusterFile { cluster: ClusterId([1; 32]), genesis: NodeId([2; 32]), joined_through: None };
 
 #[test]

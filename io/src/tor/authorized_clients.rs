@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
-use crate::store::{StoreError, atomic, create_private_dir};
+use crate::store::{StoreError, atomic, create_private_dir, step};
 
 /// Makes `dir` hold exactly the files of `lines`, each a name, a space and its content, as the core puts them
 /// ([`DurableKind::AuthorizedClients`](rustbalance_core::DurableKind)). Files that are right already are not touched.
@@ -20,17 +20,17 @@ pub(crate) fn write(dir: &Path, lines: &str) -> Result<(), StoreError> {
         let path = dir.join(name);
         let content = format!("{content}\n");
         if fs::read(&path).ok().as_deref() != Some(content.as_bytes()) {
-            atomic::replace(&path, content.as_bytes()).map_err(StoreError::io("write", &path))?;
+            atomic::replace(&path, content.as_bytes())?;
         }
         wanted.insert(OsString::from(name));
     }
     for entry in fs::read_dir(dir).map_err(StoreError::io("read", dir))? {
         let entry = entry.map_err(StoreError::io("read", dir))?;
         if !wanted.contains(&entry.file_name()) {
-            fs::remove_file(entry.path()).map_err(StoreError::io("remove", &entry.path()))?;
+            step::remove_file(&entry.path()).map_err(StoreError::io("remove", &entry.path()))?;
         }
     }
-    atomic::sync_dir(dir).map_err(StoreError::io("sync", dir))
+    atomic::sync_dir(dir).map_err(StoreError::unsynced(dir))
 }
 
 #[cfg(test)]
@@ -72,5 +72,25 @@ mod tests {
         fs::create_dir(dir.join("carol.auth")).unwrap();
         assert!(write(&dir, "carol.auth descriptor:x25519:C\n").is_err());
         assert!(dir.join("bob.auth").exists());
+    }
+
+    #[test]
+    fn whatever_step_fails_every_file_is_whole_and_the_address_never_open_to_everybody() {
+        let line = |name: &str, key: char| format!("{name}.auth descriptor:x25519:{}", key.to_string().repeat(52));
+        let old = [line("_own", 'A'), line("bob", 'B'), line("carol", 'C')];
+        let new = [line("_own", 'D'), line("bob", 'B'), line("dave", 'E')];
+        crate::store::failing::at_every_step(|trouble| {
+            let root = tempfile::tempdir().unwrap();
+            let dir = root.path().join("authorized_clients");
+            write(&dir, &old.join("\n")).unwrap();
+            _ = trouble.strike_at(|| write(&dir, &new.join("\n")));
+            let read = |(name, text): (String, String)| format!("{name} {}", text.trim_end());
+            let is_read = |(name, _): &(String, String)| name.ends_with(".auth");
+            let is: Vec<_> = files(&dir).into_iter().filter(is_read).map(read).collect();
+            assert!(is.iter().any(|file| file.starts_with("_own")), "{is:?}");
+            assert!(is.iter().all(|file| old.contains(file) || new.contains(file)), "{is:?}");
+            write(&dir, &new.join("\n")).unwrap();
+            assert_eq!(files(&dir).into_iter().map(read).collect::<Vec<_>>(), new);
+        });
     }
 }

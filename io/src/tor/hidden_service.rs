@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 use super::TorError;
 use super::paths::TorPaths;
 use crate::keys::MASTER_FILE;
-use crate::store::{Store, StoreError, atomic};
+use crate::store::{Store, atomic};
 
 /// Fills the `HiddenServiceDir` from the master key. Files that are right already are not touched.
 ///
@@ -19,11 +19,42 @@ pub(super) fn prepare(store: &Store, paths: &TorPaths) -> Result<(), TorError> {
         if std::fs::read(&path).map(Zeroizing::new).is_ok_and(|present| *present == content) {
             return Ok(());
         }
-        atomic::replace(&path, content).map_err(StoreError::io("write", &path))
+        atomic::replace(&path, content)
     };
     write(MASTER_FILE, &master.to_tor_file())?;
     for (name, content) in master.public_files() {
         write(name, &content)?;
     }
     Ok(write("ob_config", format!("MasterOnionAddress {}\n", master.address()).as_bytes())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustbalance_core::cluster::Access;
+
+    use super::*;
+    use crate::init::{InitParams, init};
+    use crate::keys::MasterKey;
+    use crate::store::failing::at_every_step;
+
+    #[test]
+    fn whatever_step_fails_the_next_start_fills_the_directory_and_leaves_no_other_copy_of_the_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path().join("node"));
+        let new = InitParams { dir: store.dir().to_owned(), master: None, access: Access::Open, passphrase: None };
+        init(new).unwrap_or_else(|error| panic!("{error}"));
+        let paths = TorPaths::new(store.dir()).unwrap();
+        at_every_step(|trouble| {
+            _ = std::fs::remove_dir_all(&paths.hidden_service);
+            paths.create_directories().unwrap();
+            _ = trouble.strike_at(|| prepare(&store, &paths));
+            prepare(&store, &paths).unwrap();
+            let entries = std::fs::read_dir(&paths.hidden_service).unwrap();
+            let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            assert_eq!(names, ["hostname", "hs_ed25519_public_key", MASTER_FILE, "ob_config"]);
+            let key = MasterKey::read(&paths.hidden_service).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(key.address(), store.master_key().unwrap_or_else(|error| panic!("{error}")).address());
+        });
+    }
 }

@@ -116,7 +116,7 @@ pub(super) fn check(settings: &TorSettings, paths: &TorPaths) -> Result<(), TorE
 /// # Errors
 /// The disk refused; `TorError::Config` with tor's own words.
 pub(super) async fn configure(binary: &Path, paths: &TorPaths, torrc: &str) -> Result<(), TorError> {
-    atomic::replace(&paths.torrc, torrc.as_bytes()).map_err(StoreError::io("write", &paths.torrc))?;
+    atomic::replace(&paths.torrc, torrc.as_bytes())?;
     verify_config(binary, paths).await
 }
 

@@ -33,7 +33,7 @@ impl ClientKeyFile {
         let dir = paths.client_keys();
         create_private_dir(&dir)?;
         let file = Self(dir.join("invited.auth_private"));
-        atomic::replace(&file.0, line).map_err(StoreError::io("write", &file.0))?;
+        atomic::replace(&file.0, line)?;
         Ok(file)
     }
 }

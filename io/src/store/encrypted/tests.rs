@@ -104,7 +104,7 @@ fn encrypting_that_is_cut_short_while_the_old_keys_are_removed_has_encrypted_the
         let place = founded();
         let (keys, staged) = (place.store.dir().join("keys"), place.stage().join("keys"));
         place.store.with_new_key(&right()).unwrap().write_keys(&staged, &place.secrets).unwrap();
-        renameat_with(CWD, &staged, CWD, &keys, RenameFlags::EXCHANGE).unwrap();
+        step::exchange(&staged, &keys).unwrap();
         cut_short(&staged, count);
         let copy = place.store.dir().join("tor/hs");
         permission::create_private_dir(&copy).unwrap();
