@@ -1,8 +1,9 @@
 //! `DIR/authorized_clients`: the authorised clients as tor's own files, `NAME.auth`, for operators and their tools.
 //!
 //! It shows what is in force in the cluster, and what is written, changed or removed there is an order like those of
-//! `rustbalance clients`. What we last wrote is kept beside it (`.known`): so an order is told from a file that merely is
-//! not up to date, also after a stop, a crash, or a long absence. A directory that is gone is no order, but made anew.
+//! `rustbalance clients`. What we last wrote, or were about to write, is kept beside it (`.known`): so an order is told
+//! from a file that merely is not up to date, also after a stop, a crash, a disk that failed, or a long absence. A
+//! directory that is gone is no order, but made anew.
 
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,14 @@ const FILE_MAX: u64 = 1024;
 const FILES_MAX: usize = 1024;
 
 type Clients = BTreeMap<ClientName, HsClientDescEncKey>;
+/// What a file holds, `None` if there is none.
+type Held = Option<HsClientDescEncKey>;
+/// What each file may hold without being an order: what we last wrote, or, if that was cut short, any of what we wrote
+/// before and were to write. A name that is not there has no file.
+type Known = BTreeMap<ClientName, Vec<Held>>;
+
+/// In `.known`, in the place of a key.
+const NO_FILE: &str = "-";
 
 /// Keeps the directory and the cluster in step, for ever.
 pub(crate) async fn watch(dir: PathBuf, questions: Sender<Question>) {
@@ -84,8 +93,7 @@ struct Look {
     files: Clients,
     /// Names of files that hold no key.
     unreadable: BTreeSet<ClientName>,
-    /// What we last wrote.
-    known: Clients,
+    known: Known,
     problems: BTreeSet<String>,
 }
 
@@ -98,7 +106,10 @@ impl Look {
             known => known.map_err(StoreError::io("read", &known_file(dir)))?,
         };
         for (name, key) in known.lines().filter_map(|line| line.split_once(' ')) {
-            look.known.extend(name.parse().ok().zip(key.parse().ok()));
+            let held = if key == NO_FILE { Some(None) } else { key.parse().ok().map(Some) };
+            if let Some((name, held)) = name.parse().ok().zip(held) {
+                look.known.entry(name).or_default().push(held);
+            }
         }
         for entry in fs::read_dir(dir).map_err(StoreError::io("read", dir))?.take(FILES_MAX) {
             let path = entry.map_err(StoreError::io("read", dir))?.path();
@@ -145,7 +156,13 @@ impl Look {
     fn ordered(&self, in_force: &Clients) -> BTreeSet<&ClientName> {
         let Self { files, unreadable, known, .. } = self;
         let names = files.keys().chain(known.keys()).filter(|name| !unreadable.contains(*name));
-        names.filter(|name| ![known.get(*name), in_force.get(*name)].contains(&files.get(*name))).collect()
+        let held = |in_what: &Clients, name| in_what.get(name).copied();
+        names
+            .filter(|name| {
+                let file = held(files, name);
+                file != held(in_force, name) && !known_of(known, name).contains(&file)
+            })
+            .collect()
     }
 
     /// Brings the directory up to date, save where an order is open.
@@ -153,10 +170,20 @@ impl Look {
         let mut in_force: Clients = access.clients().map(|(name, key)| (name.clone(), key)).collect();
         let ordered = self.ordered(&in_force);
         in_force.retain(|name, _| !ordered.contains(name));
-        for (name, key) in in_force.iter().filter(|(name, key)| self.files.get(*name) != Some(*key)) {
-            if self.unreadable.contains(name) {
-                continue;
-            }
+        let open = self.known.iter().filter(|(name, _)| ordered.contains(name));
+        let known: Known = in_force
+            .iter()
+            .map(|(name, key)| (name.clone(), vec![Some(*key)]))
+            .chain(open.map(|(name, held)| (name.clone(), held.clone())))
+            .collect();
+        // First what is about to be written: files of a step that is cut short must not be taken for an operator's, for
+        // whom they hold may be out by then.
+        let before = if self.known == known { &known } else { &both(&self.known, &known) };
+        Self::write_known(dir, &self.known, before)?;
+        let is_old = |(name, key): &(&ClientName, &HsClientDescEncKey)| {
+            self.files.get(*name) != Some(*key) && !self.unreadable.contains(*name)
+        };
+        for (name, key) in in_force.iter().filter(is_old) {
             let path = dir.join(format!("{name}{AUTH_FILE_SUFFIX}"));
             atomic::replace(&path, format!("{}\n", key.to_auth_line()).as_bytes())?;
         }
@@ -164,14 +191,35 @@ impl Look {
             let path = dir.join(format!("{name}{AUTH_FILE_SUFFIX}"));
             step::remove_file(&path).map_err(StoreError::io("remove", &path))?;
         }
-        let open = self.known.iter().filter(|(name, _)| ordered.contains(name));
-        let known: Clients = in_force.iter().chain(open).map(|(name, key)| (name.clone(), *key)).collect();
-        if self.known != known {
-            let lines = known.iter().map(|(name, key)| format!("{name} {}\n", key.to_auth_line()));
-            atomic::replace(&known_file(dir), lines.collect::<String>().as_bytes())?;
-        }
-        Ok(())
+        Self::write_known(dir, before, &known)
     }
+
+    fn write_known(dir: &Path, on_disk: &Known, known: &Known) -> Result<(), StoreError> {
+        if on_disk == known {
+            return Ok(());
+        }
+        let lines = known.iter().flat_map(|(name, held)| {
+            held.iter().map(move |held| {
+                let held = held.map_or_else(|| NO_FILE.to_owned(), |key| key.to_auth_line());
+                format!("{name} {held}\n")
+            })
+        });
+        atomic::replace(&known_file(dir), lines.collect::<String>().as_bytes())
+    }
+}
+
+fn known_of<'a>(known: &'a Known, name: &ClientName) -> &'a [Held] {
+    known.get(name).map_or(&[None], Vec::as_slice)
+}
+
+/// Of each name, all that the one or the other knows.
+fn both(one: &Known, other: &Known) -> Known {
+    let of = |name: &ClientName| {
+        let (mut held, more) = (known_of(one, name).to_vec(), known_of(other, name));
+        held.extend(more.iter().filter(|more| !known_of(one, name).contains(more)));
+        (name.clone(), held)
+    };
+    one.keys().chain(other.keys()).map(of).collect()
 }
 
 fn known_file(dir: &Path) -> PathBuf {
@@ -183,6 +231,7 @@ mod tests {
     use rustbalance_core::onion::client::HsClientDescEncKeypair;
 
     use super::*;
+    use crate::store::failing::at_every_step;
 
     fn key(n: u8) -> HsClientDescEncKey {
         HsClientDescEncKeypair::from_bytes(&[n; 32]).public()
@@ -271,6 +320,24 @@ mod tests {
         write(&dir, "erin", 5);
         let now = access(&[("alice", 1), ("erin", 5)]);
         assert_eq!(Look::take(&dir).unwrap().orders(&now), Vec::<Vec<_>>::new());
+    }
+
+    #[test]
+    fn whatever_step_fails_nothing_is_taken_for_an_order_also_when_others_change_it_again_before_the_next_look() {
+        let (then, now) = (access(&[("alice", 7), ("erin", 5)]), access(&[("alice", 8), ("mallory", 3)]));
+        at_every_step(|trouble| {
+            let (_root, dir) = showing(&[("alice", 1), ("mallory", 2)]);
+            let look = Look::take(&dir).unwrap();
+            _ = trouble.strike_at(|| look.show(&dir, &then));
+            for now in [&then, &now] {
+                let look = Look::take(&dir).unwrap();
+                assert_eq!(look.orders(now), Vec::<Vec<_>>::new());
+            }
+            Look::take(&dir).unwrap().show(&dir, &now).unwrap();
+            assert_eq!(Look::take(&dir).unwrap().files.values().copied().collect::<Vec<_>>(), [key(8), key(3)]);
+            write(&dir, "erin", 5);
+            assert_eq!(Look::take(&dir).unwrap().orders(&now), [vec![add("erin", 5)]], "an order is one afterwards");
+        });
     }
 
     #[test]
