@@ -11,8 +11,7 @@ use rustbalance_core::output::RequestId;
 use rustbalance_core::status::Status;
 use rustbalance_core::time::Mono;
 use rustbalance_core::{
-    Command, ControlInput, EffectError, Event, HostFacts, Input, Node, NodeId, Output, Rejected, Stop, TargetHealth,
-    TorId,
+    Command, ControlInput, Event, HostFacts, Input, Node, NodeId, Output, Rejected, Stop, TargetHealth, TorId,
 };
 use smol::channel::{Receiver, Sender};
 use smol::future::FutureExt as _;
@@ -32,7 +31,7 @@ use crate::tor::{ConnectionId, TorCommand, TorInput};
 mod disk;
 mod drain;
 
-use disk::{Done, Write};
+use disk::{Disk, Done};
 pub(crate) use drain::Ending;
 use drain::{COUNT_EVERY, Drain};
 
@@ -71,8 +70,7 @@ pub(crate) struct Driver {
     channels: Channels,
     joined_through: Option<JoinedThrough>,
     connections: BTreeMap<TorId, ConnectionId>,
-    persist: Sender<Write>,
-    persisted: Receiver<Done>,
+    disk: Disk,
     /// Outcomes known at once.
     failed: VecDeque<Done>,
     bad_token_said: Seldom,
@@ -111,14 +109,12 @@ impl Driver {
         drain_limit: Duration,
         channels: Channels,
     ) -> Self {
-        let (persist, persisted) = disk::start(store);
         Self {
             node,
             channels,
             joined_through,
             connections: BTreeMap::new(),
-            persist,
-            persisted,
+            disk: Disk::start(store),
             failed: VecDeque::new(),
             bad_token_said: Seldom::default(),
             systemd: Systemd::from_env(),
@@ -192,7 +188,7 @@ impl Driver {
         let stop = next(&channels.stop, Woke::Stop);
         let question = next(&channels.questions, Woke::Question);
         let reloaded = next(&channels.reloaded, Woke::Reloaded);
-        let done = next(&self.persisted, Woke::Done);
+        let done = next(&self.disk.done, Woke::Done);
         let target = next(&channels.target, Woke::Target);
         let host = next(&channels.host, Woke::Host);
         let knock = next(channels.door.knocks(), Woke::Knock);
@@ -341,16 +337,11 @@ impl Driver {
             Output::Reconnect(id) => self.to_tor(id, TorCommand::Reconnect),
             Output::RestartTor(id) => self.to_tor(id, TorCommand::Restart),
             Output::Persist { id, record } => {
-                if self.persist.try_send(Write::Record(id, record)).is_err() {
-                    let why = "too many records wait for the disk".to_owned();
-                    self.failed.push_back((id, Err(EffectError::Disk(why))));
+                if let Err(error) = self.disk.persist(id, record) {
+                    self.failed.push_back((id, Err(error)));
                 }
             }
-            Output::Token(token) => {
-                if self.persist.try_send(Write::Token(token)).is_err() {
-                    tracing::warn!("keys/cluster_token was not replaced: too many records wait for the disk");
-                }
-            }
+            Output::Token(token) => self.disk.put_token(token),
             Output::Event(event) => self.tell(&event),
             Output::Stopped(why) => self.stopped = Some(why),
         }

@@ -43,8 +43,9 @@ fn rotate(common: &Common, json: bool) -> Result<(), Failure> {
     let before = read().map_err(|error| failed(&format!("{error}; run this as the user the node runs as")))?;
     rustbalance_io::status::order(&common.dir, Request::Rotate)?;
     let changed = || (!read().is_ok_and(|now| now == before)).then_some(());
-    effect::poll(effect::AT_ONCE, |_| Ok(changed()))?
-        .ok_or_else(|| failed(&"the new token does not get there; look at the node's log"))?;
+    effect::poll(effect::AT_ONCE, |_| Ok(changed()))?.ok_or_else(|| {
+        failed(&"the new token is in force but not there; the node tries again: its log says what is in the way")
+    })?;
     if json {
         return output::json(&serde_json::json!({ "token_file": file }));
     }
