@@ -236,7 +236,7 @@ pub struct Status {
     are verified, all of the other confirmed. HSDirs are read after every upload and then every 5 to 10 minutes."
 )]
 pub struct Verify {
-    /// Wait until it is so.
+    /// Wait until it is so. Ends at once on a node alone whose tor publishes by itself: there is nothing to prove.
     #[arg(long)]
     pub wait: bool,
     /// Give up waiting after so many seconds.

@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::Stdio;
 use std::sync::mpsc;
+use std::time::Instant;
 
 use common::node::{Node, PATIENCE, pids_naming};
 use common::{Run, assert_refused, command, mortal, text};
@@ -213,6 +214,16 @@ fn who_is_removed_before_anybody_heard_its_name_is_named_by_its_id() {
         removed.stdout,
         removed.stderr
     );
+}
+
+#[test]
+fn nobody_waits_for_a_proof_of_what_tor_publishes_by_itself() {
+    let node = Node::new();
+    let _running = node.start();
+    let begun = Instant::now();
+    let said = node.run(&["verify", "--wait", "--timeout", "600"]);
+    assert!(said.stderr.contains("this node is alone, so its tor publishes by itself"), "{}", said.stderr);
+    assert!(said.code == 6 && begun.elapsed() < PATIENCE, "{} after {:?}", said.code, begun.elapsed());
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub fn verify(common: &Common, args: &Verify) -> Result<(), Failure> {
     let proven = effect::poll(within, |look| {
         let status = rustbalance_io::status::status(&common.dir)?;
         let reason = why_not(&status);
-        if reason.is_some() && look == Look::Early {
+        if reason.is_some() && look == Look::Early && !is_left_to_tor(&status) {
             return Ok(None);
         }
         let text = if args.json { output::to_json(&proof(&status, &reason))? } else { page(&status, &reason) };
@@ -56,12 +56,17 @@ fn proof<'a>(status: &'a Status, reason: &Option<String>) -> Proof<'a> {
     }
 }
 
+/// Whether the node is alone and its tor publishes by itself: then there is nothing that could be waited for.
+fn is_left_to_tor(status: &Status) -> bool {
+    status.role == "alone" && status.mode == "native"
+}
+
 /// What is missing to the proof.
 fn why_not(status: &Status) -> Option<String> {
     let PublicationStatus { waiting, proven, slots, .. } = &status.publication;
     match (status.role.as_str(), waiting) {
         (_, None) if *proven => return None,
-        ("alone", _) if status.mode == "native" => {
+        _ if is_left_to_tor(status) => {
             let way_out = "look at what HSDirs hold with `rustbalance descriptor show --live`";
             return Some(format!("this node is alone, so its tor publishes by itself; {way_out}"));
         }
