@@ -12,7 +12,7 @@ mod tor;
 
 pub use self::tor::Tor;
 pub use key::{Backup, ChangePassphrase, Confirm, Encrypt, Export, Import, Key, Out, OutFormat, Restore};
-pub use order::{Effect, Pause, Resume, Share, StepDown, Waiting};
+pub use order::{Change, Effect, Pause, Share, StepDown, Waiting};
 pub use setup::{Init, Invite, InviteCommand, Join, NodeFlags};
 
 /// Where a node lives unless told otherwise.
@@ -122,6 +122,9 @@ pub enum Command {
     #[command(subcommand)]
     Clients(Clients),
     /// Have a node serve no new clients, also when restarted: its introduction points close, open sessions go on.
+    #[command(after_help = "--wait tells on standard error how far it is. At the node itself it also waits until the \
+        introduction circuits that clients may know are closed, and counts open sessions, which go on. Of another node \
+        only its points in the plan are known here: look at `status` there for the rest.")]
     Drain(Effect),
     /// End `drain`: serve again.
     Undrain(Effect),
@@ -134,7 +137,7 @@ pub enum Command {
     /// Take nobody out of the descriptor for being down or unwell, in the whole cluster, while you work on it.
     Pause(Pause),
     /// End `pause`.
-    Resume(Resume),
+    Resume(Change),
     /// Look after the cluster token, with which machines ask to join.
     #[command(subcommand)]
     Token(Token),
@@ -179,6 +182,8 @@ pub struct Leave {
 pub enum Token {
     /// Make a new cluster token, on all nodes. The old one admits nobody any more; members stay.
     Rotate {
+        #[command(flatten)]
+        waiting: Waiting,
         /// Print one JSON object.
         #[arg(long)]
         json: bool,
@@ -211,6 +216,8 @@ pub struct Remove {
     /// Remove it also if it is the last that serves clients now.
     #[arg(long)]
     pub force: bool,
+    #[command(flatten)]
+    pub waiting: Waiting,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -329,12 +336,16 @@ pub enum Clients {
         /// The client's own x25519 public key, in base32, alone or as descriptor:x25519:KEY.
         #[arg(long, value_name = "KEY")]
         public_key: Option<String>,
+        #[command(flatten)]
+        change: Change,
     },
     /// Authorise a client no more. The address stays restricted, also if no client is left.
     Remove {
         /// As `clients list` shows it.
         #[arg(value_name = "NAME")]
         name: String,
+        #[command(flatten)]
+        change: Change,
     },
     /// Show who is authorised.
     List {
@@ -343,7 +354,7 @@ pub enum Clients {
         json: bool,
     },
     /// Let everybody connect who knows the address, and forget all clients.
-    Open,
+    Open(Change),
 }
 
 #[cfg(test)]

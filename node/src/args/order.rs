@@ -29,6 +29,16 @@ pub struct Waiting {
     pub timeout: u64,
 }
 
+/// How what was changed in the whole cluster is waited for and shown.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Change {
+    #[command(flatten)]
+    pub waiting: Waiting,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `rustbalance weight` and `priority`.
 #[derive(Debug, Args)]
 #[command(after_help = "What is ordered goes before the configuration, over restarts too, until `default` is ordered.")]
@@ -83,16 +93,6 @@ pub struct Pause {
     /// It ends by itself after this. At most 24h.
     #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = order_duration)]
     pub for_: Duration,
-    #[command(flatten)]
-    pub waiting: Waiting,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `rustbalance resume`.
-#[derive(Debug, Args)]
-pub struct Resume {
     #[command(flatten)]
     pub waiting: Waiting,
     /// Print one JSON object.

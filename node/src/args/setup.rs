@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand, value_parser};
 use rustbalance_core::cluster::INVITE_USES_MAX;
 
+use super::Change;
+
 /// `rustbalance init`.
 #[derive(Debug, Args)]
 pub struct Init {
@@ -42,9 +44,8 @@ pub struct Invite {
     /// How you call it: 1 to 32 letters, digits, "-", "_" and "." [default: invite- and six characters].
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub change: Change,
 }
 
 /// What else can be done with invites.
@@ -61,6 +62,8 @@ pub enum InviteCommand {
         /// As `invite list` shows it.
         #[arg(value_name = "NAME")]
         name: String,
+        #[command(flatten)]
+        change: Change,
     },
 }
 

@@ -7,12 +7,16 @@ use rustbalance_core::cluster::{Access, AccessChange};
 use rustbalance_core::onion::client::{ClientName, HsClientDescEncKey};
 use rustbalance_io::clients;
 use serde::Serialize;
+use serde_json::json;
 
-use super::served;
 use super::status::table::{columns, heading, plain};
-use crate::args::{Clients, Common};
+use super::{effect, served};
+use crate::args::{Change, Clients, Common};
 use crate::failure::Failure;
 use crate::output;
+
+/// What an address without authorised clients is.
+const OPEN: &str = "everybody may connect who knows the address";
 
 /// `clients list --json`.
 #[derive(Serialize)]
@@ -29,24 +33,56 @@ struct List {
 /// A bad name or key; no node runs there; it refuses, and says why.
 pub fn clients(common: &Common, args: &Clients) -> Result<(), Failure> {
     match args {
-        Clients::Add { name, public_key: Some(key) } => add(&common.dir, &parse_name(name)?, parse_key(key)?),
-        Clients::Add { name, public_key: None } => add_with_new_key(&common.dir, &parse_name(name)?),
-        Clients::Remove { name } => Ok(clients::change(&common.dir, &AccessChange::Remove(parse_name(name)?))?),
+        Clients::Add { name, public_key: Some(key), change } => {
+            add(&common.dir, &parse_name(name)?, parse_key(key)?, *change)
+        }
+        Clients::Add { name, public_key: None, change } => add_with_new_key(&common.dir, &parse_name(name)?, *change),
+        Clients::Remove { name, change } => remove(&common.dir, &parse_name(name)?, *change),
         Clients::List { json } => list(&clients::access(&common.dir)?, *json),
-        Clients::Open => Ok(clients::change(&common.dir, &AccessChange::Open)?),
+        Clients::Open(change) => open(&common.dir, *change),
     }
 }
 
-fn add(dir: &Path, name: &ClientName, key: HsClientDescEncKey) -> Result<(), Failure> {
-    Ok(clients::change(dir, &AccessChange::Add(name.clone(), key))?)
+fn add(dir: &Path, name: &ClientName, key: HsClientDescEncKey, args: Change) -> Result<(), Failure> {
+    clients::change(dir, &AccessChange::Add(name.clone(), key))?;
+    let result = json!({ "added": name.to_string(), "public_key": key.to_base32() });
+    done(dir, args, &result, &format!("{name} may connect, and nobody else but the clients in `clients list`"))
 }
 
 /// The secret is printed when the change is in force, and not before: what is printed works.
-fn add_with_new_key(dir: &Path, name: &ClientName) -> Result<(), Failure> {
+fn add_with_new_key(dir: &Path, name: &ClientName, args: Change) -> Result<(), Failure> {
     let address = served(&rustbalance_io::status::status(dir)?)?;
     let pair = clients::generate()?;
-    add(dir, name, pair.public())?;
-    output::line(&pair.expose_auth_private_line(address))
+    let key = pair.public();
+    clients::change(dir, &AccessChange::Add(name.clone(), key))?;
+    // It is printed also if not all nodes get to know it in time: it is kept nowhere.
+    let known = effect::everywhere(dir, args.waiting).map(drop);
+    let line = pair.expose_auth_private_line(address);
+    if args.json {
+        let (name, key) = (name.to_string(), key.to_base32());
+        output::json(&json!({ "added": name, "public_key": key, "auth_private": *line }))?;
+    } else {
+        output::line(&line)?;
+    }
+    known
+}
+
+fn remove(dir: &Path, name: &ClientName, args: Change) -> Result<(), Failure> {
+    clients::change(dir, &AccessChange::Remove(name.clone()))?;
+    let is_last = clients::access(dir)?.clients().next().is_none();
+    let others = if is_last { "; nor may anybody else: no client is left" } else { "" };
+    done(dir, args, &json!({ "removed": name.to_string() }), &format!("{name} may not connect any more{others}"))
+}
+
+fn open(dir: &Path, args: Change) -> Result<(), Failure> {
+    clients::change(dir, &AccessChange::Open)?;
+    done(dir, args, &json!({ "restricted": false }), OPEN)
+}
+
+/// Shows what is in force on this node, once all nodes know it if that is asked for.
+fn done(dir: &Path, args: Change, result: &serde_json::Value, text: &str) -> Result<(), Failure> {
+    let known = effect::known(effect::everywhere(dir, args.waiting)?);
+    if args.json { output::json(result) } else { output::line(&format!("{text}{known}")) }
 }
 
 fn list(access: &Access, json: bool) -> Result<(), Failure> {
@@ -57,7 +93,7 @@ fn list(access: &Access, json: bool) -> Result<(), Failure> {
     let mut rows = vec![heading(["NAME", "PUBLIC KEY"])];
     rows.extend(access.clients().map(|(name, key)| vec![plain(name), plain(key.to_base32())]));
     match access {
-        Access::Open => output::line("everybody may connect who knows the address"),
+        Access::Open => output::line(OPEN),
         Access::Restricted(clients) if clients.is_empty() => {
             output::line("nobody may connect; add a client, or let everybody in with `rustbalance clients open`")
         }

@@ -9,8 +9,8 @@ use rustbalance_io::invites;
 use serde_json::json;
 
 use super::status::table::{Tone, cell, columns, heading, plain};
-use super::{member, served, settings};
-use crate::args::{self, Common, InviteCommand};
+use super::{effect, member, served, settings};
+use crate::args::{self, Change, Common, InviteCommand};
 use crate::failure::Failure;
 use crate::output;
 
@@ -22,7 +22,7 @@ pub fn invite(common: &Common, args: &args::Invite) -> Result<(), Failure> {
     match &args.command {
         None => make(common, args),
         Some(InviteCommand::List { json }) => list(common, *json),
-        Some(InviteCommand::Revoke { name }) => Ok(invites::revoke(&common.dir, &parse_name(name)?)?),
+        Some(InviteCommand::Revoke { name, change }) => revoke(common, name, *change),
     }
 }
 
@@ -36,10 +36,13 @@ fn make(common: &Common, args: &args::Invite) -> Result<(), Failure> {
     };
     let new = NewInvite { id: invite.id(), name, uses: args.uses, expires: invite.expires().as_secs() };
     invites::make(&common.dir, &new)?;
+    // It is good already: the line is printed also if not all nodes get to know it in time.
+    let known = effect::everywhere(&common.dir, args.change.waiting).map(drop);
     let line = invite.expose_line();
-    if args.json {
+    if args.change.json {
         let (name, uses, expires) = (new.name.to_string(), new.uses, new.expires);
-        return output::json(&json!({ "invite": *line, "name": name, "uses": uses, "expires": expires }));
+        output::json(&json!({ "invite": *line, "name": name, "uses": uses, "expires": expires }))?;
+        return known;
     }
     if status.access.restricted {
         output::note(
@@ -54,7 +57,18 @@ fn make(common: &Common, args: &args::Invite) -> Result<(), Failure> {
             until(new.expires)
         ));
     }
-    output::line(&line)
+    output::line(&line)?;
+    known
+}
+
+fn revoke(common: &Common, name: &str, args: Change) -> Result<(), Failure> {
+    let name = parse_name(name)?;
+    invites::revoke(&common.dir, &name)?;
+    let known = effect::known(effect::everywhere(&common.dir, args.waiting)?);
+    if args.json {
+        return output::json(&json!({ "revoked": name.to_string() }));
+    }
+    output::line(&format!("{name}: lets nobody in any more; who has joined with it stays{known}"))
 }
 
 fn list(common: &Common, json: bool) -> Result<(), Failure> {

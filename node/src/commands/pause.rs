@@ -3,7 +3,7 @@
 use rustbalance_io::status::Request;
 
 use super::effect;
-use crate::args::{Common, Pause, Resume};
+use crate::args::{Change, Common, Pause};
 use crate::failure::Failure;
 use crate::output;
 
@@ -30,7 +30,7 @@ pub fn pause(common: &Common, args: &Pause) -> Result<(), Failure> {
 ///
 /// # Errors
 /// No node runs there, or it refuses.
-pub fn resume(common: &Common, args: &Resume) -> Result<(), Failure> {
+pub fn resume(common: &Common, args: &Change) -> Result<(), Failure> {
     rustbalance_io::status::order(&common.dir, Request::Pause { secs: 0 })?;
     effect::wait(&common.dir, effect::AT_ONCE, "the pause is over", |status| status.paused.is_none().then_some(()))?;
     let known = effect::everywhere(&common.dir, args.waiting)?;

@@ -28,11 +28,12 @@ pub fn remove(common: &Common, args: &Remove) -> Result<(), Failure> {
         let is_out = status.members.iter().all(|listed| listed.node != member.node);
         is_out.then_some(status.members.len())
     })?;
+    let known = effect::known(effect::everywhere(&common.dir, args.waiting)?);
     if args.json {
         return output::json(&serde_json::json!({ "removed": member.node, "members": members }));
     }
     output::line(&format!(
-        "{} ({}) is no member any more; members left: {members}\n\
+        "{} ({}) is no member any more; members left: {members}{known}\n\
          it still has the key of the address: wipe or switch off its machine\n\
          the cluster token was replaced: whoever joins needs a copy of the new keys/cluster_token",
         member::name(member),

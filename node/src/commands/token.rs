@@ -8,7 +8,7 @@ use rustbalance_io::store::Store;
 
 use super::secret::is_stdin;
 use super::{effect, encrypted};
-use crate::args::{Common, Token, Unlock};
+use crate::args::{Common, Token, Unlock, Waiting};
 use crate::failure::{Exit, Failure};
 use crate::output;
 
@@ -18,7 +18,7 @@ use crate::output;
 /// No node there, or none that runs; the new token does not get onto its disk; something where the file would go.
 pub fn token(common: &Common, args: &Token) -> Result<(), Failure> {
     match args {
-        Token::Rotate { json } => rotate(common, *json),
+        Token::Rotate { waiting, json } => rotate(common, *waiting, *json),
         Token::Export { out, to_terminal, unlock } => export(common, out, *to_terminal, unlock),
     }
 }
@@ -35,7 +35,7 @@ fn export(common: &Common, out: &Path, to_terminal: bool, unlock: &Unlock) -> Re
     output::line(&format!("{}: the cluster token; whoever has it and the address' key can join", out.display()))
 }
 
-fn rotate(common: &Common, json: bool) -> Result<(), Failure> {
+fn rotate(common: &Common, waiting: Waiting, json: bool) -> Result<(), Failure> {
     let store = Store::new(&common.dir);
     let file = store.token_file();
     let read = || std::fs::read(&file).map(zeroize::Zeroizing::new);
@@ -46,6 +46,7 @@ fn rotate(common: &Common, json: bool) -> Result<(), Failure> {
     effect::poll(effect::AT_ONCE, |_| Ok(changed()))?.ok_or_else(|| {
         failed(&"the new token is in force but not there; the node tries again: its log says what is in the way")
     })?;
+    let known = effect::known(effect::everywhere(&common.dir, waiting)?);
     if json {
         return output::json(&serde_json::json!({ "token_file": file }));
     }
@@ -53,5 +54,5 @@ fn rotate(common: &Common, json: bool) -> Result<(), Failure> {
         true => "what `rustbalance token export` writes".to_owned(),
         false => format!("a copy of {}", file.display()),
     };
-    output::line(&format!("the old token admits nobody any more; whoever joins needs {copy}"))
+    output::line(&format!("the old token admits nobody any more; whoever joins needs {copy}{known}"))
 }
