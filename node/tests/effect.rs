@@ -1,5 +1,5 @@
-//! What changes the whole cluster says what came of it, for people and for programs, and waits for all live nodes if asked
-//! to. Two nodes, with real tors that may not use the network.
+//! What changes the whole cluster says what came of it, for people and for programs, and waits for all live nodes if
+//! asked to. Two nodes, with real tors that may not use the network.
 
 mod common;
 

@@ -118,5 +118,4 @@ fn next() -> Option<Way> {
     Some(way)
 }
 
-#[cfg(test)]
 mod tests;

@@ -99,8 +99,8 @@ mod tests {
     #[test]
     fn how_far_a_node_is_names_what_is_known_of_it_where_it_is_asked() {
         let member = serde_json::json!({
-            "node": "0c".repeat(32), "name": "web1", "liveness": "live", "since_ms": 0, "state": "draining", "priority": 0,
-            "weight": 0, "introduction_points": 3, "planned_points": 2, "tor_ready": true, "target_up": true,
+            "node": "0c".repeat(32), "name": "web1", "liveness": "live", "since_ms": 0, "state": "draining",
+            "priority": 0, "weight": 0, "introduction_points": 3, "planned_points": 2, "tor_ready": true, "target_up": true,
         });
         let member: MemberStatus = serde_json::from_value(member).expect("a member");
         let node = member.node.clone();

@@ -1,4 +1,5 @@
-//! Whatever step fails, what is on the disk is as before or as it should be, and the next start leaves no secret behind.
+//! Whatever step fails, what is on the disk is as before or as it should be, and the next start leaves no secret
+//! behind.
 
 use rustbalance_core::passphrase::Passphrase;
 
