@@ -91,6 +91,7 @@ pub fn build(keys: &mut SigningKeys, content: &Content<'_>, rng: &mut impl Crypt
     let authorisation = Authorisation::new(content.clients, content.subcredential, rng);
     let middle = Middle {
         ephemeral_key: authorisation.ephemeral_key,
+        ephemeral_key_line: 0,
         clients: authorisation.lines,
         encrypted: layers.inner(authorisation.cookie.as_ref()).encrypt(random(rng), inner.as_bytes()),
         encrypted_line: 0,
@@ -206,6 +207,9 @@ fn read(text: &[u8], key: &Key<'_>, now: Wall, reader: &mut impl Reader) -> Resu
     let middle = utf8(until_nul(&middle), Layer::Middle)?;
     reader.sees(Part::Text(Layer::Middle, middle));
     let middle = Middle::parse(middle)?;
+    if let Some(error) = middle.open_secret().filter(|_| client.is_some()) {
+        reader.objects(error)?;
+    }
     let cookie = client.and_then(|secret| cookie_for(&middle, secret, subcredential));
     reader.sees(Part::Middle(&middle, cookie.is_some()));
     let inner = decrypt(&layers.inner(cookie.as_ref()), &middle.encrypted, (Layer::Middle, middle.encrypted_line))?;

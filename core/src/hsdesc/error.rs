@@ -74,6 +74,8 @@ pub enum DescriptorFault {
     AuthType,
     /// `desc-auth-ephemeral-key` is no key.
     EphemeralKey,
+    /// `desc-auth-ephemeral-key` is zero or of low order; only who reads as an authorised client minds.
+    LowOrderEphemeralKey,
     /// An `auth-client` line has a field of the wrong length.
     AuthClient,
     /// `create2-formats` does not list ntor.
@@ -128,6 +130,7 @@ impl fmt::Display for DescriptorFault {
             Self::Mac => f.write_str("what it encrypts is damaged"),
             Self::AuthType => f.write_str("an unknown desc-auth-type"),
             Self::EphemeralKey => f.write_str("not an x25519 key"),
+            Self::LowOrderEphemeralKey => f.write_str("desc-auth-ephemeral-key is zero or of low order"),
             Self::AuthClient => f.write_str("an auth-client field of wrong length"),
             Self::NoNtor => f.write_str("ntor is not among the create2-formats"),
             Self::IntroAuth => f.write_str("no known kind of intro-auth-required"),

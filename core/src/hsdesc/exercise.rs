@@ -74,6 +74,7 @@ impl Sealer {
         let authorisation = Authorisation::new(&[], layers.subcredential, &mut rng);
         let middle = Middle {
             ephemeral_key: authorisation.ephemeral_key,
+            ephemeral_key_line: 0,
             clients: authorisation.lines,
             encrypted: layers.inner(None).encrypt(random(&mut rng), inner),
             encrypted_line: 0,

@@ -15,7 +15,7 @@ use crate::onion::signature::SharedSigner;
 use crate::shared;
 use crate::time::Wall;
 
-/// The longest [`IntroPoint::link_specifiers`], bytes. Tor itself writes at most 84.
+/// The longest [`IntroPoint::link_specifiers`], bytes. Tor itself writes at most 85.
 pub const LINK_SPECIFIERS_LENGTH_MAX: usize = 255;
 
 const LEGACY_IDENTITY: u8 = 2;

@@ -5,6 +5,7 @@ use base64::Engine as _;
 use super::netdoc::{self, BASE64_PADDED, BASE64_UNPADDED, Item, Section, decode_base64};
 use super::outer::MESSAGE_LABEL;
 use super::{DescriptorError, DescriptorFault, Layer};
+use crate::onion::low_order;
 
 /// Tor pads this layer's plaintext with NUL bytes to a multiple of this.
 const PADDING_MULTIPLE: usize = 10_000;
@@ -13,6 +14,8 @@ const PADDING_MULTIPLE: usize = 10_000;
 pub(super) struct Middle {
     /// `desc-auth-ephemeral-key`, x25519.
     pub ephemeral_key: [u8; 32],
+    /// The line it stands on; 0 in one that is being built.
+    pub ephemeral_key_line: usize,
     /// At least one, possibly random.
     pub clients: Vec<AuthClient>,
     /// The inner layer, encrypted.
@@ -70,7 +73,13 @@ impl Middle {
         let encrypted = section.one("encrypted").map_err(in_middle)?;
         let encrypted_line = encrypted.line;
         let encrypted = encrypted.lone_object(MESSAGE_LABEL).map_err(in_middle)?.to_vec();
-        Ok(Self { ephemeral_key, clients, encrypted, encrypted_line })
+        Ok(Self { ephemeral_key, ephemeral_key_line: ephemeral.line, clients, encrypted, encrypted_line })
+    }
+
+    /// That with its ephemeral key everybody can compute what is meant to be a client's secret, if so.
+    pub fn open_secret(&self) -> Option<DescriptorError> {
+        let error = fault(self.ephemeral_key_line, DescriptorFault::LowOrderEphemeralKey);
+        low_order::x25519(&self.ephemeral_key).then_some(error)
     }
 }
 

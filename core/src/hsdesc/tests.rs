@@ -1,7 +1,9 @@
 //! What we build has C tor's layout, token by token.
 
+mod bad;
 mod points;
 
+use super::outer::CERT_LABEL;
 use super::*;
 use crate::onion::key::HsIdKeypair;
 use crate::rng::Seed;
@@ -15,9 +17,19 @@ struct Text {
     inner: String,
 }
 
+const CASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/ctor/cases");
+
 fn vector(relative: &str) -> Vec<u8> {
-    let path = format!("{}/testdata/ctor/cases/{relative}", env!("CARGO_MANIFEST_DIR"));
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+    std::fs::read(format!("{CASES}/{relative}")).unwrap_or_else(|error| panic!("{relative}: {error}"))
+}
+
+/// Every folder there is, so that none can be forgotten.
+fn cases() -> Vec<String> {
+    let folders = std::fs::read_dir(CASES).expect("cases");
+    let cases: Vec<_> =
+        folders.map(|folder| folder.expect("a folder").file_name().into_string().expect("ASCII")).collect();
+    assert!(cases.len() >= 11, "{cases:?}");
+    cases
 }
 
 fn open_layers(
@@ -43,15 +55,29 @@ fn open_layers(
     Text { outer, middle, middle_padded_length, inner }
 }
 
+fn expected(case: &str) -> Value {
+    serde_json::from_slice(&vector(&format!("{case}/expected.json"))).expect("JSON")
+}
+
+/// The keys of a case's clients, if it has any.
+fn secrets(expected: &Value) -> Vec<HsClientDescEncKeypair> {
+    let clients = expected["client_auth"].as_array().into_iter().flatten();
+    clients.map(|client| HsClientDescEncKeypair::from_bytes(&hex32(&client["secret"]))).collect()
+}
+
+/// Service, period and time of a case.
+fn place(case: &str, expected: &Value) -> (HsIdKeypair, TimePeriod, Wall) {
+    let key = HsIdKeypair::from_tor_file(&vector(&format!("{case}/hs_ed25519_secret_key"))).expect("key");
+    let number = expected["time_period"]["number"].as_u64().expect("number");
+    let now = Wall::from_secs(expected["captured_at"].as_u64().expect("time"));
+    (key, TimePeriod { number, length_minutes: 8 }, now)
+}
+
 /// Tor's descriptor of a case, and ours of the same content.
 fn both(case: &str) -> (Text, Text) {
-    let expected: Value = serde_json::from_slice(&vector(&format!("{case}/expected.json"))).expect("JSON");
-    let key = HsIdKeypair::from_tor_file(&vector(&format!("{case}/hs_ed25519_secret_key"))).expect("key");
-    let period = TimePeriod { number: expected["time_period"]["number"].as_u64().expect("number"), length_minutes: 8 };
-    let now = Wall::from_secs(expected["captured_at"].as_u64().expect("time"));
-    let clients = expected["client_auth"].as_array().cloned().unwrap_or_default();
-    let secret = |client: &Value| HsClientDescEncKeypair::from_bytes(&hex32(&client["secret"]));
-    let secrets: Vec<_> = clients.iter().map(secret).collect();
+    let expected = expected(case);
+    let (key, period, now) = place(case, &expected);
+    let secrets = secrets(&expected);
 
     let theirs = vector(&format!("{case}/descriptor.txt"));
     let content = open(&theirs, key.public(), &[period], secrets.first(), now).expect("tor's own");
@@ -106,10 +132,8 @@ fn shape(word: &str) -> (usize, usize) {
 
 #[test]
 fn every_layer_has_tors_layout() {
-    for case in
-        ["plain-3ip", "ten-ip", "twenty-ip", "single-onion-hop", "client-auth-2", "native-upload-first", "pow-on"]
-    {
-        let (theirs, ours) = both(case);
+    for case in cases() {
+        let (theirs, ours) = both(&case);
         assert_same_layout(&theirs.outer, &ours.outer);
         assert_same_layout(&theirs.middle, &ours.middle);
         assert_same_layout(&theirs.inner, &ours.inner);
@@ -117,20 +141,33 @@ fn every_layer_has_tors_layout() {
     }
 }
 
+/// The certificates of a layer, in order.
+fn certs(text: &str) -> Vec<Vec<u8>> {
+    let items = netdoc::parse(text).expect("lines");
+    items.iter().filter_map(|item| item.object(CERT_LABEL).ok()).map(<[u8]>::to_vec).collect()
+}
+
 #[test]
 fn whatever_does_not_depend_on_the_signing_key_is_equal() {
-    for case in ["plain-3ip", "ten-ip", "twenty-ip"] {
-        let (theirs, ours) = both(case);
-        for (theirs, ours) in theirs.inner.lines().zip(ours.inner.lines()) {
-            // A certificate's first line ends within the key that signed it.
-            let certificate = theirs.len() == 64 && theirs.starts_with("AQ");
-            if certificate || theirs.contains(' ') {
-                let length = if certificate { 56 } else { theirs.len() };
-                assert_eq!(theirs[..length], ours[..length], "{case}");
-            }
+    for case in cases() {
+        let (theirs, ours) = both(&case);
+        for (theirs, ours) in theirs.inner.lines().zip(ours.inner.lines()).filter(|(theirs, _)| theirs.contains(' ')) {
+            assert_eq!(theirs, ours, "{case}");
         }
-        let start = |text: &str| text.lines().take(5).collect::<String>()[..100].to_owned();
-        assert_eq!(start(&theirs.outer), start(&ours.outer), "version, lifetime, type and expiration");
+        // Version, type, expiration, the certified key; then comes the key that signed it.
+        let (their_certs, our_certs) = (certs(&theirs.inner), certs(&ours.inner));
+        let start = |certs: &[Vec<u8>]| certs.iter().map(|cert| cert[..44].to_vec()).collect::<Vec<_>>();
+        assert_eq!(start(&their_certs), start(&our_certs), "{case}");
+        assert_eq!(their_certs.len(), 2 * expected(&case)["intro_points"].as_array().map_or(0, Vec::len), "{case}");
+
+        let start = |text: &str| text.lines().take(4).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(start(&theirs.outer), start(&ours.outer), "{case}: version and lifetime");
+        let counter = |text: &str| text.lines().find(|line| line.starts_with("revision-counter ")).map(str::to_owned);
+        assert_eq!(counter(&theirs.outer), counter(&ours.outer), "{case}");
+        // All but the signing key and the signature: type, expiration, and the blinded key.
+        let only = |text: &str| <[Vec<u8>; 1]>::try_from(certs(text)).expect("one certificate");
+        let ([their_cert], [our_cert]) = (only(&theirs.outer), only(&ours.outer));
+        assert_eq!((&their_cert[..7], &their_cert[39..76]), (&our_cert[..7], &our_cert[39..76]), "{case}");
     }
 }
 
