@@ -4,9 +4,10 @@ mod ctor;
 
 use proptest::prelude::*;
 use proptest::sample::Index;
+use rustbalance_core::cluster::CLIENTS_MAX;
 use rustbalance_core::hsdesc::{
-    BuildError, Content, DESCRIPTOR_SIZE_MAX, DescriptorError, DescriptorFault, InnerHeader, IntroPoint, Layer,
-    PowParams, SigningKeys, build, exercise::Sealer, open, peek_revision,
+    BuildError, Content, DESCRIPTOR_SIZE_MAX, DescriptorError, DescriptorFault, InnerHeader, IntroPoint,
+    LINK_SPECIFIERS_LENGTH_MAX, Layer, PowParams, SigningKeys, build, exercise::Sealer, open, peek_revision,
 };
 use rustbalance_core::onion::client::{HsClientDescEncKey, HsClientDescEncKeypair};
 use rustbalance_core::onion::key::{HsBlindIdKeypair, HsIdKeypair};
@@ -165,6 +166,59 @@ fn what_cannot_be_published_is_not_built() {
     );
     service.blind = service.key.blind(TimePeriod { number: PERIOD.number + 1, ..PERIOD });
     assert_eq!(service.build(&points(1), &[]), Err(BuildError::OtherPeriod));
+}
+
+/// A point on relay number `relay` whose link specifiers are as long as can be: `length` bytes.
+fn long_point(relay: u8, length: usize) -> IntroPoint {
+    // IPv4, legacy identity, ed25519 identity, IPv6: all that tor writes.
+    let rest = length.checked_sub(1 + 8 + 22 + 34 + 20 + 2);
+    let mut link_specifiers = vec![4 + u8::from(rest.is_some())];
+    for (kind, length) in [(0, 6), (2, 20), (3, 32), (1, 18)] {
+        link_specifiers.extend([kind, length]);
+        link_specifiers.extend(vec![relay; usize::from(length)]);
+    }
+    if let Some(rest) = rest {
+        link_specifiers.extend([77, rest as u8]);
+        link_specifiers.extend(vec![relay; rest]);
+    }
+    assert_eq!(link_specifiers.len(), length);
+    IntroPoint { link_specifiers, ..point(relay) }
+}
+
+/// With every header line that tor knows, and proof of work.
+fn talkative() -> Service {
+    let mut service = Service::new(9);
+    let lines = ["create2-formats 2", "intro-auth-required ed25519", "single-onion-service", "flow-control 1-2 255"];
+    service.header = InnerHeader(lines.map(str::to_owned).to_vec());
+    service.pow = Some(PowParams { seed: [0xFB; 32], effort: u32::MAX, expires: NOW.as_secs() + 7200 });
+    service
+}
+
+/// The longest link specifiers that tor writes, bytes.
+const TORS_LONGEST: usize = 85;
+
+#[test]
+fn as_many_clients_as_can_be_authorised_fit_beside_twenty_of_tors_longest_points() {
+    let points: Vec<_> = (1..=20).map(|relay| long_point(relay, TORS_LONGEST)).collect();
+    let mut service = talkative();
+    // The service itself is one more.
+    let (secrets, keys) = clients(CLIENTS_MAX as u8 + 1);
+    let text = service.build(&points, &keys).expect("builds");
+    assert!(text.len() <= DESCRIPTOR_SIZE_MAX, "{}", text.len());
+    let opened = open(text.as_bytes(), service.key.public(), &[PERIOD], secrets.last(), NOW).expect("opens");
+    assert_eq!((opened.points, opened.pow), (points, service.pow));
+}
+
+#[test]
+fn points_longer_than_tors_that_only_a_member_can_offer_leave_room_for_fewer_clients() {
+    let points: Vec<_> = (1..=20).map(|relay| long_point(relay, LINK_SPECIFIERS_LENGTH_MAX)).collect();
+    let mut service = talkative();
+    let mut length = |clients_and_service| {
+        let (_, keys) = clients(clients_and_service);
+        service.build(&points, &keys).map(|text| text.len())
+    };
+    assert_eq!((length(0), length(32)), (Ok(41_186), Ok(41_186)));
+    assert_eq!((length(33), length(112)), (Err(BuildError::TooLarge(54_731)), Err(BuildError::TooLarge(54_731))));
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::cluster::{Access, View};
-use crate::hsdesc::{self, DescriptorError, DescriptorFault};
+use crate::cluster::{Access, CLIENTS_MAX, View};
+use crate::hsdesc::{self, DescriptorError, DescriptorFault, IntroPoint, LINK_SPECIFIERS_LENGTH_MAX};
+use crate::merge::testing::point;
 use crate::onion::client::HsClientDescEncKeypair;
 use crate::onion::period::Slot;
 use crate::publish::testing::{World, secs, view};
@@ -70,6 +71,38 @@ fn beacons_tell_plans_with_other_clients_apart() {
     }
     digests.dedup();
     assert_eq!(digests.len(), 4);
+}
+
+/// A point that no tor makes, with as many bytes of link specifiers as a record may have.
+fn long(point: IntroPoint) -> IntroPoint {
+    let mut link_specifiers = point.link_specifiers.clone();
+    let rest = LINK_SPECIFIERS_LENGTH_MAX - link_specifiers.len() - 2;
+    link_specifiers[0] += 1;
+    link_specifiers.extend([77, u8::try_from(rest).unwrap()]);
+    link_specifiers.resize(LINK_SPECIFIERS_LENGTH_MAX, 0);
+    IntroPoint { link_specifiers, ..point }
+}
+
+#[test]
+fn a_member_that_offers_points_too_long_for_so_many_clients_holds_up_uploads_and_is_told_of() {
+    let clients: Vec<_> = (1..=CLIENTS_MAX as u8).collect();
+    let mut world = World::new(30);
+    world.consensus_moves = false;
+    world.view().access = restricted(&clients);
+    world.run(secs(5));
+    assert_eq!((readers(&world), world.listed().len()), ((vec![1, 2, 3], false), 9));
+    world.forget();
+    // Twenty points in all: more are spread over several descriptors, which are shorter.
+    let honest = world.record(3).points.clone();
+    world.record(3).points = (7..=20).map(|relay| long(point(3, relay, 1))).collect();
+    world.run(secs(60));
+    let waiting = world.publisher().status(world.now).waiting.unwrap();
+    assert!(waiting.starts_with("no descriptor can be built: the descriptor has 54"), "{waiting}");
+    assert!(world.hsdirs.seen.is_empty() && world.listed().len() == 9, "what is published stays");
+    world.record(3).points = honest;
+    world.record(3).points.push(point(3, 25, 1));
+    world.run(secs(15));
+    assert_eq!((readers(&world), world.listed().len()), ((vec![1, 2, 3], false), 10));
 }
 
 /// Three nodes, of which this one hears none; another has published.
