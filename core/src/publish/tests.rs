@@ -10,4 +10,5 @@ mod pow;
 mod read_back;
 mod rotation;
 mod rounds;
+mod status;
 mod uploads;
