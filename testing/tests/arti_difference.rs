@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rand_core::{Rng as _, SeedableRng as _};
 use rustbalance_core::hsdesc::exercise::Sealer;
 use rustbalance_core::rng::Rng;
-use rustbalance_testing::arti::difference::{difference, documented, exercise, seal};
+use rustbalance_testing::arti::difference::{difference, documented, exercise};
 
 /// Damaged descriptors a campaign.
 const CASES: u32 = 2_000;
@@ -47,7 +47,7 @@ fn layers() -> Vec<(u8, String)> {
     let files = fs::read_dir(corpus()).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap());
     let parts = files.filter_map(|bytes| Some((bytes[0], String::from_utf8(bytes[1..].to_vec()).ok()?)));
     let sealer = Sealer::default();
-    parts.filter(|(layer, text)| sealer.open(&seal(&sealer, *layer, text.as_bytes())).is_ok()).collect()
+    parts.filter(|(layer, text)| sealer.open(&sealer.sealed(*layer, text.as_bytes())).is_ok()).collect()
 }
 
 /// One or two changes of lines and words.
@@ -107,7 +107,7 @@ fn both_accept_or_both_refuse_but_for_what_is_documented() {
     for _ in 0..CASES {
         let (layer, text) = &layers[rng.next_u32() as usize % layers.len()];
         let text = damaged(text, &mut rng);
-        let sealed = seal(&sealer, *layer, text.as_bytes());
+        let sealed = sealer.sealed(*layer, text.as_bytes());
         accepted += u32::from(sealer.open(&sealed).is_ok());
         let difference = difference(&sealer, &sealed).filter(|difference| documented(difference).is_none());
         if let Some((ours, theirs)) = difference
@@ -137,6 +137,12 @@ fn each_documented_difference_is_one() {
     let pow = good.lines().find(|line| line.starts_with("pow-params")).unwrap();
     let point = good.lines().find(|line| line.starts_with("introduction-point")).unwrap();
     let onion_key = good.lines().find(|line| line.starts_with("onion-key")).unwrap();
+    let enc_key = good.lines().find(|line| line.starts_with("enc-key ntor")).unwrap();
+    let two_kinds = format!("enc-key other AAAA\n{enc_key}");
+    // The last letter holds two bits more than 32 bytes have.
+    let (kept, last) = enc_key.strip_suffix('=').unwrap().split_at(enc_key.len() - 2);
+    let left_over = format!("{kept}{}=", char::from(last.as_bytes()[0] + 1));
+    let other_key = "an encryption key that its certificate does not name";
     for (damaged, expected) in [
         (good.replacen(point, &format!("{point} more"), 1), "an argument too many in a point"),
         (good.replacen("auth-key\n", "auth-kex\n", 1), "a point that cannot be read"),
@@ -145,10 +151,21 @@ fn each_documented_difference_is_one() {
         (good.replacen(pow, "pow-params v1 AAAA 1", 1), "a malformed pow-params line"),
         (good.replacen(onion_key, &format!("{onion_key}\n{onion_key}"), 1), "two onion keys in a point"),
         (good.replacen("flow-control 1-2 ", "flow-control x ", 1), "a flow-control line with broken versions"),
+        (good.replacen(enc_key, "enc-key ntor BAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", 1), other_key),
+        (good.replacen(enc_key, &two_kinds, 1), "encryption keys of two kinds in a point"),
+        (good.replacen(enc_key, &left_over, 1), "bits left over at the end of base64"),
+        (good.replacen(pow, &format!("\n{pow}"), 1), "a blank line"),
         (format!("unknown-line\n{good}"), "a line before the first one"),
     ] {
-        let found = difference(&sealer, &seal(&sealer, 3, damaged.as_bytes()));
+        let found = difference(&sealer, &sealer.sealed(3, damaged.as_bytes()));
         assert_eq!(found.as_ref().and_then(documented), Some(expected), "{found:?}");
     }
-    assert_eq!(difference(&sealer, &seal(&sealer, 3, good.as_bytes())), None);
+    assert_eq!(difference(&sealer, &sealer.sealed(3, good.as_bytes())), None);
+    for (layer, line) in [(1, "revision-counter"), (2, "encrypted")] {
+        let (_, good) = layers().into_iter().find(|(of, _)| *of == layer).unwrap();
+        let line = good.lines().find(|given| given.starts_with(line)).unwrap();
+        let damaged = good.replacen(&format!("\n{line}\n"), &format!("\n{line} more\n"), 1);
+        let found = difference(&sealer, &sealer.sealed(layer, damaged.as_bytes()));
+        assert_eq!(found.as_ref().and_then(documented), Some("an argument too many in another line"), "{found:?}");
+    }
 }

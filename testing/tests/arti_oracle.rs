@@ -7,7 +7,7 @@
 use rand_core::Rng as _;
 use rustbalance_core::hsdesc::{
     Content, Descriptor, DescriptorError, DescriptorFault, InnerHeader, IntroPoint, Layer, NUM_INTRO_POINT_MAX,
-    SigningKeys, build, open,
+    PowParams, SigningKeys, build, open,
 };
 use rustbalance_core::onion::client::HsClientDescEncKeypair;
 use rustbalance_core::onion::key::HsIdKeypair;
@@ -18,6 +18,7 @@ use rustbalance_core::time::Wall;
 use rustbalance_testing::arti;
 use tor_llcrypto::pk::curve25519;
 use tor_netdoc::doc::hsdesc::HsDesc;
+use tor_netdoc::doc::hsdesc::pow::PowParams as ArtiPow;
 
 /// Random services in each direction, beside every number of points with and without clients.
 const RANDOM_CASES: u64 = 40;
@@ -34,6 +35,8 @@ struct Case {
     clients: Vec<[u8; 32]>,
     sendme_increment: Option<u8>,
     single_onion: bool,
+    /// In what we build; Arti's builder knows none.
+    pow: Option<PowParams>,
 }
 
 impl Case {
@@ -62,7 +65,11 @@ impl Case {
         let now = Wall::from_secs(1_700_000_000 + u64::from(rng.next_u32() % 200_000_000));
         let sendme_increment = rng.next_u32().is_multiple_of(2).then(|| 1 + (rng.next_u32() % 255) as u8);
         let (revision, single_onion) = (rng.next_u64(), rng.next_u32().is_multiple_of(2));
-        Self { rng, key, period, now, revision, points: vec![], clients: vec![], sendme_increment, single_onion }
+        let mut pow_seed = [0; 32];
+        rng.fill_bytes(&mut pow_seed);
+        let (effort, expires) = (rng.next_u32() >> (rng.next_u32() % 32), now.as_secs() + u64::from(rng.next_u32()));
+        let pow = rng.next_u32().is_multiple_of(2).then_some(PowParams { seed: pow_seed, effort, expires });
+        Self { rng, key, period, now, revision, points: vec![], clients: vec![], sendme_increment, single_onion, pow }
     }
 
     fn fill(&mut self, points: usize, clients: usize) {
@@ -114,7 +121,7 @@ impl Case {
             subcredential: self.key.public().subcredential(blind.public()),
             revision: RevisionCounter(self.revision),
             header: &self.header(),
-            pow: None,
+            pow: self.pow.as_ref(),
             points: &self.points,
             clients: &clients,
             now: self.now,
@@ -150,8 +157,9 @@ impl Case {
         arti::open(text, &blind, client.copied().map(arti::client).as_ref(), self.now)
     }
 
-    /// Both find in `text` what this case is made of, as every one of its clients and as nobody else.
-    fn assert_read_by_both(&self, text: &str) {
+    /// Both find in `text` what this case is made of and this proof of work, as every one of its clients and as nobody
+    /// else.
+    fn assert_read_by_both(&self, text: &str, pow: Option<PowParams>) {
         let readers: Vec<_> = self.clients.iter().map(Some).chain(self.clients.is_empty().then_some(None)).collect();
         for client in readers {
             let ours = self.opened_by_us(text, client).expect("we open it");
@@ -163,7 +171,11 @@ impl Case {
             assert_eq!(theirs.is_single_onion_service(), self.single_onion);
             let increment = theirs.flow_control().map(|(_, increment)| increment.get());
             assert_eq!(increment, self.sendme_increment);
-            assert!(theirs.pow_params().is_empty() && !theirs.requires_intro_authentication());
+            assert_eq!(ours.pow, pow);
+            // All that Arti tells, as built here, is that proof of work v1 is offered.
+            assert_eq!(theirs.pow_params().len(), usize::from(pow.is_some()));
+            assert!(theirs.pow_params().iter().all(|params| matches!(params, ArtiPow::V1(_))));
+            assert!(!theirs.requires_intro_authentication());
             // Arti sorts the points it builds.
             assert_eq!(sorted(&ours.points), sorted(&self.points));
             assert_eq!(theirs.intro_points().len(), ours.points.len());
@@ -205,7 +217,7 @@ fn arti_reads_any_descriptor_of_ours() {
     for seed in seeds() {
         let mut case = Case::random(seed);
         let text = case.built_by_us();
-        case.assert_read_by_both(&text);
+        case.assert_read_by_both(&text, case.pow);
     }
 }
 
@@ -214,7 +226,7 @@ fn we_read_any_descriptor_of_artis() {
     for seed in seeds() {
         let mut case = Case::random(seed);
         let text = case.built_by_arti();
-        case.assert_read_by_both(&text);
+        case.assert_read_by_both(&text, None);
     }
 }
 
@@ -224,8 +236,8 @@ fn every_number_of_points_is_read_with_and_without_clients() {
         for clients in [0, 1, 17] {
             let mut case = Case::with(points as u64, points, clients);
             let (ours, theirs) = (case.built_by_us(), case.built_by_arti());
-            case.assert_read_by_both(&ours);
-            case.assert_read_by_both(&theirs);
+            case.assert_read_by_both(&ours, case.pow);
+            case.assert_read_by_both(&theirs, None);
         }
     }
 }

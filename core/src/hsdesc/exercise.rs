@@ -67,6 +67,17 @@ impl Sealer {
         self.with_middle(&self.middle(inner))
     }
 
+    /// `text`, whatever it is, in the place that the byte says: a whole descriptor, all of one but its signature, a middle
+    /// or an inner layer.
+    pub fn sealed(&self, layer: u8, text: &[u8]) -> Vec<u8> {
+        match layer % 4 {
+            0 => text.to_vec(),
+            1 => self.signed(text),
+            2 => self.with_middle(text).into_bytes(),
+            _ => self.with_inner(text).into_bytes(),
+        }
+    }
+
     /// A middle layer, open to everybody, around `inner`, whatever that is.
     pub fn middle(&self, inner: &[u8]) -> Vec<u8> {
         let layers = self.layers();
