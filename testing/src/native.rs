@@ -9,7 +9,9 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use rand_core::SeedableRng as _;
 use rustbalance_core::control::command;
 use rustbalance_core::control::event::{Event, HsDescAction};
-use rustbalance_core::hsdesc::{Content, Examination, LineShown, SigningKeys, build, examine, open};
+use rustbalance_core::hsdesc::{
+    CertShown, Content, Descriptor, Examination, LineShown, SigningKeys, build, examine, open,
+};
 use rustbalance_core::hsdir::ring::Ring;
 use rustbalance_core::id::RelayFingerprint;
 use rustbalance_core::onion::key::HsIdKeypair;
@@ -67,7 +69,8 @@ pub fn compare(control: &mut Control) -> Result<[Comparison; 3]> {
     let (good, detail) = native.counter(&text)?;
     let counter = ("tor's counter is the second that it was made in", good, detail);
     let difference = native.layout(&text)?;
-    let layout = ("ours of the same content has its layout", difference.is_none(), difference.unwrap_or_default());
+    let what = "ours of the same content has its layout, lifetime and certificates";
+    let layout = (what, difference.is_none(), difference.unwrap_or_default());
     Ok([uploads, counter, layout])
 }
 
@@ -117,11 +120,25 @@ impl Native {
         Ok((good, format!("made {after} s after the service was asked for, exact: {is_exact}")))
     }
 
-    /// The first line, if any, that has another shape in a descriptor of ours with the same content.
+    /// The first difference, if any, from a descriptor of ours with the same content: another shape of a line, or another
+    /// lifetime, or a certificate of another kind or with another end.
     fn layout(&self, text: &[u8]) -> Result<Option<String>> {
-        let (periods, now) = (SLOTS.map(|slot| self.ring.slot_period(slot)), Wall::from_secs(unix_secs()));
-        let read = open(text, self.key.public(), &periods, None, now)?;
-        let (blind, mut rng) = (self.key.blind(read.period), Rng::seed_from_u64(unix_secs()));
+        let (periods, now) = (SLOTS.map(|slot| self.ring.slot_period(slot)), unix_secs());
+        let read = open(text, self.key.public(), &periods, None, Wall::from_secs(now))?;
+        let examined = |text: &[u8]| examine(text, self.key.public(), &periods, None, Wall::from_secs(now));
+        let theirs = examined(text);
+        // Tor made its certificates at some time in between, so that only an hour's edge makes the two differ.
+        let (earliest, latest) = (self.build(&read, self.begun)?, self.build(&read, now)?);
+        for ours in [&earliest, &latest] {
+            ensure!(ours.len() == text.len(), "{} bytes, tor's has {}", ours.len(), text.len());
+        }
+        let (earliest, latest) = (examined(earliest.as_bytes()), examined(latest.as_bytes()));
+        Ok(first_line(&theirs, &latest)?.or(first_meaning(&theirs, &earliest, &latest)?))
+    }
+
+    /// Ours with the content of `read`, at `now`.
+    fn build(&self, read: &Descriptor, now: u64) -> Result<String> {
+        let (blind, mut rng, now) = (self.key.blind(read.period), Rng::seed_from_u64(now), Wall::from_secs(now));
         let content = Content {
             blind: &blind,
             subcredential: self.key.public().subcredential(blind.public()),
@@ -132,16 +149,44 @@ impl Native {
             clients: &[],
             now,
         };
-        let ours = build(&mut SigningKeys::new(&blind, &mut rng, now), &content, &mut rng)?;
-        ensure!(ours.len() == text.len(), "{} bytes, tor's has {}", ours.len(), text.len());
-        let lines = |text: &[u8]| lines(&examine(text, self.key.public(), &periods, None, now));
-        let (theirs, ours) = (lines(text), lines(ours.as_bytes()));
-        ensure!(theirs.len() > 40, "tor's has only {} lines", theirs.len());
-        let differs = theirs.iter().zip(&ours).find(|(theirs, ours)| shape(theirs) != shape(ours));
-        let differs = differs.map(|(theirs, ours)| format!("tor {theirs:?}, we {ours:?}"));
-        let count = || format!("tor {} lines, we {}", theirs.len(), ours.len());
-        Ok(differs.or_else(|| (theirs.len() != ours.len()).then(count)))
+        Ok(build(&mut SigningKeys::new(&blind, &mut rng, now), &content, &mut rng)?)
     }
+}
+
+/// The first line that has another shape.
+fn first_line(theirs: &Examination, ours: &Examination) -> Result<Option<String>> {
+    let (theirs, ours) = (lines(theirs), lines(ours));
+    ensure!(theirs.len() > 40, "tor's has only {} lines", theirs.len());
+    let differs = theirs.iter().zip(&ours).find(|(theirs, ours)| shape(theirs) != shape(ours));
+    let differs = differs.map(|(theirs, ours)| format!("tor {theirs:?}, we {ours:?}"));
+    let count = || format!("tor {} lines, we {}", theirs.len(), ours.len());
+    Ok(differs.or_else(|| (theirs.len() != ours.len()).then(count)))
+}
+
+/// Another lifetime, or the first certificate of another kind or whose end does not lie between those of ours.
+fn first_meaning(theirs: &Examination, earliest: &Examination, latest: &Examination) -> Result<Option<String>> {
+    let (their_certs, first, last) = (certs(theirs)?, certs(earliest)?, certs(latest)?);
+    ensure!(their_certs.len() > 2, "tor's has only {} certificates", their_certs.len());
+    ensure!(their_certs.len() == last.len(), "tor {} certificates, we {}", their_certs.len(), last.len());
+    let differs = |cert: &CertShown, first: &CertShown, last: &CertShown| {
+        cert.kind != last.kind || !(first.expires..=last.expires).contains(&cert.expires)
+    };
+    let mut all = their_certs.iter().zip(first.iter().zip(&last));
+    let differs = all.find(|(cert, (first, last))| differs(cert, first, last));
+    let differs = differs.map(|(cert, (first, last))| format!("tor {cert:?}, we {first:?} to {last:?}"));
+    let lifetime = |shown: &Examination| Some(shown.outer.as_ref()?.content.as_ref()?.lifetime_minutes);
+    let (their_lifetime, our_lifetime) = (lifetime(theirs), lifetime(latest));
+    let lifetimes = || format!("a lifetime of {their_lifetime:?} minutes, ours {our_lifetime:?}");
+    Ok(differs.or_else(|| (their_lifetime.is_none() || their_lifetime != our_lifetime).then(lifetimes)))
+}
+
+/// The signing key's certificate, then the points' two each.
+fn certs(shown: &Examination) -> Result<Vec<CertShown>> {
+    let outer = shown.outer.as_ref().and_then(|layer| layer.content.as_ref()).context("an outer layer")?;
+    let inner = shown.inner.as_ref().and_then(|layer| layer.content.as_ref()).context("an inner layer")?;
+    let points = inner.points.iter().flat_map(|point| [&point.auth_cert, &point.enc_cert]);
+    let certs = std::iter::once(&outer.signing_cert).chain(points);
+    certs.map(|cert| cert.clone().context("a certificate")).collect()
 }
 
 /// All layers' lines.
