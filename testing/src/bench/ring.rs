@@ -55,18 +55,13 @@ pub fn run(rounds: usize, settle: Duration) -> anyhow::Result<Map<String, Value>
 
     let [parse, load, ring, peer_load, peer_ring] =
         [parse, load, ring, peer_load, peer_ring].map(|times| times.median_us());
-    println!(
-        "{RELAYS} relays, ms: read consensus and microdescriptors {:.2}, Onionbalance {:.0}",
-        load / 1e3,
-        peer_load / 1e3
-    );
-    println!("both slots' rings, ms: {:.2}, Onionbalance {:.0}", ring / 1e3, peer_ring / 1e3);
-    let mut results = Map::new();
-    if peer.is_some() {
-        results.insert("ring_vs_onionbalance".into(), round(peer_ring / ring).into());
-        let first = (peer_load + peer_ring) / (load + ring);
-        results.insert("ring_first_vs_onionbalance".into(), round(first).into());
-    }
+    let peer = peer.map(|_| [peer_load, peer_ring]);
+    let [peer_load, peer_ring] = peer.map_or(["not measured".to_owned(), "not measured".to_owned()], |times| {
+        times.map(|time| format!("{:.0}", time / 1e3))
+    });
+    println!("{RELAYS} relays, ms: read consensus and microdescriptors {:.2}, Onionbalance {peer_load}", load / 1e3);
+    println!("both slots' rings, ms: {:.2}, Onionbalance {peer_ring}", ring / 1e3);
+    let mut results = Map::from_iter(ratios([load, ring], peer));
     // Bytes per microsecond.
     results.insert("consensus_mb_per_s".into(), round(network.consensus.len() as f64 / parse).into());
     let (resident, peak) = memory(directory.path(), settle)?;
@@ -74,6 +69,13 @@ pub fn run(rounds: usize, settle: Duration) -> anyhow::Result<Map<String, Value>
     results.insert("rss_mib_8000_relays".into(), round(resident).into());
     results.insert("peak_rss_mib_8000_relays".into(), round(peak).into());
     Ok(results)
+}
+
+/// How many times as fast as the peer; null where it was not measured, so that nobody takes that for a ratio they know.
+fn ratios([load, ring]: [f64; 2], peer: Option<[f64; 2]>) -> [(String, Value); 2] {
+    let again = peer.map(|[_, peer_ring]| round(peer_ring / ring));
+    let first = peer.map(|[peer_load, peer_ring]| round((peer_load + peer_ring) / (load + ring)));
+    [("ring_vs_onionbalance".into(), again.into()), ("ring_first_vs_onionbalance".into(), first.into())]
 }
 
 /// Reads the files of [`run`] as a node reads its tor's answers, keeps what a node keeps, rests, and prints what
@@ -122,4 +124,16 @@ fn memory(directory: &Path, settle: Duration) -> anyhow::Result<(f64, f64)> {
         anyhow::Ok(kib / 1024.0)
     };
     Ok((mib("VmRSS:")?, mib("VmHWM:")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_are_null_without_the_peer_and_never_missing() {
+        let json = |peer| Value::Object(Map::from_iter(ratios([10.0, 5.0], peer))).to_string();
+        assert_eq!(json(Some([290.0, 10.0])), r#"{"ring_first_vs_onionbalance":20.0,"ring_vs_onionbalance":2.0}"#);
+        assert_eq!(json(None), r#"{"ring_first_vs_onionbalance":null,"ring_vs_onionbalance":null}"#);
+    }
 }

@@ -1,16 +1,14 @@
 //! Measures RustBalance beside its peers, and its simulator.
 
-#[cfg(feature = "arti")]
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use rustbalance_testing::bench::simulator;
-#[cfg(feature = "arti")]
-use rustbalance_testing::bench::{descriptor, ring};
-use serde_json::Value;
+use rustbalance_testing::bench::{ring, simulator};
+use serde_json::{Map, Value};
 
 /// Prints medians and how many times as fast as the peer each part is; the machine may be busy, ratios hold anyway.
-/// Peers need the feature `arti`.
+/// `descriptor` needs the feature `arti`.
 #[derive(Parser)]
 #[command(name = "bench")]
 struct Arguments {
@@ -35,15 +33,13 @@ enum Part {
         #[arg(long, default_value_t = 30)]
         seconds: u64,
     },
-    /// Descriptors beside Arti's tor-netdoc.
-    #[cfg(feature = "arti")]
+    /// Descriptors beside Arti's tor-netdoc; built with `--features arti` alone.
     Descriptor {
         /// How often everything is done in turns.
         #[arg(long, default_value_t = 300)]
         rounds: usize,
     },
     /// The HSDir ring of 8,000 relays beside Onionbalance 0.2.4, which is installed for it.
-    #[cfg(feature = "arti")]
     Ring {
         /// How often everything is done in turns.
         #[arg(long, default_value_t = 9)]
@@ -53,7 +49,6 @@ enum Part {
         settle_secs: u64,
     },
     /// The process whose memory `ring` measures.
-    #[cfg(feature = "arti")]
     #[command(hide = true)]
     Hold {
         /// Where `consensus` and `microdescs` lie.
@@ -69,11 +64,8 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let ratios = match arguments.part {
         Part::Simulator { seeds, nodes, seconds } => simulator::run(seeds, &nodes, seconds)?,
-        #[cfg(feature = "arti")]
-        Part::Descriptor { rounds } => descriptor::run(rounds)?,
-        #[cfg(feature = "arti")]
+        Part::Descriptor { rounds } => descriptor(rounds)?,
         Part::Ring { rounds, settle_secs } => ring::run(rounds, Duration::from_secs(settle_secs))?,
-        #[cfg(feature = "arti")]
         Part::Hold { directory, settle_secs } => return ring::hold(&directory, Duration::from_secs(settle_secs)),
     };
     if arguments.json {
@@ -82,4 +74,32 @@ fn main() -> anyhow::Result<()> {
         ratios.iter().for_each(|(name, ratio)| println!("{name} {ratio}"));
     }
     Ok(())
+}
+
+#[cfg(feature = "arti")]
+fn descriptor(rounds: usize) -> anyhow::Result<Map<String, Value>> {
+    rustbalance_testing::bench::descriptor::run(rounds)
+}
+
+#[cfg(not(feature = "arti"))]
+fn descriptor(_rounds: usize) -> anyhow::Result<Map<String, Value>> {
+    anyhow::bail!("descriptors are measured beside Arti, which this program was built without: add `--features arti`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_is_known_whatever_was_built_in() {
+        for part in ["simulator", "descriptor", "ring"] {
+            assert!(Arguments::try_parse_from(["bench", part, "--json"]).is_ok(), "{part}");
+        }
+    }
+
+    #[cfg(not(feature = "arti"))]
+    #[test]
+    fn a_part_that_was_not_built_in_names_the_feature() {
+        assert!(descriptor(1).is_err_and(|error| error.to_string().contains("--features arti")));
+    }
 }
