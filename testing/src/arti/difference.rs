@@ -163,6 +163,11 @@ const DOCUMENTED: &[Documented] = &[
         "bits left over at the end of base64",
     ),
     (
+        Ours::Accept,
+        &["bad argument for entry on line , byte : Invalid HsDesc lifetime"],
+        "a lifetime shorter than half an hour",
+    ),
+    (
         Ours::LeaveOutFor("Syntax(Repeated(\"enc-key\"))"),
         &["accepted with the points that we leave out"],
         "encryption keys of two kinds in a point",
