@@ -346,15 +346,18 @@ start() {
 }
 
 say_how_to_join() {
+    from=
+    [ -z "$package" ] || from=' --package FILE'
+    [ -z "$given_binary" ] || from=' --binary FILE'
     cat <<END
 
 The next machine joins with an invite, which any running node makes:
 
   runuser -u $user -- $program invite > invite      # a secret: umask 077 first
 
-Take it there over a channel that you trust, and run
+Take it there over a channel that you trust. Run this script there, which is in the checkout and in no package:
 
-  sudo sh testing/deploy.sh --join --invite-file invite --target TARGET --endpoint HOST:PORT
+  sudo sh $0 --join --invite-file invite --target TARGET --endpoint HOST:PORT$from
 END
 }
 
@@ -383,6 +386,7 @@ uninstall() {
 
 hide_secrets "$@"
 parse "$@"
+given_binary=$binary
 check
 if [ "$action" = uninstall ]; then
     uninstall
