@@ -21,6 +21,18 @@ pub const PATIENCE: Duration = Duration::from_secs(110);
 /// circuit's end may wait in one of them until something else is sent the same way, and on a quiet network that can take
 /// minutes.
 pub const REGULAR_PATIENCE: Duration = Duration::from_secs(420);
+/// What a client's tor waits for an introduction point that is dead and of which no relay told: three circuit build timeouts
+/// and a second.
+const DEAD_POINT: Duration = Duration::from_secs(31);
+/// The longest that a regular visitor may wait for a page where nobody died: a blank screen and a reload, twice.
+pub const RELOAD: Duration = Duration::from_secs(25);
+
+/// The longest that a regular visitor may wait who knows so many dead points: that, and tor's time for each. Some it tries
+/// twice, and with one it begins anew where the visitor has given up and asked again.
+pub fn reload_with_dead(points: u32) -> Duration {
+    (RELOAD + 2 * (points + 1) * DEAD_POINT).min(REGULAR_PATIENCE)
+}
+
 /// Between two pages of a regular visitor.
 const READING: Duration = Duration::from_secs(1);
 /// A regular visitor does not look at a blank screen for longer, and asks for a new circuit. (The old one may look alive
