@@ -1,7 +1,7 @@
 //! A person with a tor client who opens a page of the service.
 
 use std::fs::{self, DirBuilder};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read, Write};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::net::UnixStream;
 use std::thread;
@@ -97,13 +97,56 @@ impl Client {
     pub fn say(&self, address: &str, port: u16, circuit: u32, limit: Duration, request: &[u8]) -> Result<String> {
         let start = Instant::now();
         let after = || format!("after {:.1} s", start.elapsed().as_secs_f32());
-        let socks = UnixStream::connect(self.tor.dir().join("socks"))?;
-        let mut stream = Deadline { stream: socks, deadline: start + limit };
-        connect(&mut stream, address, port, circuit).with_context(after)?;
+        let mut stream = self.connect(address, port, circuit, start + limit).with_context(after)?;
         stream.write_all(request)?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).with_context(|| format!("connected, then {}", after()))?;
         Ok(answer)
+    }
+
+    /// Opens a connection that stays, for page after page.
+    ///
+    /// # Errors
+    /// If tor says no or `limit` passes.
+    pub fn session(&self, address: &str, port: u16, circuit: u32, limit: Duration) -> Result<Session> {
+        let stream = self.connect(address, port, circuit, Instant::now() + limit)?;
+        Ok(Session { host: address.to_owned(), stream: BufReader::new(stream) })
+    }
+
+    fn connect(&self, address: &str, port: u16, circuit: u32, deadline: Instant) -> Result<Deadline> {
+        let stream = UnixStream::connect(self.tor.dir().join("socks"))?;
+        let mut stream = Deadline { stream, deadline };
+        connect(&mut stream, address, port, circuit)?;
+        Ok(stream)
+    }
+}
+
+/// A connection to the service that stays open.
+pub struct Session {
+    host: String,
+    stream: BufReader<Deadline>,
+}
+
+impl Session {
+    /// Loads the page over it. Returns what the application said.
+    ///
+    /// # Errors
+    /// If the connection has broken or `limit` passes.
+    pub fn page(&mut self, limit: Duration) -> Result<String> {
+        let stream = self.stream.get_mut();
+        stream.deadline = Instant::now() + limit;
+        write!(stream, "GET / HTTP/1.1\r\nHost: {}\r\nConnection: keep-alive\r\n\r\n", self.host)?;
+        let (mut head, mut length) = (String::new(), None);
+        while !head.ends_with("\r\n\r\n") {
+            let begin = head.len();
+            ensure!(self.stream.read_line(&mut head)? > 0, "closed after {head:?}");
+            let value = head.get(begin..).and_then(|line| line.strip_prefix("Content-Length: "));
+            length = value.map(|value| value.trim_end().parse::<u16>()).transpose()?.or(length);
+        }
+        ensure!(head.starts_with("HTTP/1.1 200 "), "answered {head:?}");
+        let mut body = vec![0; length.context("a page without a length")?.into()];
+        self.stream.read_exact(&mut body)?;
+        Ok(String::from_utf8(body)?)
     }
 }
 

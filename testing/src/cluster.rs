@@ -3,8 +3,8 @@
 mod node;
 pub mod plan;
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,10 +14,11 @@ use anyhow::{Context, Result, bail, ensure};
 use rustbalance_core::status::Status;
 use serde::Deserialize;
 
+use crate::process::Process;
 use crate::tor_net::TorNet;
 use crate::wait::{self, Answer};
-pub use node::Node;
-use node::Service;
+use node::Kind;
+pub use node::{Node, PASSPHRASE};
 
 /// Where nodes' meshes listen, each on an address of its own.
 const MESH_PORT: u16 = 7900;
@@ -53,6 +54,10 @@ pub struct Cluster<'a> {
     pub service_lines: String,
     /// How many tors each node has that is added from now on.
     pub tors: u8,
+    /// How the application of each node is probed that is added from now on; by connecting if `None`.
+    pub probe: Option<String>,
+    /// Whether the keys of each node are encrypted that is added from now on.
+    pub encrypted: bool,
     /// In the order of joining.
     pub nodes: Vec<Node>,
 }
@@ -63,8 +68,18 @@ impl<'a> Cluster<'a> {
     /// # Errors
     /// If the `rustbalance` binary was not built.
     pub fn new(net: &'a TorNet, log_level: &str) -> Result<Self> {
-        let (binary, log_level, service_lines) = (binary()?, log_level.into(), String::new());
-        Ok(Self { net, binary, log_level, first: 0, target: None, service_lines, tors: 1, nodes: Vec::new() })
+        Ok(Self {
+            net,
+            binary: binary()?,
+            log_level: log_level.into(),
+            first: 0,
+            target: None,
+            service_lines: String::new(),
+            tors: 1,
+            probe: None,
+            encrypted: false,
+            nodes: Vec::new(),
+        })
     }
 
     /// A further cluster on the same network, the second is number 1, all of whose nodes serve `target`.
@@ -105,13 +120,27 @@ impl<'a> Cluster<'a> {
     /// # Errors
     /// If a command fails, with what it said.
     pub fn add_with(&mut self, arguments: &[String]) -> Result<usize> {
-        let number = self.nodes.len();
-        let service = Service { target: self.target.as_deref(), lines: &self.service_lines, tors: self.tors };
-        let mut node = Node::prepare(self.net, &self.binary, self.first + number, MESH_PORT, service)?;
+        let mut node = self.prepare()?;
         node.set_up(arguments)?;
+        self.take_in(node)
+    }
+
+    /// The next node to be, with nothing but a configuration.
+    fn prepare(&self) -> Result<Node> {
+        let kind = Kind {
+            target: self.target.as_deref(),
+            service_lines: &self.service_lines,
+            probe: self.probe.as_deref(),
+            tors: self.tors,
+            encrypted: self.encrypted,
+        };
+        Node::prepare(self.net, &self.binary, self.first + self.nodes.len(), MESH_PORT, &kind)
+    }
+
+    fn take_in(&mut self, mut node: Node) -> Result<usize> {
         node.start(&self.log_level)?;
         self.nodes.push(node);
-        Ok(number)
+        Ok(self.nodes.len() - 1)
     }
 
     /// A file with a new invite called `name`, made at node `through`.
@@ -129,7 +158,45 @@ impl<'a> Cluster<'a> {
     /// # Errors
     /// If the command fails, with what it said.
     pub fn add_invited(&mut self, file: &Path) -> Result<usize> {
-        self.add_with(&["join".to_owned(), "--invite-file".to_owned(), file.display().to_string()])
+        self.add_with(&with_invite(file))
+    }
+
+    /// The same, but the first `join` is killed as soon as the log of node `member` says `used`, which it says before it
+    /// answers through tor; `between` is done, and then the same command joins. Returns the node's number, and whether there
+    /// were two attempts: there are not if the answer was faster than the kill.
+    ///
+    /// # Errors
+    /// If the log does not say that within `limit`, or a command fails, with what it said.
+    pub fn add_invited_again(
+        &mut self,
+        file: &Path,
+        (member, used): (usize, &str),
+        limit: Duration,
+        between: impl FnOnce(&Self) -> Result<()>,
+    ) -> Result<(usize, bool)> {
+        let (mut node, arguments) = (self.prepare()?, with_invite(file));
+        let log = self.node(member)?.log();
+        let begin = fs::metadata(log)?.len();
+        let first = self.net.dir_of(&format!("{}.join.log", node.name));
+        let mut command = node.setting_up(&arguments);
+        let mut join = Process::spawn("join", command.args(["--log-level", "error"]), &first)?;
+        wait::closely(&format!("{used:?} in the log"), limit, || {
+            let mut text = Vec::new();
+            let mut file = File::open(log)?;
+            file.seek(SeekFrom::Start(begin))?;
+            file.read_to_end(&mut text)?;
+            let says = text.windows(used.len()).any(|window| window == used.as_bytes());
+            Ok(Answer::from_option(says.then_some(()), || join.log_tail(5)))
+        })?;
+        join.kill();
+        between(self)?;
+        let was_killed = !node.dir.join("keys").exists();
+        if was_killed {
+            node.set_up(&arguments)?;
+        } else {
+            node.take_report(&fs::read_to_string(&first)?)?;
+        }
+        Ok((self.take_in(node)?, was_killed))
     }
 
     /// Node number `number`.
@@ -225,6 +292,11 @@ impl<'a> Cluster<'a> {
         })?;
         Ok((holder, status))
     }
+}
+
+/// `join` with the invite in `file`.
+fn with_invite(file: &Path) -> [String; 3] {
+    ["join".to_owned(), "--invite-file".to_owned(), file.display().to_string()]
 }
 
 /// Writes a new file that nobody else can read.

@@ -1,5 +1,5 @@
 //! A blocking controller for the tors of the test network, on the core's control codec. Their control sockets need no
-//! authentication: they lie in a run directory that only we can enter. Nodes' own tors want their cookie.
+//! authentication: each lies in its tor's directory, which only we can enter. Nodes' own tors want their cookie.
 
 use std::collections::VecDeque;
 use std::fs;

@@ -5,7 +5,8 @@
 //! (`__OwningControllerProcess`), and the kernel kills the nodes ([`dying_with_us`]).
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -193,7 +194,7 @@ pub fn tail(path: &Path, lines: usize) -> String {
     all.get(all.len().saturating_sub(lines)..).unwrap_or_default().join("\n")
 }
 
-/// A directory for one run, 0700, with a path short enough for unix sockets (107 bytes). When dropped, every process that
+/// A directory for one run, in which whoever has secrets closes a directory of its own, with a path short enough for unix sockets (107 bytes). When dropped, every process that
 /// still runs in it is stopped; its files stay, for whoever asks why, unless the run was [`good`](Self::good).
 pub struct RunDir {
     path: PathBuf,
@@ -201,14 +202,28 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// Makes `/tmp/rb-XXXXXX`.
+    /// Makes `/tmp/rb-XXXXXX`, which the users of [machines](crate::machine) can enter.
     ///
     /// # Errors
     /// If it cannot be made.
     pub fn new() -> Result<Self> {
-        let path = tempfile::Builder::new().prefix("rb-").tempdir_in("/tmp")?.keep();
+        Self::new_in("/tmp", 0o755, false)
+    }
+
+    /// Makes `/dev/shm/rb-XXXXXX`, in memory, for secrets: nobody else can enter it, and its files never stay.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn in_memory() -> Result<Self> {
+        Self::new_in("/dev/shm", 0o700, true)
+    }
+
+    fn new_in(parent: &str, mode: u32, good: bool) -> Result<Self> {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("rb-").permissions(Permissions::from_mode(mode));
+        let path = builder.tempdir_in(parent).context(parent.to_owned())?.keep();
         left_behind().dirs.insert(path.clone());
-        Ok(Self { path, good: false })
+        Ok(Self { path, good })
     }
 
     /// Where it is.

@@ -7,12 +7,31 @@ use anyhow::{Result, bail};
 
 /// How often a fact is asked for.
 const POLL: Duration = Duration::from_millis(100);
+/// The same where an instant counts, and the question costs little.
+const CLOSE_POLL: Duration = Duration::from_millis(2);
 
 /// Asks `question` until it answers `Ready`; an `Err` ends the wait at once.
 ///
 /// # Errors
 /// After `limit`, naming `what` and the last reason why not yet.
-pub fn until<T>(what: &str, limit: Duration, mut question: impl FnMut() -> Result<Answer<T>>) -> Result<T> {
+pub fn until<T>(what: &str, limit: Duration, question: impl FnMut() -> Result<Answer<T>>) -> Result<T> {
+    every(POLL, what, limit, question)
+}
+
+/// The same, for what is to be known at once.
+///
+/// # Errors
+/// As [`until`].
+pub fn closely<T>(what: &str, limit: Duration, question: impl FnMut() -> Result<Answer<T>>) -> Result<T> {
+    every(CLOSE_POLL, what, limit, question)
+}
+
+fn every<T>(
+    pause: Duration,
+    what: &str,
+    limit: Duration,
+    mut question: impl FnMut() -> Result<Answer<T>>,
+) -> Result<T> {
     let start = Instant::now();
     loop {
         match question()? {
@@ -20,7 +39,7 @@ pub fn until<T>(what: &str, limit: Duration, mut question: impl FnMut() -> Resul
             Answer::NotYet(why) if start.elapsed() > limit => {
                 bail!("{what}: not within {:.1} s; {why}", limit.as_secs_f32())
             }
-            Answer::NotYet(_) => thread::sleep(POLL),
+            Answer::NotYet(_) => thread::sleep(pause),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! A web application small enough to be a target: its one page is its node's name, everything else it does not have.
+//! A web application small enough to be a target: its one page is its node's name, everything else it does not have. It
+//! can die, and it can fail at whatever it is asked for.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -9,6 +10,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+/// How long a connection may be silent.
+const SILENCE: Duration = Duration::from_secs(60);
+
 /// What it says to anybody who wants something else than its page.
 pub const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\nConnection: close\r\n\r\nNot here.";
 
@@ -16,6 +20,7 @@ pub const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\nConn
 pub struct Web {
     name: String,
     address: SocketAddr,
+    failing: Arc<AtomicBool>,
     listening: Mutex<Option<Listening>>,
 }
 
@@ -40,7 +45,8 @@ impl Web {
     /// As [`start`](Self::start), or this machine has no such address.
     pub fn start_at(address: Ipv4Addr, name: &str) -> Result<Self> {
         let listener = TcpListener::bind((address, 0))?;
-        let web = Self { name: name.to_owned(), address: listener.local_addr()?, listening: Mutex::default() };
+        let (name, address) = (name.to_owned(), listener.local_addr()?);
+        let web = Self { name, address, failing: Arc::default(), listening: Mutex::default() };
         web.listen(listener)?;
         Ok(web)
     }
@@ -69,17 +75,22 @@ impl Web {
         self.listen(TcpListener::bind(self.address)?)
     }
 
+    /// Answers everything with 500 from now on, or no more.
+    pub fn fail(&self, fails: bool) {
+        self.failing.store(fails, Ordering::SeqCst);
+    }
+
     fn listen(&self, listener: TcpListener) -> Result<()> {
         let stop = Arc::new(AtomicBool::new(false));
-        let (name, stopped) = (self.name.clone(), Arc::clone(&stop));
+        let (name, failing, stopped) = (self.name.clone(), Arc::clone(&self.failing), Arc::clone(&stop));
         let thread = thread::Builder::new().name(format!("web {name}")).spawn(move || {
             for stream in listener.incoming() {
                 if stopped.load(Ordering::SeqCst) {
                     return;
                 }
-                let name = name.clone();
+                let (name, failing) = (name.clone(), Arc::clone(&failing));
                 // A thread each: a slow visitor must not hold up the others.
-                thread::spawn(move || stream.and_then(|stream| answer(stream, &name)));
+                thread::spawn(move || stream.and_then(|stream| answer(&stream, &name, &failing)));
             }
         })?;
         *self.listening.lock().unwrap_or_else(PoisonError::into_inner) = Some(Listening { stop, thread });
@@ -93,18 +104,28 @@ impl Drop for Web {
     }
 }
 
-fn answer(mut stream: TcpStream, name: &str) -> std::io::Result<()> {
-    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    let mut lines = BufReader::new(&stream).lines();
-    let request = lines.next().unwrap_or_else(|| Ok(String::new()))?;
-    for line in lines {
-        if line?.is_empty() {
-            break;
+/// Answers request after request, for as long as the visitor wants the connection to stay.
+fn answer(mut stream: &TcpStream, name: &str, failing: &AtomicBool) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(SILENCE))?;
+    let mut lines = BufReader::new(stream).lines();
+    let mut stays = true;
+    while stays && let Some(request) = lines.next() {
+        let (request, mut stay) = (request?, "close");
+        for line in lines.by_ref() {
+            match line?.as_str() {
+                "" => break,
+                "Connection: keep-alive" => stay = "keep-alive",
+                _ => {}
+            }
         }
+        stays = stay == "keep-alive";
+        let (status, body) = match request.starts_with("GET / ") {
+            _ if failing.load(Ordering::SeqCst) => ("500 Internal Server Error", "Broken."),
+            true => ("200 OK", name),
+            false => return write!(stream, "{NOT_FOUND}"),
+        };
+        let length = body.len();
+        write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: {stay}\r\n\r\n{body}")?;
     }
-    if !request.starts_with("GET / ") {
-        return write!(stream, "{NOT_FOUND}");
-    }
-    let length = name.len();
-    write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{name}")
+    Ok(())
 }

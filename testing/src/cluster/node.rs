@@ -1,5 +1,6 @@
 //! One node: its state directory, its web application and its process.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
 use std::net::SocketAddrV4;
 use std::os::unix::fs::DirBuilderExt;
@@ -12,11 +13,14 @@ use anyhow::{Context, Result};
 use rustbalance_core::status::Status;
 use rustix::process::Signal;
 
-use super::{Report, output};
+use super::{Report, output, write_secret};
 use crate::control::Control;
-use crate::process::{self, Process, tail};
+use crate::process::{self, Process, RunDir, tail};
 use crate::tor_net::TorNet;
 use crate::web::Web;
+
+/// Of a node whose keys are encrypted; a secret like any other.
+pub const PASSPHRASE: &str = "correct horse battery staple";
 
 /// A node.
 pub struct Node {
@@ -32,33 +36,58 @@ pub struct Node {
     /// Behind a lock, so that asking whether it runs can reap it.
     process: Mutex<Option<Process>>,
     web: Web,
+    encrypted: Option<Encrypted>,
 }
 
-/// The `[service]` section of a node's configuration.
-pub(super) struct Service<'a> {
+/// What a node with encrypted keys has besides.
+struct Encrypted {
+    passphrase_file: String,
+    /// `tor.runtime_dir`.
+    memory: RunDir,
+}
+
+impl Encrypted {
+    fn new(net: &TorNet, name: &str) -> Result<Self> {
+        let file = net.dir_of(&format!("{name}.passphrase"));
+        write_secret(&file, &format!("{PASSPHRASE}\n"))?;
+        let passphrase_file = file.to_str().context("a path in UTF-8")?.to_owned();
+        Ok(Self { passphrase_file, memory: RunDir::in_memory()? })
+    }
+}
+
+/// What is not the same in every node's configuration.
+pub(super) struct Kind<'a> {
     /// What is served; the node's own web application if `None`.
     pub(super) target: Option<&'a str>,
-    /// Its other lines.
-    pub(super) lines: &'a str,
+    /// More lines of `[service]`.
+    pub(super) service_lines: &'a str,
+    /// `proxy.probe`; the default if `None`.
+    pub(super) probe: Option<&'a str>,
     /// `tor.instances`.
     pub(super) tors: u8,
+    /// Whether its keys are encrypted.
+    pub(super) encrypted: bool,
 }
 
 impl Node {
     /// Makes the state directory with a configuration for the test network, and starts the web application.
-    pub(super) fn prepare(net: &TorNet, binary: &Path, number: usize, port: u16, service: Service<'_>) -> Result<Self> {
+    pub(super) fn prepare(net: &TorNet, binary: &Path, number: usize, port: u16, kind: &Kind<'_>) -> Result<Self> {
         let name = format!("node{}", number + 1);
         let dir = net.dir_of(&name);
         let endpoint = SocketAddrV4::new(net.spare_address(u8::try_from(number)?), port);
         let web = Web::start(&name)?;
         DirBuilder::new().mode(0o700).create(&dir)?;
         let options: Vec<String> = net.client_torrc_lines().iter().map(|line| format!("    {line:?},\n")).collect();
+        let encrypted = kind.encrypted.then(|| Encrypted::new(net, &name)).transpose()?;
+        let memory = encrypted.as_ref().map(|own| format!("runtime_dir = {:?}\n", own.memory.path().display()));
         let config = format!(
             "name = {name:?}\n\n[mesh]\nlisten = \"{endpoint}\"\nendpoint = \"{endpoint}\"\n\n\
-             [service]\ntarget = \"{}\"\n{}\n[tor]\ninstances = {}\noptions = [\n{}]\n",
-            service.target.map_or_else(|| web.target(), str::to_owned),
-            service.lines,
-            service.tors,
+             [service]\ntarget = \"{}\"\n{}\n{}[tor]\ninstances = {}\n{}options = [\n{}]\n",
+            kind.target.map_or_else(|| web.target(), str::to_owned),
+            kind.service_lines,
+            kind.probe.map(|probe| format!("[proxy]\nprobe = {probe:?}\n\n")).unwrap_or_default(),
+            kind.tors,
+            memory.unwrap_or_default(),
             options.concat()
         );
         fs::write(dir.join("rustbalance.toml"), config)?;
@@ -70,15 +99,31 @@ impl Node {
             cluster_token_file: PathBuf::new(),
             master_key_file: PathBuf::new(),
         };
-        Ok(Self { name, dir, report: nothing, binary: binary.into(), endpoint, log, process: Mutex::default(), web })
+        let process = Mutex::default();
+        Ok(Self { name, dir, report: nothing, binary: binary.into(), endpoint, log, process, web, encrypted })
     }
 
     /// `init` or `join`.
     pub(super) fn set_up(&mut self, arguments: &[String]) -> Result<()> {
-        let report = output(self.command().args(arguments).arg("--json"))
+        let report = output(&mut self.setting_up(arguments))
             .with_context(|| format!("{} of {}", arguments.first().map_or("", String::as_str), self.name))?;
-        self.report = serde_json::from_str(&report).with_context(|| format!("unexpected report: {report}"))?;
+        self.take_report(&report)
+    }
+
+    /// What `init` or `join` printed.
+    pub(super) fn take_report(&mut self, report: &str) -> Result<()> {
+        self.report = serde_json::from_str(report).with_context(|| format!("unexpected report: {report}"))?;
         Ok(())
+    }
+
+    /// `init` or `join` with its flags, to be started.
+    pub(super) fn setting_up(&self, arguments: &[String]) -> Command {
+        let mut command = self.command();
+        command.args(arguments).arg("--json");
+        if let Some(Encrypted { passphrase_file, .. }) = &self.encrypted {
+            command.args(["--encrypt-keys", "--keys-passphrase-file", passphrase_file]);
+        }
+        command
     }
 
     /// What another node passes to `rustbalance` to join through this one.
@@ -99,7 +144,9 @@ impl Node {
 
     /// `rustbalance run`.
     pub(super) fn start(&mut self, log_level: &str) -> Result<()> {
-        let mut run = process::dying_with_us(self.command().args(["run", "--log-level", log_level]));
+        let mut run = self.command();
+        run.args(["run", "--log-level", log_level]).args(self.passphrase());
+        let mut run = process::dying_with_us(&run);
         let process = Process::spawn(&self.name, &mut run, &self.log)?;
         *self.process() = Some(process);
         Ok(())
@@ -130,6 +177,27 @@ impl Node {
         serde_json::from_str(&text).with_context(|| format!("unexpected status: {text}"))
     }
 
+    /// How a command that reads this node's keys is told their passphrase, if they have one.
+    fn passphrase(&self) -> Vec<&str> {
+        let flags = self.encrypted.as_ref().map(|own| vec!["--passphrase-file", own.passphrase_file.as_str()]);
+        flags.unwrap_or_default()
+    }
+
+    /// `key decrypt` of another state directory that has its passphrase.
+    ///
+    /// # Errors
+    /// What the command says if it fails.
+    pub fn decrypt(&self, dir: &Path) -> Result<()> {
+        let mut command = Command::new(&self.binary);
+        command.arg("--dir").arg(dir).args(["key", "decrypt"]).args(self.passphrase());
+        output(&mut command).map(|_| ())
+    }
+
+    /// Where the copies of its key that its tors read lie in memory, if its keys are encrypted.
+    pub fn memory(&self) -> Option<&Path> {
+        self.encrypted.as_ref().map(|own| own.memory.path())
+    }
+
     /// What another command prints, for instance `drain`.
     ///
     /// # Errors
@@ -143,6 +211,9 @@ impl Node {
     /// # Errors
     /// If the file cannot be read.
     pub fn token(&self) -> Result<String> {
+        if self.encrypted.is_some() {
+            return self.ask(&[&["token", "export", "--out", "-"], &self.passphrase()[..]].concat());
+        }
         let file = self.dir.join("keys/cluster_token");
         std::fs::read_to_string(&file).with_context(|| file.display().to_string())
     }
@@ -213,10 +284,32 @@ impl Node {
         self.tor_control_of(0)
     }
 
-    fn tor_control_of(&self, tor: u8) -> Result<Control> {
+    /// A control connection of our own to one of its tors, counted from 0.
+    ///
+    /// # Errors
+    /// If the tor does not answer.
+    pub fn tor_control_of(&self, tor: u8) -> Result<Control> {
         let run = self.dir.join("run");
         let run = if tor == 0 { run } else { run.join(tor.to_string()) };
         Control::connect_with_cookie(&run.join("control.sock"), &run.join("cookie"))
+    }
+
+    /// The circuits of one of its tors for this purpose that have come to this state, in the words of `circuit-status`: their
+    /// numbers, and the last relay of each.
+    ///
+    /// # Errors
+    /// If the tor does not answer.
+    pub fn circuits(&self, tor: u8, purpose: &str, state: &str) -> Result<BTreeSet<(String, String)>> {
+        let (purpose, state) = (format!("PURPOSE={purpose}"), format!("HS_STATE={state}"));
+        let lines = self.tor_control_of(tor)?.get_info_text("circuit-status")?;
+        let circuits = lines.lines().filter_map(|line| {
+            let words: Vec<&str> = line.split(' ').collect();
+            let path = words.get(2)?;
+            let wanted = words.contains(&purpose.as_str()) && words.contains(&state.as_str());
+            let last = path.rsplit(',').next()?.split(['~', '=']).next()?;
+            wanted.then(|| Some((words.first()?.to_string(), last.trim_start_matches('$').to_owned())))?
+        });
+        Ok(circuits.collect())
     }
 
     /// What its tor says of `PublishHidServDescriptors`: `250 PublishHidServDescriptors=0` or `=1`.
