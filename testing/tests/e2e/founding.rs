@@ -55,14 +55,6 @@ impl Scenario<'_> {
         Ok(())
     }
 
-    /// One more node joins through node `through`.
-    pub fn node_joins(&mut self, through: usize) -> Result<()> {
-        let number = self.cluster.add(Some(through))?;
-        let name = self.cluster.node(number)?.name.clone();
-        self.report.step(&format!("{name} joins through node{}", through + 1));
-        self.has_joined(number)
-    }
-
     /// Node `number`, just started, becomes part of the service.
     pub fn has_joined(&mut self, number: usize) -> Result<()> {
         let name = self.cluster.node(number)?.name.clone();

@@ -13,6 +13,7 @@ use rustbalance_core::invite::pace::CIRCUIT_BURST;
 use rustbalance_core::rng::Seed;
 use rustbalance_testing::client::Client;
 use rustbalance_testing::cluster::write_secret;
+use rustbalance_testing::wait::{self, Answer};
 use rustbalance_testing::web::NOT_FOUND;
 
 use crate::mistakes::{NETWORK, STATE};
@@ -28,15 +29,52 @@ const NAME: &str = "second";
 impl Scenario<'_> {
     /// The second node knows nothing but an invite of the first.
     pub fn node_is_invited(&mut self) -> Result<()> {
-        self.report.step("node2 joins through tor with an invite");
+        self.report.step("node2 joins through tor with an invite, in two attempts");
         let file = self.cluster.invite(0, NAME)?;
-        let begun = Instant::now();
-        let number = self.cluster.add_invited(&file)?;
+        let (mut begun, mut admitted) = (Instant::now(), Vec::new());
+        let used = format!("has joined with the invite {NAME}");
+        let (number, was_killed) = self.cluster.add_invited_again(&file, (0, &used), INVITED, |cluster| {
+            let status = cluster.node(0)?.status()?;
+            admitted = status.members.into_iter().map(|member| member.node).filter(|id| *id != status.node).collect();
+            begun = Instant::now();
+            Ok(())
+        })?;
         self.report.in_time("an invited node is let in", begun.elapsed(), INVITED);
+        let attempts = if was_killed { "its first attempt was killed" } else { "there was nothing left to kill" };
+        self.report.note(&format!("when the member had noted that the invite is used {attempts}"));
+        let again = self.cluster.node(number)?.report.node.clone();
+        let detail = format!("{admitted:?}, then {again}");
+        self.report.expect("it is the one member that the invite was used for", admitted == [again], &detail);
         self.has_joined(number)?;
+        let members = self.cluster.node(0)?.status()?.members.len();
+        self.report.expect("there is no third member", members == number + 1, &format!("{members} members"));
         let list = self.cluster.node(number)?.ask(&["invite", "list", "--json"])?;
         self.report.expect("the new node knows that its invite is used", list.contains("\"used\""), &list);
         Ok(())
+    }
+
+    /// The third node has an invite of the first, which is out of service when it comes: another one lets it in.
+    pub fn node_is_let_in_by_another(&mut self) -> Result<()> {
+        self.report.step("node3 joins through tor with an invite of node1, which is drained");
+        const NAME: &str = "third";
+        let (file, relays) = (self.cluster.invite(0, NAME)?, self.relays_of(0)?);
+        wait::until("the other node to know the invite", LONG, || {
+            let list = self.cluster.node(1)?.ask(&["invite", "list", "--json"])?;
+            Ok(Answer::from_option(list.contains(NAME).then_some(()), || list))
+        })?;
+        self.cluster.node(0)?.ask(&["drain", "--wait"])?;
+        self.goes_out(0, &relays)?;
+        let begun = Instant::now();
+        let number = self.cluster.add_invited(&file)?;
+        self.report.in_time("an invited node is let in", begun.elapsed(), INVITED);
+        let says = |number: usize| -> Result<bool> {
+            let log = fs::read_to_string(self.cluster.node(number)?.log())?;
+            Ok(log.contains(&format!("has joined with the invite {NAME}")))
+        };
+        let by = [says(0)?, says(1)?];
+        self.report.expect("by the node that did not make the invite", by == [false, true], &format!("{by:?}"));
+        self.cluster.node(0)?.ask(&["undrain", "--wait"])?;
+        self.has_joined(number)
     }
 
     /// Used, revoked, damaged: one clear line each. Strangers: what the application says to anybody.

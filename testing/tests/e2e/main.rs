@@ -4,6 +4,7 @@
 #![allow(clippy::indexing_slicing, reason = "tests: a wrong index is a failed test")]
 
 mod backup;
+mod cached;
 mod clients;
 mod founding;
 mod invites;
@@ -25,17 +26,17 @@ use rustbalance_testing::hsdir::{self, HsDirReader};
 use rustbalance_testing::process::{self, RunDir};
 use rustbalance_testing::report::Report;
 use rustbalance_testing::tor_net::{Shape, TorNet};
-use rustbalance_testing::visitors::{self, REGULAR_PATIENCE, Regulars, Tally};
+use rustbalance_testing::visitors::{self, REGULAR_PATIENCE, RELOAD, Regulars, Tally};
 use rustbalance_testing::wait::{self, Answer};
 
 /// Nodes in the cluster.
 const NODES: usize = 3;
+/// The node whose keys are encrypted, and whose application is probed by asking it for a page: the last that joins.
+const ENCRYPTED: usize = NODES - 1;
 /// For things without a promised time.
 const LONG: Duration = Duration::from_secs(90);
 /// The longest a fresh visitor may wait where nobody is dead: less than the 31 s of a client that took a dead point.
 const FRESH: Duration = Duration::from_secs(25);
-/// The longest a regular visitor may wait when nothing was killed: a blank screen and a reload, twice.
-const RELOAD: Duration = Duration::from_secs(25);
 /// The introduction points that a descriptor has of one node.
 const POINTS: u32 = 3;
 
@@ -87,9 +88,8 @@ impl Scenario<'_> {
         self.first_node()?;
         self.tor_does_as_we_do()?;
         self.node_is_invited()?;
-        for through in 1..NODES - 1 {
-            self.node_joins(through)?;
-        }
+        (self.cluster.encrypted, self.cluster.probe) = (true, Some("http:/".to_owned()));
+        self.node_is_let_in_by_another()?;
         self.all_serve()?;
         self.what_is_published_is_checked()?;
         self.lost_service_is_restored()?;

@@ -2,21 +2,29 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustbalance_testing::cluster::{Node, plan};
 use rustbalance_testing::process;
 use rustbalance_testing::wait::{self, Answer};
+use rustbalance_testing::web::Web;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open};
 
-use crate::{AFTER_A_KILL, LONG, RELOAD, Scenario};
+use crate::cached::Cached;
+use crate::{AFTER_A_KILL, ENCRYPTED, LONG, RELOAD, Scenario};
 
 /// From a tor's death to its successor's points in the plan.
 const RESTARTED: Duration = Duration::from_secs(60);
-/// From the death of an application to its node's points being out of the plan, and back: three probes 5 s apart, one of
-/// which may take as long, then the upload.
+/// From the death of an application until HSDirs have confirmed a plan without its node's points, and from its return to
+/// their being back in the plan: three probes 5 s apart, one of which may take as long, then the upload.
 const NOTICED: Duration = Duration::from_secs(30);
+
+/// From a plan without a node's points on the HSDirs until it has closed its introduction circuits.
+const OUT: Duration = Duration::from_secs(15);
+/// What tor does about a closed introduction circuit is over by then.
+const REOPENED_SECS: u32 = 4;
 
 impl Scenario<'_> {
     /// The tor of a follower dies.
@@ -95,31 +103,93 @@ impl Scenario<'_> {
         let number = self.cluster.running().into_iter().find(|number| *number != holder).context("no follower")?;
         let name = self.cluster.node(number)?.name.clone();
         self.report.step(&format!("the application of {name} dies"));
-        self.cluster.node(number)?.web().pause();
-        let gone = self.wait_points_of(number, "its points to leave the plan", |points| points.is_empty())?;
-        self.report.in_time(&format!("the points of {name} leave the plan"), gone, NOTICED);
-        let said = self.cluster.node(number)?.status()?.target;
-        self.report.expect("its status says so", said == "down", &said);
-        let others: Vec<String> = self.names().into_iter().filter(|other| *other != name).collect();
-        let holder = self.cluster.holder(LONG)?;
-        self.cluster
-            .wait_for(holder, "the plan without it, confirmed", LONG, |status| plan::is_confirmed(status, u64::MAX))?;
-        self.hsdirs_hold_the_plan(holder, "with a dead application")?;
-        self.fresh_visitors_by("with a dead application", 6, &others)?;
-        self.cluster.node(number)?.web().resume()?;
-        let back = self.wait_points_of(number, "its points to return", |points| !points.is_empty())?;
-        self.report.in_time("its application is back, and so are its points", back, NOTICED);
-        self.settle("after the application came back", LONG)?;
+        let mut cached = Cached::of(self, "cached-dead", &name)?;
+        self.without_target(number, Web::pause)?;
+        self.goes_on_to_others(&mut cached, &name)?;
+        self.hsdirs_hold_the_plan(self.cluster.holder(LONG)?, "with a dead application")?;
+        self.fresh_visitors_by("with a dead application", 6, &self.names_without(&name))?;
+        self.with_target_again(number, Web::resume)?;
         self.regular_visitors("while an application was dead", AFTER_A_KILL)
     }
 
-    /// How long until the publisher's plan has such points of a node.
-    fn wait_points_of(&self, number: usize, what: &str, such: impl Fn(&BTreeSet<String>) -> bool) -> Result<Duration> {
-        let began = Instant::now();
-        wait::until(what, LONG, || {
-            let points = self.points_of(number)?;
-            Ok(Answer::from_option(such(&points).then(|| began.elapsed()), || format!("{} points", points.len())))
-        })
+    /// The application of a node lives on, takes connections, and answers nothing but errors.
+    pub fn target_answers_errors(&mut self) -> Result<()> {
+        let name = self.cluster.node(ENCRYPTED)?.name.clone();
+        self.report.step(&format!("the application of {name}, which is asked for a page, answers with errors"));
+        self.without_target(ENCRYPTED, |web| web.fail(true))?;
+        self.fresh_visitors_by("with an application that fails", 3, &self.names_without(&name))?;
+        self.with_target_again(ENCRYPTED, |web| {
+            web.fail(false);
+            Ok(())
+        })?;
+        self.regular_visitors("while an application failed", AFTER_A_KILL)
+    }
+
+    /// Has the application of a node fail, and checks that HSDirs and the node itself follow.
+    fn without_target(&mut self, number: usize, fail: impl FnOnce(&Web)) -> Result<()> {
+        let (node, relays) = (self.cluster.node(number)?, self.relays_of(number)?);
+        fail(node.web());
+        let failed = Instant::now();
+        let gone = wait::until("HSDirs to confirm a plan without its points", LONG, || {
+            let status = self.cluster.node(self.cluster.holder(LONG)?)?.status()?;
+            let points = plan::points_of(&status.publication.points, &node.report.node).len();
+            let since = u64::try_from(failed.elapsed().as_millis())?;
+            let fact = if points > 0 { Err(format!("{points} points")) } else { plan::is_confirmed(&status, since) };
+            Ok(fact.map_or_else(Answer::NotYet, |()| Answer::Ready(failed.elapsed())))
+        })?;
+        self.report.in_time(&format!("HSDirs have confirmed a plan without {}", node.name), gone, NOTICED);
+        let said = node.status()?.target;
+        self.report.expect("its status says so", said == "down", &said);
+        self.goes_out(number, &relays)
+    }
+
+    /// Has it be well again.
+    fn with_target_again(&mut self, number: usize, mend: impl FnOnce(&Web) -> Result<()>) -> Result<()> {
+        mend(self.cluster.node(number)?.web())?;
+        let mended = Instant::now();
+        let back = wait::until("its points to return", LONG, || {
+            let back = !self.points_of(number)?.is_empty();
+            Ok(Answer::from_option(back.then(|| mended.elapsed()), || "no points".to_owned()))
+        })?;
+        self.report.in_time("its application is back, and so are its points", back, NOTICED);
+        self.settle("after the application came back", LONG)?;
+        Ok(())
+    }
+
+    /// Checks that a node which is out of service closes its introduction circuits to these relays, and keeps them closed.
+    pub fn goes_out(&mut self, number: usize, relays: &BTreeSet<String>) -> Result<()> {
+        let node = self.cluster.node(number)?;
+        self.cluster.wait_for(number, "its introduction circuits to be closed", OUT, |status| {
+            if status.presence == "out" { Ok(()) } else { Err(status.presence.clone()) }
+        })?;
+        let open = || -> Result<BTreeSet<_>> {
+            let circuits = node.circuits(0, "HS_SERVICE_INTRO", "HSSI_ESTABLISHED")?;
+            Ok(circuits.into_iter().filter(|(_, relay)| relays.contains(relay)).collect())
+        };
+        let (mut before, mut stayed) = (open()?, BTreeSet::new());
+        // Tor opens what was closed three times more, each time for an instant.
+        for _ in 0..REOPENED_SECS {
+            thread::sleep(Duration::from_secs(1));
+            let now = open()?;
+            stayed.extend(before.intersection(&now).cloned());
+            before = now;
+        }
+        let detail = format!("of circuits to {} relays stayed open: {stayed:?}", relays.len());
+        let good = stayed.is_empty() && !relays.is_empty();
+        self.report.expect("its introduction circuits are closed and kept closed", good, &detail);
+        Ok(())
+    }
+
+    /// The relays of a node's points in the publisher's plan.
+    pub fn relays_of(&self, number: usize) -> Result<BTreeSet<String>> {
+        let status = self.cluster.node(self.cluster.holder(LONG)?)?.status()?;
+        let node = &self.cluster.node(number)?.report.node;
+        let points = status.publication.points.into_iter().filter(|point| point.node == *node);
+        Ok(points.map(|point| point.relay.to_uppercase()).collect())
+    }
+
+    fn names_without(&self, name: &str) -> Vec<String> {
+        self.names().into_iter().filter(|other| other != name).collect()
     }
 
     /// Points of a node in the publisher's plan.

@@ -14,11 +14,12 @@ use rustbalance_testing::visitors::{self, PATIENCE};
 use crate::{FRESH, LONG, RELOAD, Scenario};
 
 /// What is tried in between takes no longer.
-const ROOM: Duration = Duration::from_secs(80);
+const ROOM: Duration = Duration::from_secs(90);
 /// Visitors come from this long before a rotation.
 const BEFORE: Duration = Duration::from_secs(15);
-/// Tors learn of a rotation with their next consensus, some 20 s later at worst; then both slots are uploaded.
-const ROTATED: Duration = Duration::from_secs(75);
+/// Tors learn of a rotation with their next consensus, some 20 s later at worst; then both slots are uploaded, and to an HSDir
+/// that has not answered once more, which can take a minute.
+const ROTATED: Duration = Duration::from_secs(100);
 
 impl Scenario<'_> {
     /// Crosses one of each, and does the rest meanwhile.
@@ -30,6 +31,7 @@ impl Scenario<'_> {
             Self::authorised_clients,
             Self::two_die_at_once,
             Self::publisher_stops,
+            Self::target_answers_errors,
             Self::target_dies,
             Self::mistakes,
             Self::lost_control_connection,

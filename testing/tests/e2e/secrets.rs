@@ -1,15 +1,16 @@
 //! Secrets stay in their files: not in logs at the most talkative level, not in command lines or environments, and not in
-//! files that others can read.
+//! files that others can read. Of the node whose keys are encrypted nothing is in its directory at all.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use rustbalance_testing::process::processes_in;
+use rustbalance_testing::cluster::{Node, PASSPHRASE};
+use rustbalance_testing::process::{RunDir, processes_in};
 
 use crate::Scenario;
 
@@ -24,14 +25,15 @@ impl Scenario<'_> {
         self.report.step("secrets");
         let dirs: Vec<PathBuf> = self.cluster.nodes.iter().map(|node| node.dir.clone()).collect();
         let mut needles = BTreeSet::new();
-        for dir in &dirs {
-            needles.extend(secrets_of(dir)?.iter().flat_map(|secret| forms(secret)));
+        for node in &self.cluster.nodes {
+            needles.extend(secrets_of(node)?.iter().flat_map(|secret| forms(secret)));
         }
 
         let mut places = Vec::new();
         for node in &self.cluster.nodes {
             places.push(node.log().to_path_buf());
-            places.extend(files_below(&node.dir)?.into_iter().filter(|file| !is_key_file(&node.dir, file)));
+            let holds_keys = |file: &PathBuf| node.memory().is_none() && is_key_file(&node.dir, file);
+            places.extend(files_below(&node.dir)?.into_iter().filter(|file| !holds_keys(file)));
             for pid in processes_in(&node.dir) {
                 places.extend(["cmdline", "environ"].map(|file| PathBuf::from(format!("/proc/{pid}/{file}"))));
             }
@@ -50,8 +52,10 @@ impl Scenario<'_> {
         let open_dirs: Vec<_> = dirs.iter().filter(|dir| is_open(dir)).collect();
         self.report.expect("state directories are closed to others", open_dirs.is_empty(), &format!("{open_dirs:?}"));
         let mut keys = Vec::new();
-        for dir in &dirs {
-            keys.extend(files_below(dir)?.into_iter().filter(|file| is_key_file(dir, file)));
+        for node in &self.cluster.nodes {
+            let files = files_below(node.memory().unwrap_or(&node.dir))?;
+            let is_key = |file: &PathBuf| is_key_file(&node.dir, file) || file.ends_with("hs/hs_ed25519_secret_key");
+            keys.extend(files.into_iter().filter(is_key));
         }
         let missed: Vec<_> = keys.iter().filter(|file| !contains_any(file, &needles)).collect();
         self.report.expect(
@@ -67,7 +71,27 @@ impl Scenario<'_> {
 }
 
 /// The secrets of one node, raw.
-fn secrets_of(dir: &Path) -> Result<Vec<Vec<u8>>> {
+fn secrets_of(node: &Node) -> Result<Vec<Vec<u8>>> {
+    if node.memory().is_none() {
+        return secrets_in(&node.dir);
+    }
+    // A running node's keys are not to be decrypted, but a copy of them is.
+    let copy = RunDir::in_memory()?;
+    let keys = copy.path().join("keys");
+    for dir in [&keys, &copy.path().join("state")] {
+        DirBuilder::new().mode(0o700).create(dir)?;
+    }
+    for file in files_below(&node.dir.join("keys"))? {
+        fs::copy(&file, keys.join(file.file_name().context("a name")?))?;
+    }
+    fs::copy(node.dir.join("rustbalance.toml"), copy.path().join("rustbalance.toml"))?;
+    node.decrypt(copy.path())?;
+    let mut secrets = secrets_in(copy.path())?;
+    secrets.push(PASSPHRASE.into());
+    Ok(secrets)
+}
+
+fn secrets_in(dir: &Path) -> Result<Vec<Vec<u8>>> {
     let keys = dir.join("keys");
     let master = fs::read(keys.join("hs_ed25519_secret_key"))?;
     let (scalar, prefix) = master.get(TOR_HEADER..).context("a short key file")?.split_at(32);

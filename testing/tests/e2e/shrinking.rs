@@ -1,16 +1,17 @@
 //! Nodes die, come back and leave, until one is left.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rustbalance_testing::client::Client;
 use rustbalance_testing::process;
 use rustbalance_testing::takeover::Victim;
 use rustbalance_testing::visitors;
 use rustbalance_testing::wait::{self, Answer};
 
-use crate::{AFTER_A_KILL, LONG, RELOAD, Scenario};
+use crate::cached::Cached;
+use crate::{AFTER_A_KILL, ENCRYPTED, LONG, RELOAD, Scenario};
 
 /// From the publisher's death to the survivors' plan on every HSDir.
 const TAKEN_OVER: Duration = Duration::from_secs(10);
@@ -105,37 +106,15 @@ impl Scenario<'_> {
         let drained = self.cluster.running().into_iter().find(|number| *number != holder).context("nobody to drain")?;
         let (name, token) = (self.cluster.node(drained)?.name.clone(), self.cluster.node(drained)?.token()?);
         self.report.step(&format!("{name} is drained, and put back"));
-        let client = Client::start(self.net, "cached")?;
-        let address = self.cluster.address()?.to_owned();
-        let visit = |circuit: u32| client.load(&address, 80, circuit, visitors::PATIENCE);
-        let mut circuits = 0..40;
-        let session = circuits.find(|circuit| visit(*circuit).is_ok_and(|page| page.node == name));
-        let session = session.context("no visit of 40 came to the node")?;
+        let mut cached = Cached::of(self, "cached", &name)?;
+        let relays = self.relays_of(drained)?;
         let said = self.cluster.node(holder)?.ask(&["drain", &name, "--wait"])?;
         self.report.note(&said);
-        self.cluster.wait_for(
-            drained,
-            "its introduction circuits to be closed",
-            Duration::from_secs(15),
-            |status| {
-                if status.presence == "out" { Ok(()) } else { Err(status.presence.clone()) }
-            },
-        )?;
-        // Tor opens what was closed three times more.
-        std::thread::sleep(Duration::from_secs(4));
-        let (mut elsewhere, mut slowest) = (0, Duration::ZERO);
-        for page in circuits.take(6).map(&visit) {
-            let page = page?;
-            elsewhere += usize::from(page.node != name);
-            slowest = slowest.max(page.took);
-        }
-        let detail = format!("{elsewhere} of 6, slowest {:.1} s", slowest.as_secs_f32());
-        // A point that nobody has closed costs a client half a minute.
-        let moved_on = elsewhere == 6 && slowest < Duration::from_secs(20);
-        self.report.expect("a client with a cached descriptor goes on to other nodes", moved_on, &detail);
-        let page = visit(session)?;
+        self.goes_out(drained, &relays)?;
+        self.goes_on_to_others(&mut cached, &name)?;
+        let page = cached.page_of_its_session()?;
         self.report.expect("its open session goes on", page.node == name, &page.node);
-        drop(client);
+        drop(cached);
         let others: Vec<String> = self.names().into_iter().filter(|other| *other != name).collect();
         self.fresh_visitors_by("a drained node gets no new visitors", 6, &others)?;
         let put_back = Instant::now();
@@ -162,10 +141,11 @@ impl Scenario<'_> {
         })
     }
 
-    /// A node that does not publish leaves for good.
+    /// A node that does not publish leaves for good, and not the one with encrypted keys, which is to be the last.
     pub fn node_leaves(&mut self) -> Result<()> {
         let holder = self.cluster.holder(LONG)?;
-        let leaver = self.cluster.running().into_iter().find(|number| *number != holder).context("nobody to leave")?;
+        let mut running = self.cluster.running().into_iter();
+        let leaver = running.find(|number| ![holder, ENCRYPTED].contains(number)).context("nobody to leave")?;
         let name = self.cluster.node(leaver)?.name.clone();
         self.report.step(&format!("{name} leaves"));
         let status = self.cluster.node(leaver)?.leave(STOPPED)?;
@@ -178,13 +158,20 @@ impl Scenario<'_> {
         Ok(())
     }
 
-    /// The publisher is killed again: one node is left.
+    /// The publisher is killed again: one node is left, whose keys are encrypted, and takes over.
     pub fn last_one_serves_alone(&mut self) -> Result<()> {
         self.report.step("one more is killed; one is left");
+        if self.cluster.holder(LONG)? == ENCRYPTED {
+            let said = self.cluster.node(ENCRYPTED)?.ask(&["step-down", "--for", "5s"])?;
+            self.report.note(&said);
+            self.settle("the other one publishes", LONG)?;
+        }
         let killed = Victim::find(&self.cluster, &mut self.reader)?.kill();
         let takeover = killed.watch(&mut self.reader)?;
         self.report.note(&format!("{takeover:?}"));
         self.report.in_time("the last one's plan is on every HSDir", takeover.takeover, TAKEN_OVER);
+        let (encrypted, now) = (&self.cluster.node(ENCRYPTED)?.name, &takeover.publisher_after);
+        self.report.expect("it is the one with encrypted keys", now == encrypted, now);
         self.settle("one node left", LONG)?;
         self.fresh_visitors_by_all("one node left", 6)?;
         self.regular_visitors("with one node left", AFTER_A_KILL)?;
@@ -214,6 +201,9 @@ impl Scenario<'_> {
         let status = self.cluster.node(last)?.terminate(STOPPED)?;
         let detail = format!("{status} after {:.1} s", before.elapsed().as_secs_f32());
         self.report.expect("SIGTERM stops a node in good order", status.success(), &detail);
+        let memory = self.cluster.node(last)?.memory().context("encrypted keys")?;
+        let left = fs::read_dir(memory)?.count();
+        self.report.expect("tor's copy of the address' key is gone from memory", left == 0, &format!("{left} files"));
         let nothing = wait::until("no process of any node", Duration::from_secs(5), || {
             let left: Vec<u32> = self.cluster.nodes.iter().flat_map(|node| process::processes_in(&node.dir)).collect();
             Ok(Answer::from_option(left.is_empty().then_some(()), || format!("pids {left:?}")))
