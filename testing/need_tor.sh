@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Sourced by the other scripts: makes sure that Debian's tor is installed and found.
 
 # Debian keeps tor where only root looks by default.

@@ -56,6 +56,14 @@ sum() {
 [ -n "$full" ] || export PROPTEST_RNG_SEED=1
 
 step "format" cargo fmt --all -- --check
+if ! command -v shellcheck >/dev/null && [ "$(id -u)" -eq 0 ]; then
+    step "installing shellcheck" apt-get install -qq --yes --no-install-recommends shellcheck
+fi
+if command -v shellcheck >/dev/null; then
+    step "shell scripts" shellcheck --external-sources .ci/run fuzz/*.sh node/package/*.sh testing/*.sh
+else
+    printf '\n=== shell scripts: left out, as shellcheck is not installed\n'
+fi
 step "lints" cargo clippy --quiet --workspace --all-targets --features rustbalance-testing/sabotage -- -D warnings
 # Those that only run when asked for are no targets of "all".
 step "lints of the tests that take minutes" \
