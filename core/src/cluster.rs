@@ -92,7 +92,7 @@ use crate::time::{Mono, Now};
 
 pub use self::access::{Access, AccessChange, CLIENTS_MAX};
 pub use self::command::CommandError;
-pub use self::forge::{Forger, unknown_kind};
+pub use self::forge::{Forger, unknown_item, unknown_kind};
 pub use self::invites::{INVITE_USES_MAX, InviteStatus, NewInvite};
 pub use self::order::{GivenOrder, Order, Ordered};
 pub use self::plan::{PlanNode, ProvenPlan, Publication};

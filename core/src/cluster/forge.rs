@@ -2,10 +2,10 @@
 
 use super::NodeKeypair;
 use super::beacon::Beacon;
-use super::item::Key;
+use super::item::{Key, later};
 use super::record::Record;
 use super::sign::{self, Purpose, Unverified};
-use super::wire::Message;
+use super::wire::{Message, Sync};
 use crate::hsdesc::IntroPoint;
 use crate::id::ClusterId;
 
@@ -46,6 +46,19 @@ impl Forger {
     }
 }
 
+/// The summary in `datagram` as one who has an item of a kind that no version knows yet says it; `None` if there is none.
+pub fn unknown_item(datagram: &[u8]) -> Option<Vec<u8>> {
+    let Ok(Message::Sync(Sync::Summary { items, .. })) = Message::decode(datagram) else { return None };
+    let mut bytes = datagram.to_vec();
+    *bytes.get_mut(COUNT_AT)? = u8::try_from(items.len()).ok().filter(|count| *count < ITEMS_MAX)? + 1;
+    bytes.splice(COUNT_AT + 1..COUNT_AT + 1, [&[later::KINDS, 1, 1][..], &[7; 16]].concat());
+    Some(bytes)
+}
+
+/// Where a summary says how many items there are, and how many it says in one byte and one datagram.
+const COUNT_AT: usize = 5;
+const ITEMS_MAX: u8 = 14;
+
 /// A datagram of a kind that no version knows yet.
 pub fn unknown_kind(body: &[u8]) -> Vec<u8> {
     [&[super::PROTOCOL_VERSION, u8::MAX], body].concat()
@@ -55,7 +68,20 @@ pub fn unknown_kind(body: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::cluster::PeerError;
+    use crate::cluster::item::Stamp;
     use crate::cluster::tests::CLUSTER;
+
+    #[test]
+    fn an_unknown_item_in_a_summary_hides_no_other() {
+        let stamp = Stamp { major: 3, minor: 4, hash: [5; 16] };
+        for count in 0..14 {
+            let summary =
+                Message::Sync(Sync::Summary { bucket: 0, answer: true, items: vec![(Key::Plan, stamp); count] });
+            let with_it = unknown_item(&summary.encode()).unwrap();
+            assert_ne!(with_it, summary.encode());
+            assert_eq!(Message::decode(&with_it), Ok(summary));
+        }
+    }
 
     #[test]
     fn only_what_there_is_can_be_forged() {
@@ -63,5 +89,6 @@ mod tests {
         let ping = Message::Ping { nonce: 1, origin: forger.keypair.id() }.encode();
         assert_eq!((forger.beacon(&ping, 1, None), forger.record(&ping, true, Vec::new())), (None, None));
         assert_eq!(Message::decode(&unknown_kind(&[0; 8])), Err(PeerError::UnknownKind));
+        assert_eq!(unknown_item(&ping), None);
     }
 }

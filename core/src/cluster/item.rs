@@ -1,5 +1,7 @@
 //! What gossip carries: signed blobs by key, each with a stamp that orders its versions.
 
+pub(super) mod later;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -7,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::sign::hash16;
 use crate::id::NodeId;
 
-/// Names an item.
+/// Names an item. The order of variants is the wire format: append only, and see [`later`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum Key {
     /// A node's place in the roster: admission, and tombstone once it left.

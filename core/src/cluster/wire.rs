@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::PeerError;
-use super::item::{Key, Stamp};
+use super::item::{Key, Stamp, later};
 use super::order::Refusal;
 use super::sign;
 use super::token::{SealedToken, TokenCheck};
@@ -18,6 +18,8 @@ const DATAGRAM_MIN: usize = 3;
 
 /// Kinds this version knows: discriminants below this.
 pub(super) const KINDS: u8 = 17;
+/// Of them those that begin with an item's key: Item, Chunk, Ack and ChunkWant.
+const OF_ONE_ITEM: [u8; 4] = [8, 9, 10, 12];
 
 /// What nodes say to each other. The order of variants is the wire format: append only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,9 +66,14 @@ pub(super) enum Sync {
     /// All buckets.
     Digest([u64; 16]),
     /// What one bucket holds; `answer` asks for the same back.
-    Summary { bucket: u8, answer: bool, items: Vec<(Key, Stamp)> },
+    Summary {
+        bucket: u8,
+        answer: bool,
+        #[serde(deserialize_with = "later::known_stamps")]
+        items: Vec<(Key, Stamp)>,
+    },
     /// Send these.
-    Want(Vec<Key>),
+    Want(#[serde(deserialize_with = "later::known")] Vec<Key>),
 }
 
 /// See [`Message::Heartbeat`].
@@ -98,7 +105,8 @@ impl Message {
         bytes
     }
 
-    /// Reads a datagram.
+    /// Reads a datagram. Of items of a kind that this version does not know nothing is left in it; a message about one of
+    /// them alone is of an unknown kind.
     ///
     /// # Errors
     /// `Length`, `Version`, `UnknownKind` or `Malformed`.
@@ -108,6 +116,9 @@ impl Message {
         }
         match bytes.split_first() {
             Some((&VERSION, body)) if body.first().is_some_and(|kind| *kind >= KINDS) => Err(PeerError::UnknownKind),
+            Some((&VERSION, [kind, item, ..])) if OF_ONE_ITEM.contains(kind) && *item >= later::KINDS => {
+                Err(PeerError::UnknownKind)
+            }
             Some((&VERSION, body)) => sign::decode(body).ok_or(PeerError::Malformed),
             _ => Err(PeerError::Version),
         }
@@ -145,6 +156,46 @@ mod tests {
         assert_eq!(bytes[1], KINDS - 1, "KINDS counts the variants");
         bytes[1] = KINDS;
         assert_eq!(Message::decode(&bytes), Err(PeerError::UnknownKind));
+    }
+
+    fn stamp(n: u8) -> Stamp {
+        Stamp { major: n.into(), minor: 1, hash: [n; 16] }
+    }
+
+    #[test]
+    fn kinds_of_item_that_a_later_version_has_are_passed_over() {
+        let known = vec![(Key::Plan, stamp(1)), (Key::Record(NodeId([9; 32])), stamp(2))];
+        let summary = Message::Sync(Sync::Summary { bucket: 0, answer: true, items: known.clone() });
+        let mut bytes = summary.encode();
+        // Version, kind, step, bucket, answer; how many; and the first of them, with its stamp.
+        assert_eq!(bytes[..6], [VERSION, 11, 1, 0, 1, 2]);
+        let first = bytes[6..6 + 1 + 2 + 16].to_vec();
+        for later in [[&[later::KINDS][..], &first[1..]].concat(), [&[64][..], &[7; 32], &first[1..]].concat()] {
+            bytes[5] += 1;
+            bytes.splice(6..6, later);
+        }
+        assert_eq!(Message::decode(&bytes), Ok(summary));
+        let wanted = [VERSION, 11, 2, 3, later::KINDS, 2, 63];
+        assert_eq!(Message::decode(&wanted), Ok(Message::Sync(Sync::Want(vec![Key::Plan]))));
+        assert_eq!(Message::decode(&[VERSION, 11, 2, 1, 128]), Err(PeerError::Malformed));
+    }
+
+    #[test]
+    fn a_message_about_an_item_of_a_later_kind_is_of_an_unknown_kind() {
+        let (key, stamp) = (Key::Invites, stamp(1));
+        let about = [
+            Message::Item { key, blob: vec![1] },
+            Message::Chunk { key, stamp, index: 0, count: 2, bytes: vec![1] },
+            Message::Ack { key, stamp },
+            Message::ChunkWant { key, stamp, missing: 1 },
+        ];
+        for message in about {
+            let mut bytes = message.encode();
+            assert_eq!(Message::decode(&bytes), Ok(message));
+            assert_eq!(bytes[2], later::KINDS - 1);
+            bytes[2] = later::KINDS;
+            assert_eq!(Message::decode(&bytes), Err(PeerError::UnknownKind));
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rustbalance_core::cluster::unknown_kind;
+use rustbalance_core::cluster::{unknown_item, unknown_kind};
 use rustbalance_core::output::DATAGRAM_MAX;
 use rustbalance_core::{Input, NodeId, Peer};
 
@@ -187,7 +187,8 @@ impl World {
             self.send_through(index, to, unknown_kind(&[7; 9]).into());
             self.send_through(index, to, [&[NEXT_VERSION], &bytes[1..]].concat().into());
         }
-        self.send_through(index, to, bytes);
+        let with_news = if self.nodes[index].is_newer { unknown_item(&bytes).map(Into::into) } else { None };
+        self.send_through(index, to, with_news.unwrap_or(bytes));
     }
 
     /// Through the tunnel, whether the daemon said it or a liar in its name.
