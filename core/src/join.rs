@@ -385,6 +385,19 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_of_too_many_datagrams_is_refused() {
+        let mut joiner = joiner(MASTER);
+        let mut handle = |index, count, length| {
+            let fragment = Fragment { hash: [1; 16], index, count, bytes: vec![0; length] };
+            joiner.handle(&versioned(&fragment))
+        };
+        assert_eq!(handle(0, REPLY_DATAGRAMS_MAX + 1, 1), Err(JoinError::BadReply));
+        assert_eq!(handle(REPLY_DATAGRAMS_MAX, REPLY_DATAGRAMS_MAX, 1), Err(JoinError::BadReply));
+        assert_eq!(handle(0, REPLY_DATAGRAMS_MAX, FRAGMENT_SIZE + 1), Err(JoinError::BadReply));
+        assert_eq!(handle(REPLY_DATAGRAMS_MAX - 1, REPLY_DATAGRAMS_MAX, FRAGMENT_SIZE), Ok(None));
+    }
+
+    #[test]
     fn the_largest_roster_fits_an_answer() {
         let Grant { cluster, genesis, by, .. } = grant(1);
         let contact = "x".repeat(crate::cluster::CONTACT_MAX);

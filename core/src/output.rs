@@ -208,7 +208,8 @@ pub enum TimerName {
     Shutdown,
 }
 
-/// Where parts put their wishes. Drained after every input.
+/// Where parts put their wishes. Drained after every input, and so bounded by what one input can cause: datagrams to each
+/// member and of each push under way, chunks of an item, commands to each tor, a file of each kind, events.
 #[derive(Debug, Default)]
 pub struct Outbox {
     queue: VecDeque<Output>,

@@ -34,7 +34,8 @@ impl Goodbye {
 }
 
 /// Nodes that have just been removed. Each is told a few times, that it may stop publishing; nobody else will tell it,
-/// for all have closed their tunnels.
+/// for all have closed their tunnels. At most one for each entry of the roster, for a node is a member once; each is
+/// forgotten after [`FAREWELLS`] datagrams.
 #[derive(Debug, Default)]
 pub(super) struct Farewells(BTreeMap<NodeId, Farewell>);
 
@@ -164,18 +165,39 @@ impl Cluster {
 mod tests {
     use std::collections::BTreeMap;
 
+    use super::{FAREWELLS, Farewells};
+    use crate::cluster::item::{Items, Stamp};
     use crate::cluster::record::Records;
     use crate::cluster::roster::{RosterFile, admit};
-    use crate::cluster::tests::{CLUSTER, identity};
+    use crate::cluster::tests::{CLUSTER, identity, sent};
     use crate::cluster::wire::Message;
     use crate::cluster::{ClusterConfig, ClusterToken, Key, NodeKeypair, sign, sign::Purpose};
     use crate::id::WgPublicKey;
     use crate::input::Input;
     use crate::node::{Config, Node};
     use crate::onion::key::HsIdKeypair;
-    use crate::output::{DurableKind, Output, Stop};
+    use crate::output::{DurableKind, Outbox, Output, Peer, Stop};
     use crate::rng::Seed;
     use crate::time::{Mono, Now, Wall};
+
+    #[test]
+    fn a_node_is_told_farewell_so_often_however_often_it_is_removed() {
+        let (node, at) = (identity(2), Mono::from_ms);
+        let blob = admit(&node.keypair, CLUSTER, 0, node.id, node.wg);
+        let mut items = Items::default();
+        items.put(Key::Entry(node.id), Stamp::new(1, 0, &blob), blob);
+        let (mut farewells, mut out, mut told) = (Farewells::default(), Outbox::default(), 0);
+        for ms in 0..2_000 {
+            if ms < 2 {
+                farewells.add(at(ms), Peer { node: node.id, wg: node.wg, contact: None }, node.id);
+                assert_eq!(farewells.peers().count(), 1);
+            }
+            farewells.tick(at(ms), &items, &mut out);
+            told += sent(&mut out).len();
+        }
+        assert_eq!(told, usize::from(FAREWELLS) + 1, "one of the first time");
+        assert_eq!((farewells.peers().count(), farewells.next_timeout()), (0, None));
+    }
 
     #[test]
     fn a_node_that_finds_its_double_stops_and_says_why() {

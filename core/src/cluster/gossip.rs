@@ -20,6 +20,7 @@ use crate::time::Mono;
 const SUMMARY_ITEMS: usize = 14;
 /// Keys per request for items.
 const WANT_MAX: usize = SUMMARY_ITEMS;
+
 #[derive(Debug)]
 struct Push {
     stamp: Stamp,
@@ -27,7 +28,8 @@ struct Push {
     at: Mono,
 }
 
-/// Pushes and assemblies under way.
+/// Pushes and assemblies under way. Of pushes there are [`PUSHES_MAX`]: one more is dropped, and who compares digests with
+/// us finds what it should have brought.
 #[derive(Debug, Default)]
 pub(super) struct Gossip {
     pushes: BTreeMap<(NodeId, Key), Push>,
@@ -229,6 +231,65 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_push_beyond_the_bound_is_left_to_the_digest() {
+        let (roster, to) = roster_of_two();
+        let (mut one, mut two) = (Items::default(), Items::default());
+        one.put(KEY, Stamp::new(1, 1, b"blob"), b"blob".to_vec());
+        let nodes = (0..u64::try_from(PUSHES_MAX).unwrap()).map(|n| {
+            let mut id = [0; 32];
+            id[..8].copy_from_slice(&n.to_le_bytes());
+            NodeId(id)
+        });
+        let mut gossip = Gossip::default();
+        gossip.push(at(0), &one, KEY, nodes.clone().chain([to]));
+        assert_eq!(gossip.pushes.len(), PUSHES_MAX);
+        assert!(!gossip.pushes.contains_key(&(to, KEY)), "there was no room");
+        gossip.push(at(7), &one, KEY, nodes.take(1));
+        assert!(gossip.pushes.values().any(|push| push.at == at(7)), "one under way begins anew all the same");
+
+        let (mut rng, mut out) = (Rng::seed_from_u64(1), Outbox::default());
+        compare(&two, NodeId([1; 32]), &mut out);
+        talk(&roster, (&mut one, NodeId([1; 32])), (&mut two, to), &mut rng, &mut out);
+        assert_eq!(two.stamp(KEY), one.stamp(KEY));
+    }
+
+    #[test]
+    fn no_more_is_wanted_or_sent_at_once_than_a_datagram_names() {
+        let (roster, from) = roster_of_two();
+        let keys = (0..u8::try_from(WANT_MAX).unwrap() + 1).map(|n| Key::Entry(NodeId([n; 32])));
+        let (mut items, mut rng, mut out) = (Items::default(), Rng::seed_from_u64(1), Outbox::default());
+        let theirs = keys.clone().map(|key| (key, Stamp::new(1, 1, b"blob"))).collect();
+        let summary = Sync::Summary { bucket: 0, answer: false, items: theirs };
+        reconcile(&items, &roster, from, summary, &mut rng, &mut out);
+        let said: Vec<_> = sent(&mut out).into_iter().map(|(_, message)| message).collect();
+        let wanted: Vec<_> = keys.clone().take(WANT_MAX).collect();
+        assert_eq!(said, [Message::Sync(Sync::Want(wanted))]);
+        keys.clone().for_each(|key| items.put(key, Stamp::new(1, 1, b"blob"), b"blob".to_vec()));
+        reconcile(&items, &roster, from, Sync::Want(keys.collect()), &mut rng, &mut out);
+        assert_eq!(sent(&mut out).len(), WANT_MAX);
+    }
+
+    /// Two nodes go on from what is in `out` until they have no more to say.
+    fn talk(
+        roster: &Roster,
+        (one, a): (&mut Items, NodeId),
+        (two, b): (&mut Items, NodeId),
+        rng: &mut Rng,
+        out: &mut Outbox,
+    ) {
+        while let Some(Output::SendPeer { to, bytes }) = out.pop() {
+            let (items, from) = if to == a { (&mut *one, b) } else { (&mut *two, a) };
+            let message = Message::decode(&bytes).unwrap();
+            if let Message::Sync(sync) = message {
+                reconcile(items, roster, from, sync, rng, out);
+            } else if let Message::Item { key, blob } = message {
+                let stamp = if key == KEY { Stamp::new(1, 1, &blob) } else { Stamp::new(0, 0, &blob) };
+                items.put(key, stamp, blob);
+            }
+        }
+    }
+
+    #[test]
     fn a_member_is_in_step_from_its_word_until_anything_changes_here() {
         let (node, key, mut items, mut gossip) = (NodeId([1; 32]), Key::Pause, Items::default(), Gossip::default());
         assert!(!gossip.is_in_step(&items, node));
@@ -261,15 +322,7 @@ pub(super) mod tests {
         let (mut rng, mut out) = (Rng::seed_from_u64(1), Outbox::default());
         for _ in 0..8 {
             compare(&one, b, &mut out);
-            while let Some(Output::SendPeer { to, bytes }) = out.pop() {
-                let (items, from) = if to == a { (&mut one, b) } else { (&mut two, a) };
-                let message = Message::decode(&bytes).unwrap();
-                if let Message::Sync(sync) = message {
-                    reconcile(items, &roster, from, sync, &mut rng, &mut out);
-                } else if let Message::Item { key, blob } = message {
-                    items.put(key, Stamp::new(0, 0, &blob), blob);
-                }
-            }
+            talk(&roster, (&mut one, a), (&mut two, b), &mut rng, &mut out);
         }
         assert_eq!(one.digest(), two.digest());
         assert_eq!(one.entries().count(), 40);

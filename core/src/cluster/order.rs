@@ -366,3 +366,15 @@ impl Cluster {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_and_times_have_their_bounds() {
+        let fits = |order: Order| order.is_within_bounds();
+        assert!(fits(Order::StepDown(STEP_DOWN_SECS_MAX)) && !fits(Order::StepDown(STEP_DOWN_SECS_MAX + 1)));
+        assert!(fits(Order::Weight(Some(1000))) && !fits(Order::Weight(Some(1001))) && !fits(Order::Weight(Some(0))));
+    }
+}

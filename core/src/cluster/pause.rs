@@ -139,3 +139,38 @@ impl Cluster {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::gossip::tests::roster_of_two;
+    use crate::cluster::tests::{CLUSTER, identity};
+    use crate::time::Wall;
+
+    const SECS: u64 = 1_800_000_000;
+
+    /// What becomes of a pause of that version and length, ordered by the first of two members.
+    fn accepted(version: u64, secs: u32) -> Result<Option<Mono>, PeerError> {
+        let (me, (roster, _)) = (identity(1), roster_of_two());
+        let now = Now { mono: Mono::from_ms(5_000), wall: Wall::from_secs(SECS) };
+        let signed = Signed { by: me.id, version, secs, until_secs: u64::MAX };
+        let blob = sign::seal(&me.keypair, Purpose::Pause, CLUSTER, &signed);
+        let mut pause = Pause::default();
+        pause.accept(now, &me, &roster, &mut Items::default(), &blob)?;
+        Ok(pause.lasts(now.mono).map(|(until, _)| until))
+    }
+
+    #[test]
+    fn a_pause_from_gossip_lasts_a_day_at_most() {
+        let day = Mono::from_ms(5_000 + u64::from(PAUSE_SECS_MAX) * 1_000);
+        assert_eq!(accepted(SECS, PAUSE_SECS_MAX), Ok(Some(day)), "whatever its end is said to be");
+        assert_eq!(accepted(SECS, PAUSE_SECS_MAX + 1), Err(PeerError::Malformed));
+    }
+
+    #[test]
+    fn a_version_far_ahead_of_the_clock_is_refused() {
+        assert!(accepted(SECS + VERSION_JUMP_MAX, 1).is_ok());
+        assert_eq!(accepted(SECS + VERSION_JUMP_MAX + 1, 1), Err(PeerError::EpochJump));
+        assert_eq!(accepted(u64::MAX, 1), Err(PeerError::EpochJump));
+    }
+}

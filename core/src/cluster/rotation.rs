@@ -302,3 +302,28 @@ impl Cluster {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::gossip::tests::roster_of_two;
+    use crate::cluster::tests::{CLUSTER, identity};
+
+    #[test]
+    fn a_generation_far_ahead_is_refused() {
+        let (me, (roster, _)) = (identity(1), roster_of_two());
+        let mut rotations = Rotations::new(ClusterToken::new([7; 32]), Mono::default());
+        let mut items = Items::default();
+        let mut accept = |generation| {
+            let check = ClusterToken::new([8; 32]).check();
+            let rotation = Rotation { generation, by: me.id, check, shut_out: BTreeSet::new() };
+            let blob = sign::seal(&me.keypair, Purpose::Rotation, CLUSTER, &rotation);
+            rotations.accept(&me, &roster, &mut items, &blob)
+        };
+        assert_eq!(accept(0), Err(PeerError::Malformed));
+        assert_eq!(accept(GENERATION_JUMP_MAX + 1), Err(PeerError::EpochJump));
+        assert_eq!(accept(GENERATION_JUMP_MAX), Ok(()));
+        assert_eq!(accept(2 * GENERATION_JUMP_MAX + 1), Err(PeerError::EpochJump), "from there on");
+        assert_eq!(accept(2 * GENERATION_JUMP_MAX), Ok(()));
+    }
+}

@@ -19,7 +19,8 @@ use crate::time::Wall;
 const CERT_LIFETIME_HOURS: u32 = 54;
 /// With less than this left the signing key is replaced, hours: clients keep a descriptor for up to a day.
 const STALE_HOURS: u64 = 30;
-/// Certified points kept (several descriptors may share the key); beyond it all are forgotten.
+/// Certified points kept (several descriptors may share the key); beyond it all but those of the next descriptor are
+/// forgotten.
 const CERTIFIED_MAX: usize = 256;
 
 /// `KS_hs_desc_sign` of one period with its certificate and, cached, the points' lines with their certificates.
@@ -98,5 +99,35 @@ impl SigningKeys {
             self.certified.insert(point.clone(), CertifiedPoint { expires, text });
         }
         Ok(points.iter().filter_map(|point| self.certified.get(point)).map(|known| known.text.as_str()).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_core::SeedableRng as _;
+
+    use super::*;
+    use crate::onion::key::HsIdKeypair;
+    use crate::onion::period::TimePeriod;
+    use crate::rng::Rng;
+
+    #[test]
+    fn beyond_the_bound_certified_points_are_forgotten() {
+        let (mut rng, now) = (Rng::seed_from_u64(1), Wall::from_secs(1_800_000_000));
+        let blind = HsIdKeypair::generate(&mut rng).blind(TimePeriod { number: 20_000, length_minutes: 1440 });
+        let mut keys = SigningKeys::new(&blind, &mut rng, now);
+        let points: Vec<IntroPoint> = (0..CERTIFIED_MAX + 2)
+            .map(|n| {
+                let mut auth_key = [7; 32];
+                auth_key[..8].copy_from_slice(&n.to_le_bytes());
+                IntroPoint { link_specifiers: Vec::new(), onion_key: [9; 32], auth_key, enc_key: [9; 32] }
+            })
+            .collect();
+        let (full, last) = points.split_at(CERTIFIED_MAX);
+        assert_eq!(keys.certify(full, now).unwrap().len(), CERTIFIED_MAX);
+        keys.certify(&last[..1], now).unwrap();
+        assert_eq!(keys.certified.len(), CERTIFIED_MAX + 1);
+        assert_eq!(keys.certify(&last[1..], now).unwrap().len(), 1);
+        assert_eq!(keys.certified.len(), 1);
     }
 }

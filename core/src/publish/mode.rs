@@ -132,3 +132,19 @@ impl Mode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_hsdirs_of_tors_own_uploads_are_remembered() {
+        let mut mode = Mode { native: Fallback::Both, ..Mode::new(1) };
+        for n in 0..=SEEN_MAX {
+            let mut id = [0; 20];
+            id[..8].copy_from_slice(&n.to_le_bytes());
+            mode.native_uploaded(RelayFingerprint(id));
+        }
+        assert_eq!(mode.seen.len(), SEEN_MAX);
+    }
+}

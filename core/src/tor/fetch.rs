@@ -80,3 +80,23 @@ impl Fetches {
         self.deadlines.values().min().copied()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_requests_are_remembered_and_one_more_is_nobodys() {
+        let hsdir = |n: usize| {
+            let mut id = [0; 20];
+            id[..8].copy_from_slice(&n.to_le_bytes());
+            RelayFingerprint(id)
+        };
+        let mut fetches = Fetches::default();
+        (0..=REQUESTED_MAX).for_each(|n| fetches.requested(hsdir(n)));
+        assert_eq!(fetches.requested.len(), REQUESTED_MAX);
+        assert!(!fetches.request_ended(hsdir(REQUESTED_MAX)) && fetches.request_ended(hsdir(REQUESTED_MAX - 1)));
+        fetches.requested(hsdir(REQUESTED_MAX));
+        assert!(fetches.request_ended(hsdir(REQUESTED_MAX)), "there is room again");
+    }
+}

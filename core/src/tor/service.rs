@@ -90,8 +90,10 @@ impl Service {
     pub(super) fn circuit_event(&mut self, now: Mono, host: &str, circuit: Circ) {
         let established = circuit.is_established_intro(host);
         let changed = match circuit.path.last() {
-            Some(&relay) if established && self.circuits.len() < CIRCUITS_MAX => {
-                self.circuits.insert(circuit.id, relay) != Some(relay)
+            // Of one more than there is room for nothing is known; those that are known stay so.
+            Some(&relay) if established => {
+                let has_room = self.circuits.len() < CIRCUITS_MAX || self.circuits.contains_key(&circuit.id);
+                has_room && self.circuits.insert(circuit.id, relay) != Some(relay)
             }
             _ => self.circuits.remove(&circuit.id).is_some(),
         };
@@ -213,6 +215,25 @@ mod tests {
         service.descriptor_read(now, key.public(), &key.own_client(), Some(&text), vec![period]).unwrap();
         assert!(service.pow().is_none_or(|pow| pow.period == period.number));
         service.pow()
+    }
+
+    #[test]
+    fn beyond_the_bound_of_circuits_those_that_are_known_stay() {
+        let (now, host) = (Mono::from_ms(1), "a".repeat(56));
+        let mut service = Service::new(now);
+        let mut event = |id: usize| {
+            let relay = RelayFingerprint([u8::try_from(id % 200).unwrap(); 20]);
+            let line =
+                format!("{id} BUILT ${relay}~a PURPOSE=HS_SERVICE_INTRO HS_STATE=HSSI_ESTABLISHED REND_QUERY={host}");
+            let circuit = Circ::parse(&line).unwrap();
+            assert!(circuit.is_established_intro(&host));
+            service.circuit_event(now, &host, circuit);
+            service.circuits.keys().cloned().collect::<Vec<_>>()
+        };
+        let known = (0..CIRCUITS_MAX).map(&mut event).last().unwrap();
+        assert_eq!(known.len(), CIRCUITS_MAX);
+        assert_eq!(event(CIRCUITS_MAX), known, "no room for one more");
+        assert_eq!(event(5), known, "one that is there is told of again");
     }
 
     #[test]

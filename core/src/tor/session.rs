@@ -88,3 +88,19 @@ impl Session {
         (!self.asked.is_empty()).then(|| self.waiting_since.plus(REPLY_TIMEOUT))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_room_for_so_many_commands_that_wait() {
+        let mut session = Session::default();
+        (1..ASKED_MAX).for_each(|_| session.ask(Mono::from_ms(1), Asked::Status));
+        assert!(session.has_room() && session.room() == 1);
+        session.ask(Mono::from_ms(1), Asked::Close);
+        assert!(!session.has_room());
+        assert_eq!(session.answered(Mono::from_ms(2)), Some(Asked::Status));
+        assert_eq!(session.room(), 1);
+    }
+}

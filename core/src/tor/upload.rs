@@ -152,3 +152,28 @@ impl Uploads {
         self.lanes.values().filter_map(|lane| lane.ours.or((!lane.unreplied).then_some(lane.forget_at))).min()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hsdir(n: usize) -> RelayFingerprint {
+        let mut id = [0; 20];
+        id[..8].copy_from_slice(&n.to_le_bytes());
+        RelayFingerprint(id)
+    }
+
+    #[test]
+    fn so_many_hsdirs_are_followed_and_what_tor_does_at_one_more_says_nothing() {
+        let (now, mut uploads, mut events) = (Mono::from_ms(1), Uploads::default(), VecDeque::new());
+        (0..=LANES_MAX).for_each(|n| uploads.native_started(now, hsdir(n)));
+        assert_eq!(uploads.lanes.len(), LANES_MAX);
+        assert!(!uploads.can_start(hsdir(LANES_MAX - 1)) && uploads.can_start(hsdir(LANES_MAX)));
+        uploads.native_started(now, hsdir(0));
+        assert_eq!(uploads.lanes.get(&hsdir(0)).map(|lane| lane.owed), Some(2), "one that is followed goes on");
+        uploads.answered(hsdir(LANES_MAX), Ok(()), &mut events);
+        assert_eq!(events, []);
+        uploads.answered(hsdir(1), Ok(()), &mut events);
+        assert_eq!(events, [TorEvent::NativeUploaded(hsdir(1))]);
+    }
+}

@@ -276,6 +276,21 @@ mod tests {
     }
 
     #[test]
+    fn a_member_is_one_rival_however_much_it_says() {
+        let mut f = Fixture::new();
+        let higher = f.beacon(1, 100, 1);
+        f.hear(0, 1, &higher).unwrap();
+        for seq in 1..=50 {
+            let lower = f.beacon(2, 6 + seq / 10, seq);
+            assert!(matches!(f.hear(seq, 2, &lower), Ok(Heard::Rival(_))), "{seq}");
+        }
+        assert_eq!(f.lease.rivals.len(), 1);
+        let next = f.beacon(2, 101, 1);
+        f.hear(60, 2, &next).unwrap();
+        assert!(!f.lease.rivals.contains_key(&f.ids[2].id), "who has the newest lease is no rival of itself");
+    }
+
+    #[test]
     fn only_being_heard_renews_for_us() {
         let mut f = Fixture::new();
         let me = f.ids[0].id;

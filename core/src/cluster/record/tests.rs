@@ -150,6 +150,16 @@ fn our_own_texts_are_ones_that_others_accept() {
 }
 
 #[test]
+fn software_and_header_have_their_bounds() {
+    let record = Records::new(&identity(1), 1).own().clone();
+    let software = |length| Record { software: "x".repeat(length), ..record.clone() };
+    assert!(is_within_bounds(&software(SOFTWARE_MAX)) && !is_within_bounds(&software(SOFTWARE_MAX + 1)));
+    // Each line ends with one more byte.
+    let header = |length| Record { header: InnerHeader(vec!["x".repeat(length), "y".to_owned()]), ..record.clone() };
+    assert!(is_within_bounds(&header(HEADER_MAX - 3)) && !is_within_bounds(&header(HEADER_MAX - 2)));
+}
+
+#[test]
 fn our_own_record_stays_within_the_bounds_others_check() {
     let mut f = Fixture::new();
     let point = |n| IntroPoint { link_specifiers: vec![1; n], onion_key: [1; 32], auth_key: [2; 32], enc_key: [3; 32] };

@@ -1,10 +1,11 @@
 //! What reaches the HSDirs, and what becomes of failures.
 
 use crate::hsdesc::IntroPoint;
+use crate::id::RelayFingerprint;
 use crate::merge::testing::point;
 use crate::onion::period::Slot;
-use crate::publish::PublicationEvent;
 use crate::publish::testing::{Behaviour, World, keys, keys_of, secs};
+use crate::publish::{PublicationEvent, UPLOADS_IN_FLIGHT_MAX};
 use crate::tor::UploadFailure;
 use std::collections::BTreeSet;
 
@@ -212,4 +213,20 @@ fn refusal_is_shown_in_status() {
     let status = world.publisher().status(world.now);
     let shown = status.slots[1].hsdirs.iter().find(|hsdir| hsdir.relay == refusing.to_string()).unwrap();
     assert_eq!(shown.failure, Some(UploadFailure::Rejected.to_string()));
+}
+
+#[test]
+fn no_more_uploads_are_in_flight_though_the_ring_moves_under_them() {
+    let mut world = World::new(30);
+    world.consensus_moves = false;
+    world.hsdirs.behaviour = (0..=u8::MAX).map(|n| (RelayFingerprint([n; 20]), Behaviour::Silent)).collect();
+    for relays in [world.relays, 2 * world.relays, 3 * world.relays] {
+        world.relays = relays;
+        world.new_consensus();
+        world.run(secs(1));
+        assert!(world.publisher().flights.len() <= UPLOADS_IN_FLIGHT_MAX);
+    }
+    assert_eq!(world.publisher().flights.len(), UPLOADS_IN_FLIGHT_MAX);
+    let hsdirs = [Slot::First, Slot::Second].into_iter().flat_map(|slot| world.responsible(slot));
+    assert!(hsdirs.into_iter().any(|hsdir| !world.publisher().flights.contains_key(&hsdir)), "some wait");
 }
