@@ -1,6 +1,7 @@
 //! The invariants of DESIGN section 4, one file each. After every step each looks at what has changed, and when calm
 //! begins, which is when most of them begin to bind, at everything.
 
+mod better_priority;
 mod bounds;
 mod clients;
 mod counters;
@@ -16,6 +17,7 @@ pub mod plan_complete;
 mod poisoned;
 mod spread;
 mod stale_build;
+mod steady;
 mod takeovers;
 
 pub(super) use self::never_poorer::is_minority;
@@ -37,6 +39,7 @@ pub struct Checks {
     settled: bool,
     published: bool,
     kept_out_due: u64,
+    better_priority: better_priority::BetterPriority,
     bounds: bounds::Bounds,
     one_publisher: one_publisher::OnePublisher,
     dead_points: dead_points::DeadPoints,
@@ -89,6 +92,7 @@ impl Checks {
     fn in_time(&mut self, world: &mut World, layout: &Layout) -> Result<(), String> {
         let changed = world.changed;
         self.one_publisher.check(world)?;
+        self.better_priority.check(world)?;
         self.dead_points.check(world, layout)?;
         if self.calm {
             poisoned::check(world, layout, self.calm_at)?;

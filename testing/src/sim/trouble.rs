@@ -22,7 +22,11 @@ pub struct Trouble {
 impl Trouble {
     /// Whether there is none at `now` that keeps what is said from whom it is said to.
     pub fn is_over(&self, now: u64) -> bool {
-        let loses = self.loss_permille + self.handshake_loss_permille > 0 || self.bytes_max.is_some();
-        !loses && self.reorder.0 == 0 && now >= self.burst_until
+        self.silences_nobody(now) && self.bytes_max.is_none()
+    }
+
+    /// Whether whoever speaks at `now` is heard at once, though perhaps only in short datagrams.
+    pub(super) fn silences_nobody(&self, now: u64) -> bool {
+        self.loss_permille + self.handshake_loss_permille == 0 && self.reorder.0 == 0 && now >= self.burst_until
     }
 }

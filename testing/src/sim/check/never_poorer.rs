@@ -1,11 +1,15 @@
 //! Invariant 6: no empty descriptor, none poorer without a cause; and no minority takes the majority's points away. Where
 //! HSDirs hold different descriptors, a node is not taken away as long as clients find it on some of them.
+//!
+//! Judged are who uploads in calm, a minority that is parted, and whoever takes off what nothing has befallen for
+//! [`CONVERGE_MS`], though others were struck a moment ago: a takeover is no cause to lose anybody.
 
 use std::collections::VecDeque;
 
 use rustbalance_core::onion::key::HsBlindId;
 
-use super::{World, is_calm, spread};
+use super::steady::Steady;
+use super::{CONVERGE_MS, World, is_calm, spread};
 use crate::sim::machine::SimNode;
 use crate::sim::world::Taken;
 
@@ -20,6 +24,7 @@ const MISSED_MAX: usize = 64;
 /// Who was taken off an HSDir, of different ones, and should be on another.
 #[derive(Default)]
 pub(super) struct NeverPoorer {
+    steady: Steady,
     missed: VecDeque<Missed>,
 }
 
@@ -37,23 +42,29 @@ impl NeverPoorer {
         if *points == 0 {
             return Err(format!("{by} emptied {relay}"));
         }
-        if !is_judged(world, *by) {
-            return Ok(());
-        }
+        self.steady.look(world);
         let owners = removed.iter().filter(|key| !is_shared(world, key)).filter_map(|key| owner(world, key));
+        let owners: Vec<usize> =
+            owners.filter(|owner| is_judged(world, *by) || self.is_untouched(world, *by, *owner)).collect();
         if spread::may_be(world) {
-            let missed = owners.map(|owner| Missed { by: *by, owner, blind: *blind, at: world.now });
+            let missed = owners.into_iter().map(|owner| Missed { by: *by, owner, blind: *blind, at: world.now });
             self.missed.extend(missed.take(MISSED_MAX.saturating_sub(self.missed.len())));
             return Ok(());
         }
-        match owners.into_iter().next() {
+        match owners.first() {
             Some(owner) => Err(format!("{by} took a point of {owner} off {relay} without a cause")),
             None => Ok(()),
         }
     }
 
+    /// Whether for long enough nothing has befallen `owner`, nor what `by` hears of it.
+    fn is_untouched(&self, world: &World, by: usize, owner: usize) -> bool {
+        self.steady.since(by, owner).is_some_and(|since| world.now >= since + CONVERGE_MS)
+    }
+
     /// Those taken off a while ago.
     pub(super) fn look_again(&mut self, world: &mut World) -> Result<(), String> {
+        self.steady.look(world);
         while let Some(missed) = self.missed.front().filter(|first| world.now >= first.at + ELSEWHERE_MS) {
             let Missed { by, owner, blind, at } = *missed;
             self.missed.pop_front();
@@ -61,6 +72,7 @@ impl NeverPoorer {
             let Some(slot) = layout.slots.iter().find(|slot| slot.blind == blind) else { continue };
             let is_ill = |relay| world.hsdirs.is_ill(relay, world.now) || world.hsdirs.is_spoiled(relay, blind);
             let node = &world.nodes[owner];
+            // Who is struck meanwhile may put it nowhere.
             let was_quiet = world.calm_since < at && node.is_offered() && is_judged(world, by);
             if !was_quiet || slot.store.iter().any(|relay| is_ill(*relay)) {
                 continue;

@@ -1,70 +1,14 @@
-//! No checker is blind: in a calm, good world each one sees what only it should see.
-
-#![allow(clippy::indexing_slicing, reason = "tests: a wrong index is a failed test")]
-
-use std::collections::BTreeSet;
+//! What is published, by whom it may be, and what clients find.
 
 use rustbalance_core::TargetHealth;
-use rustbalance_core::cluster::Role;
-use rustbalance_core::hsdesc::IntroPoint;
-use rustbalance_core::id::RelayFingerprint;
 use rustbalance_testing::sim::check::CONVERGE_MS;
 use rustbalance_testing::sim::clients::Clients;
 use rustbalance_testing::sim::fault::Fault;
 use rustbalance_testing::sim::hsdirs::HsDirs;
-use rustbalance_testing::sim::machine::SimNode;
 use rustbalance_testing::sim::options::Options;
 use rustbalance_testing::sim::world::{Posted, Taken, World};
 
-/// Three nodes, all published, nothing happening.
-fn calm() -> World {
-    calm_with(Options::default())
-}
-
-fn calm_with(options: Options) -> World {
-    let mut world = World::new(2, 3, Options { client_every_ms: 1_000, ..options });
-    world.form(3);
-    world.run_for(CONVERGE_MS + 10_000);
-    assert_eq!(world.violation, None);
-    let relays: BTreeSet<_> = world.nodes.iter().flat_map(SimNode::points).map(IntroPoint::relay).collect();
-    assert_eq!(relays.len(), 9, "every point of this seed's world is listed");
-    world
-}
-
-fn publisher(world: &World) -> usize {
-    world.nodes.iter().position(|node| matches!(node.role, Role::Holder { .. })).expect("someone publishes")
-}
-
-/// An upload that is as it should be.
-fn taken(world: &mut World, relay: RelayFingerprint) -> Taken {
-    let (secs, blind) = (world.wall().as_secs(), world.layout().current().blind);
-    Taken { by: 1, relay, blind, removed: Vec::new(), points: 6, secs, furthest_secs: secs - 60 }
-}
-
-/// What is said of the calm world once `spoil` has been at it.
-fn verdict(spoil: impl Fn(&mut World)) -> String {
-    verdict_of(calm(), spoil)
-}
-
-/// The same of one whose descriptors have no room for all: HSDirs hold different ones.
-fn verdict_of_distinct(spoil: impl Fn(&mut World)) -> String {
-    verdict_of(calm_with(Options { places: 3, ..Options::default() }), spoil)
-}
-
-/// Nobody has heard of the points that the last machine has now; those that are published are the first one's.
-fn hide_the_last(world: &mut World) {
-    let [first, .., last] = &mut world.nodes[..] else { panic!("too few machines") };
-    let strange = last.tors[0].points.first().map(|point| IntroPoint { auth_key: [9; 32], ..point.clone() });
-    let published = core::mem::replace(&mut last.tors[0].points, strange.into_iter().collect());
-    first.tors[0].points.extend(published);
-}
-
-fn verdict_of(mut world: World, spoil: impl Fn(&mut World)) -> String {
-    spoil(&mut world);
-    // Some look at whole seconds only.
-    world.now = world.now / 1000 * 1000 + 2000;
-    world.check().expect_err("this is not well")
-}
+use crate::worlds::{calm, hide_the_last, taken, verdict, verdict_of, verdict_of_distinct};
 
 #[test]
 fn a_node_that_is_out_and_answers_where_clients_come_is_seen() {
@@ -80,82 +24,6 @@ fn a_node_that_is_out_and_answers_where_clients_come_is_seen() {
         world.nodes[1].tors[0].points[0] = known;
     });
     assert!(said.starts_with("1 is out and answers at ") && said.ends_with(", which clients know"), "{said}");
-}
-
-#[test]
-fn two_publishers_are_seen() {
-    let said = verdict(|world| {
-        let follower = (publisher(world) + 1) % 3;
-        world.nodes[follower].role = world.nodes[publisher(world)].role;
-        world.nodes[follower].asked_at = Some(world.now);
-    });
-    assert_eq!(said, "2 publishers among 3 live nodes in calm");
-}
-
-#[test]
-fn no_publisher_is_seen() {
-    let said = verdict(|world| {
-        let holder = publisher(world);
-        world.nodes[holder].role = Role::Follower;
-    });
-    assert_eq!(said, "0 publishers among 3 live nodes in calm");
-}
-
-#[test]
-fn a_lease_that_changes_hands_in_calm_is_seen() {
-    let said = verdict(|world| {
-        let holder = publisher(world);
-        world.nodes[holder].role = Role::Holder { epoch: 77 };
-    });
-    assert!(said.ends_with("took the lease in calm, epoch 77"), "{said}");
-}
-
-#[test]
-fn a_lease_taken_from_a_living_holder_without_a_question_is_seen() {
-    let said = verdict(|world| {
-        let (holder, follower) = (publisher(world), (publisher(world) + 1) % 3);
-        world.calm_since = world.now;
-        for (role, asked_at) in [(world.nodes[holder].role, Some(world.now)), (Role::Follower, None)] {
-            (world.nodes[follower].role, world.nodes[follower].asked_at) = (role, asked_at);
-            assert_eq!(world.check(), Ok(()));
-        }
-        world.nodes[follower].role = world.nodes[holder].role;
-    });
-    assert!(said.ends_with("has neither asked nor waited"), "{said}");
-}
-
-#[test]
-fn a_lease_that_is_handed_over_and_kept_is_seen() {
-    let said = verdict(|world| {
-        let follower = (publisher(world) + 1) % 3;
-        world.now += 100_000;
-        world.nodes[follower].priority_now = 10;
-        world.nodes[follower].role = Role::Holder { epoch: 77 };
-        assert_eq!(world.check(), Ok(()), "a hand-over takes a moment");
-        world.now += 2_000;
-    });
-    assert_eq!(said, "2 publishers among 3 live nodes in calm");
-}
-
-#[test]
-fn an_epoch_that_the_disk_does_not_know_is_seen() {
-    let said = verdict(|world| {
-        let holder = publisher(world);
-        world.calm_since = world.now;
-        world.nodes[holder].role = Role::Holder { epoch: 77 };
-        world.nodes[holder].lease_unwritten = true;
-    });
-    assert!(said.ends_with("serves epoch 77, which its disk has not"), "{said}");
-}
-
-#[test]
-fn a_deaf_holder_that_nobody_replaces_is_seen() {
-    let said = verdict(|world| {
-        let node = publisher(world);
-        world.strike(&Fault::Deaf { node });
-        world.calm_since = 0;
-    });
-    assert_eq!(said, "0 publishers among 2 live nodes in calm");
 }
 
 #[test]
@@ -198,6 +66,24 @@ fn another_cluster_token_is_seen() {
 }
 
 #[test]
+fn a_member_that_is_not_listed_is_seen() {
+    let said = verdict(|world| {
+        world.nodes[2].id = rustbalance_core::NodeId([9; 32]);
+        world.changed.machines = true;
+    });
+    assert_eq!(said, "2 is no member for 0");
+}
+
+#[test]
+fn a_removed_node_that_is_listed_is_seen() {
+    let said = verdict(|world| {
+        (world.nodes[1].is_removed, world.nodes[1].removal_heard) = (true, vec![0]);
+        world.changed.machines = true;
+    });
+    assert_eq!(said, "1 was removed, and is a member for 0");
+}
+
+#[test]
 fn a_descriptor_from_before_a_stall_is_seen() {
     let said = verdict(|world| {
         let posted = |said| Some(Posted { by: 1, text: 5, said });
@@ -218,12 +104,26 @@ fn native_publishing_in_a_cluster_is_seen() {
 }
 
 #[test]
-fn an_older_epoch_is_seen() {
+fn native_publishing_by_one_of_several_tors_is_seen() {
+    let mut world = World::new(2, 1, Options { tors: 2, ..Options::default() });
+    world.found();
+    world.run_for(CONVERGE_MS + 10_000);
+    assert_eq!(world.violation, None);
+    assert_eq!(
+        verdict_of(world, |world| world.nodes[0].tors[1].publishes = true),
+        "one of several tors of 0 publishes"
+    );
+}
+
+#[test]
+fn native_publishing_switched_on_again_and_again_is_seen() {
     let said = verdict(|world| {
-        let holder = publisher(world);
-        world.nodes[holder].epoch_seen = 99;
+        for on in [true, false].repeat(usize::try_from(world.faults).expect("a few") + 2) {
+            world.nodes[2].tors[0].publishes = on;
+            _ = world.check(); // each is one too many in a cluster
+        }
     });
-    assert!(said.ends_with("after 99"), "{said}");
+    assert!(said.starts_with("tors began to publish "), "{said}");
 }
 
 #[test]
@@ -243,6 +143,27 @@ fn points_taken_off_without_a_cause_are_seen() {
         world.taken = Some(Taken { removed, ..taken(world, relay) });
     });
     assert!(said.starts_with("1 took a point of 2 off"), "{said}");
+}
+
+#[test]
+fn points_taken_off_whom_nothing_befell_are_seen_though_others_were_struck() {
+    let take_off_2 = |world: &mut World| {
+        let relay = world.network.relays[0].fingerprint;
+        let removed = world.nodes[2].tors[0].points.iter().map(|point| point.auth_key).collect();
+        world.taken = Some(Taken { removed, ..taken(world, relay) });
+    };
+    let said = verdict(|world| {
+        world.strike(&Fault::Kill { node: 0 });
+        take_off_2(world);
+    });
+    assert!(said.starts_with("1 took a point of 2 off"), "{said}");
+    for fault in [Fault::BurstAt { node: 2, ms: 5_000 }, Fault::Freeze { node: 2, ms: 100 }, Fault::Burst { ms: 100 }] {
+        let mut world = calm();
+        world.strike(&fault);
+        world.run_for(200);
+        take_off_2(&mut world);
+        assert_eq!(world.check(), Ok(()), "{fault:?} may be a cause");
+    }
 }
 
 #[test]
