@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use crate::cluster::ClockOffset;
 use crate::output::{Event, Outbox};
 use crate::publish::Publisher;
+use crate::sabotage::{Rule, is_broken};
 use crate::status::HostStatus;
 use crate::time::Now;
 use crate::tor::Validity;
@@ -127,7 +128,8 @@ impl Health {
 
     /// Whether the node may take the lease, and keep it while another can have it.
     pub(crate) fn may_publish(&self) -> bool {
-        !self.is_on(Concern::ClockUnfit) && !self.is_on(Concern::DiskFull)
+        let is_unfit = self.is_on(Concern::ClockUnfit) && !is_broken(Rule::RightClock);
+        !is_unfit && !self.is_on(Concern::DiskFull)
     }
 
     /// What is wrong now, a line each.

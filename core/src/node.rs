@@ -16,6 +16,7 @@ use crate::onion::key::HsIdKeypair;
 use crate::output::{DurableKind, Outbox, Output, Peer, Stop, TimerName};
 use crate::publish::{Publisher, Wish};
 use crate::rng::Seed;
+use crate::sabotage::{Rule, is_broken};
 use crate::status::{AccessStatus, ClockStatus, MemberStatus, OrderStatus, PauseStatus, Status};
 use crate::time::{Mono, Now};
 use crate::tor::{AuthorizedClients, Files, Look, Native, Presence, Renewal, Tor, TorState, Validity, Watchdog, turn};
@@ -343,7 +344,9 @@ impl Node {
                 tor.renew(&format!("tor {id}: a removed client may know its introduction points"), &mut self.out);
             }
         }
-        let is_off = !self.publisher.may_be_native() || self.tors.iter().all(|tor| tor.native() == Native::Off);
+        let is_off = is_broken(Rule::NativeOffFirst)
+            || !self.publisher.may_be_native()
+            || self.tors.iter().all(|tor| tor.native() == Native::Off);
         if self.cluster.admission_waiting() && is_off {
             self.cluster.native_is_off(now, &mut self.out);
         }

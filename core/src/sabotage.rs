@@ -56,6 +56,24 @@ pub enum Rule {
     DistinctContents,
     /// Of the places in different descriptors each node has its part by weight.
     FairParts,
+    /// After a start others are listened to for a TTL and a second before anything is claimed.
+    ListenFirst,
+    /// Epochs far ahead of all seen before are not believed.
+    BoundedEpochs,
+    /// While a rival is about a slot is uploaded every 30 s at most.
+    RivalsFarApart,
+    /// Counters follow the median of the members' clocks if one's own is ahead of it.
+    MedianClock,
+    /// Whose clock is off does not publish while another can.
+    RightClock,
+    /// Tor's own publishing is off before a second member's admission is answered.
+    NativeOffFirst,
+    /// A counter far ahead on an HSDir is passed.
+    PassPoison,
+    /// Who finds that another runs with its keys stops.
+    DuplicateStops,
+    /// Who is no member is not heard.
+    MembersOnly,
 }
 
 #[cfg(feature = "sabotage")]

@@ -132,7 +132,7 @@ impl Lease {
             newest: None,
             epoch_max,
             reach: Reach::new(now, epoch_max),
-            listen_until: now.plus(TTL).plus(LISTEN_EXTRA),
+            listen_until: if is_broken(Rule::ListenFirst) { now } else { now.plus(TTL).plus(LISTEN_EXTRA) },
             grace_until: Mono::default(),
             not_before: Mono::default(),
             eligible_since: None,

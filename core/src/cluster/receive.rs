@@ -13,6 +13,7 @@ use super::wire::{Heartbeat, Message, Sync};
 use super::{Cluster, Context, Liveness, Ranks, Role, context, pick, ranks};
 use crate::id::NodeId;
 use crate::output::{DurableKind, Event, Outbox, Peer};
+use crate::sabotage::{Rule, is_broken};
 use crate::time::{Mono, Now};
 
 /// Why a peer's datagram was refused; state unchanged. Variants name the rule; counted.
@@ -71,7 +72,8 @@ impl Cluster {
     /// Refused; state unchanged. Something may have been sent: a newer item to who showed us an older one.
     pub fn handle_peer(&mut self, now: Now, from: NodeId, bytes: &[u8], out: &mut Outbox) -> Result<(), PeerError> {
         self.notice_stall(now.mono);
-        if !self.roster.contains(from) || from == self.me.id {
+        let is_heard = self.roster.contains(from) || is_broken(Rule::MembersOnly);
+        if !is_heard || from == self.me.id {
             return Err(PeerError::NotAMember);
         }
         match Message::decode(bytes)? {

@@ -16,6 +16,7 @@ use super::walk::Walk;
 use super::{Identity, PeerError, wire};
 use crate::hsdesc::{InnerHeader, IntroPoint, NUM_INTRO_POINT_MAX, PowOffer};
 use crate::id::NodeId;
+use crate::sabotage::{Rule, is_broken};
 use crate::time::Mono;
 
 /// What this node can say about itself; recomputed by `Node` after every input, pushed when it changes.
@@ -306,7 +307,8 @@ impl Records {
     fn outbid(&mut self, now: Mono, me: &Identity, items: &mut Items, theirs: &Record) {
         self.conflicts.retain(|at| now.since(*at) < DUPLICATE_WINDOW);
         self.conflicts.push(now);
-        self.is_duplicate |= self.conflicts.len() >= DUPLICATE_CONFLICTS;
+        let is_duplicate = self.conflicts.len() >= DUPLICATE_CONFLICTS;
+        self.is_duplicate |= is_duplicate && !is_broken(Rule::DuplicateStops);
         if self.is_duplicate {
             self.conflicts.clear();
             return;

@@ -2,6 +2,7 @@
 
 use crate::cluster::ClockOffset;
 use crate::onion::revision::REVISION_N_MAX;
+use crate::sabotage::{Rule, is_broken};
 use crate::time::{Mono, Now, ValidAfter};
 use core::time::Duration;
 
@@ -75,7 +76,8 @@ impl ClockWatch {
     /// None is right that is before the newest consensus, so no other's holds ours back further than that.
     pub(super) fn counter_clock(&self, now: Now) -> CounterClock {
         let own_ms = now.wall.as_ms();
-        let offset_ms = self.step.map_or(self.others.lower_ms.min(0), |(step_ms, _)| step_ms.saturating_neg());
+        let median_ms = if is_broken(Rule::MedianClock) { 0 } else { self.others.lower_ms.min(0) };
+        let offset_ms = self.step.map_or(median_ms, |(step_ms, _)| step_ms.saturating_neg());
         let not_before_ms = self.consensus.map_or(0, |consensus| consensus.as_secs().saturating_mul(1000)).min(own_ms);
         CounterClock { mono: now.mono, wall_ms: own_ms.saturating_add_signed(offset_ms).max(not_before_ms) }
     }

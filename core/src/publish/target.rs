@@ -169,7 +169,8 @@ impl Target {
             let long = until(refused.last).since(refused.first) >= POISONED_AFTER;
             (long && refused.count >= POISONED_REFUSALS) || is_broken(Rule::PatienceAfterRefusal)
         };
-        self.is_refusing() && self.refused.as_ref().is_some_and(is_long)
+        let passes = !is_broken(Rule::PassPoison);
+        passes && self.is_refusing() && self.refused.as_ref().is_some_and(is_long)
     }
 
     /// `readable`: its slot is the one that can be fetched back.

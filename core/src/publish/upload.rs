@@ -12,6 +12,7 @@ use crate::id::RelayFingerprint;
 use crate::onion::period::{Slot, TimePeriod};
 use crate::onion::revision::{REVISION_N_MAX, RevisionCounter};
 use crate::rng::Rng;
+use crate::sabotage::{Rule, is_broken};
 use crate::time::{Mono, Now};
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -259,7 +260,8 @@ impl SlotUploads {
             return Descriptor::Ready { text, content, revision: *revision, n: *n, ahead: false };
         }
         let known = known.map(|built| Stamp { revision: built.revision, n: built.n, ahead: false });
-        if let (None, Some((spacing, since)), Some(last)) = (known, context.spacing, self.built_at)
+        let spacing = context.spacing.filter(|_| !is_broken(Rule::RivalsFarApart));
+        if let (None, Some((spacing, since)), Some(last)) = (known, spacing, self.built_at)
             && last >= since
             && now.mono < last.plus(spacing)
         {

@@ -49,6 +49,16 @@ fn leases_that_no_fault_accounts_for_are_seen() {
 }
 
 #[test]
+fn epochs_that_are_used_up_are_seen() {
+    let said = verdict(|world| {
+        let holder = publisher(world);
+        world.calm_since = world.now;
+        world.nodes[holder].role = Role::Holder { epoch: u64::MAX };
+    });
+    assert!(said.contains(" uses up epochs: 18446744073709551615 after "), "{said}");
+}
+
+#[test]
 fn a_lease_that_is_handed_over_again_and_again_in_calm_is_seen() {
     let said = verdict(|world| {
         let follower = (publisher(world) + 1) % 3;

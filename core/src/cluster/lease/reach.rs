@@ -1,6 +1,7 @@
 //! Which epochs are believed: how far ahead one may be of all seen before, and how that grows.
 
 use super::super::timing::{BEAT, EPOCH_JUMP_MAX};
+use crate::sabotage::{Rule, is_broken};
 use crate::time::Mono;
 
 /// The highest epoch believed. It grows by [`EPOCH_JUMP_MAX`] a beat at most, whoever says what: so no liar can use
@@ -18,7 +19,7 @@ impl Reach {
     }
 
     pub(super) fn believes(&self, epoch: u64) -> bool {
-        epoch <= self.limit
+        epoch <= self.limit || is_broken(Rule::BoundedEpochs)
     }
 
     /// Whether it may grow now.

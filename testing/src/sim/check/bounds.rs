@@ -1,4 +1,4 @@
-//! Invariant 7: everything is bounded; here datagrams per node and second, leases, hand-overs and changes of mode.
+//! Invariant 7: everything is bounded; here datagrams per node and second, leases, epochs, hand-overs and changes of mode.
 
 use rustbalance_core::cluster::Role;
 
@@ -14,6 +14,8 @@ const DATAGRAMS_PER_MEMBER: u64 = 20;
 /// A lease that changes hands has a fault as its cause; a claim may have a rival, and a start brings a few.
 const LEASES_AT_START: u64 = 8;
 const LEASES_PER_FAULT: u64 = 2;
+/// A liar may use up a million epochs at a time, and its lie may be told again.
+const EPOCHS_PER_FAULT: u64 = 1 << 21;
 /// What comes with the beginning of calm is of the time before, milliseconds.
 const FIRST_MS: u64 = 1_000;
 
@@ -72,6 +74,9 @@ impl Bounds {
             if let Role::Holder { epoch } = node.role
                 && epoch > self.last_epoch
             {
+                if epoch / EPOCHS_PER_FAULT > world.faults {
+                    return Err(format!("{index} uses up epochs: {epoch} after {} faults", world.faults));
+                }
                 self.last_epoch = epoch;
                 self.gained += 1;
                 let is_handed_over = world.nodes.iter().any(|other| {
