@@ -1,6 +1,6 @@
 //! Keys of kinds that a later version has. Whoever does not know a kind passes over it and goes on with what follows; so
-//! its length must be known: a kind is one byte, up to [`OF_NOBODY_MAX`] nothing follows it, from there to
-//! [`KIND_MAX`] the id of a node does.
+//! its length must be known: a kind is one byte, up to [`OF_NOBODY_MAX`] nothing follows it, from [`OF_NODE_MIN`]
+//! to [`KIND_MAX`] the id of a node does.
 
 use core::fmt;
 
@@ -14,6 +14,8 @@ use crate::id::NodeId;
 pub(in crate::cluster) const KINDS: u8 = 7;
 /// Later kinds up to this one are of no node.
 const OF_NOBODY_MAX: u8 = 63;
+/// Later kinds from this one on are of a node.
+const OF_NODE_MIN: u8 = OF_NOBODY_MAX + 1;
 /// Kinds beyond this one there are none: postcard would take two bytes for them.
 const KIND_MAX: u8 = 127;
 
@@ -48,7 +50,7 @@ impl<'de> Visitor<'de> for AnyKeyVisitor {
             5 => Some(Key::Pause),
             6 => Some(Key::Invites),
             KINDS..=OF_NOBODY_MAX => None,
-            ..=KIND_MAX => node().map(|_| None)?,
+            OF_NODE_MIN..=KIND_MAX => node().map(|_| None)?,
             _ => return Err(A::Error::custom("no kind")),
         }))
     }
