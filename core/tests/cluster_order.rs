@@ -155,20 +155,3 @@ fn who_has_stepped_down_publishes_if_nobody_else_can() {
     world.until(20_000, "it is back", |world| world.holders() == [first]);
     assert!(matches!(world.view(first).role, Role::Holder { .. }));
 }
-
-#[test]
-fn so_many_orders_wait_for_their_answers_at_once() {
-    const ORDERS_MAX: usize = 64;
-    let mut world = World::of(1, 66);
-    let others: Vec<_> = (1..66).collect();
-    world.partition(&[0], &others);
-    for node in 1..=ORDERS_MAX {
-        assert_eq!(world.order(0, node, Order::Weight(Some(7))), Ok(()), "{node}");
-    }
-    assert_eq!(world.order(0, ORDERS_MAX + 1, Order::Weight(Some(7))), Err(CommandError::Busy));
-    world.heal();
-    assert_eq!(answered(&mut world, 0, 1), Ok(()));
-    assert_eq!(answered(&mut world, 0, ORDERS_MAX), Ok(()));
-    assert_eq!(world.order(0, ORDERS_MAX + 1, Order::Weight(Some(7))), Ok(()));
-    assert_eq!(world.cluster(0).given_orders().count(), 1, "those that are answered make room");
-}

@@ -5,6 +5,9 @@
 //! has been restarted, it refuses what was ordered before, and so nothing old can be repeated. Who gives an order signs it
 //! anew with every try, for the newest record that it knows.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -154,6 +157,21 @@ impl Orders {
         Self { ordered, ..Self::default() }
     }
 
+    /// Whether there is room for an order to `node`, and it has answered the last one.
+    fn may_give(&self, node: NodeId) -> bool {
+        let is_waited_for = |given: &GivenOrder| given.outcome.is_none();
+        let has_room = self.given.values().filter(|given| is_waited_for(given)).count() < ORDERS_MAX;
+        has_room && !self.given.get(&node).is_some_and(is_waited_for)
+    }
+
+    /// Notes an order that may be given; those that are answered make room.
+    fn give(&mut self, node: NodeId, given: GivenOrder) {
+        if self.given.len() >= ORDERS_MAX {
+            self.given.retain(|_, given| given.outcome.is_none());
+        }
+        self.given.insert(node, given);
+    }
+
     /// When there is something to do.
     pub(super) fn next_timeout(&self) -> Option<Mono> {
         let given = self.given.values().filter(|given| given.outcome.is_none()).map(|given| given.next_at);
@@ -178,10 +196,7 @@ impl Cluster {
         }
         self.may_order(node, order)?;
         let given = GivenOrder { order, outcome: None, tries: 0, next_at: now.mono, hash: [0; 16] };
-        if self.orders.given.len() >= ORDERS_MAX {
-            self.orders.given.retain(|_, given| given.outcome.is_none());
-        }
-        self.orders.given.insert(node, given);
+        self.orders.give(node, given);
         self.keep_orders(now, out);
         Ok(())
     }
@@ -197,10 +212,7 @@ impl Cluster {
         if order == Order::Drain && !self.does_one_serve_beside(node) {
             return Err(CommandError::LastServing);
         }
-        let is_waited_for = |given: &GivenOrder| given.outcome.is_none();
-        let given = &self.orders.given;
-        let is_full = given.values().filter(|given| is_waited_for(given)).count() >= ORDERS_MAX;
-        if is_full || given.get(&node).is_some_and(is_waited_for) {
+        if !self.orders.may_give(node) {
             return Err(CommandError::Busy);
         }
         Ok(())
@@ -364,17 +376,5 @@ impl Cluster {
             given.next_at = now.mono.plus(ORDER_AGAIN);
             Message::Order(blob).send(*node, out);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn weights_and_times_have_their_bounds() {
-        let fits = |order: Order| order.is_within_bounds();
-        assert!(fits(Order::StepDown(STEP_DOWN_SECS_MAX)) && !fits(Order::StepDown(STEP_DOWN_SECS_MAX + 1)));
-        assert!(fits(Order::Weight(Some(1000))) && !fits(Order::Weight(Some(1001))) && !fits(Order::Weight(Some(0))));
     }
 }
