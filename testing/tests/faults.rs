@@ -8,7 +8,8 @@ use rand_core::{Rng as _, SeedableRng as _};
 use rustbalance_core::cluster::Role;
 use rustbalance_testing::sim::check::{CONVERGE_MS, plan_complete};
 use rustbalance_testing::sim::fault::{Fault, Lie, UploadFault};
-use rustbalance_testing::sim::options::Options;
+use rustbalance_testing::sim::mark::Mark;
+use rustbalance_testing::sim::options::{DAY_SECS, Options};
 use rustbalance_testing::sim::world::World;
 
 /// Machines that found the cluster; as many again may join.
@@ -26,16 +27,23 @@ fn options() -> Options {
         skew_ms_max: 500,
         bootstrap_ms_max: 4_000,
         client_every_ms: 1_000,
+        // A new consensus comes while faults strike.
+        start_secs: DAY_SECS + 3 * 3_600 - 90,
         ..Options::default()
     }
 }
 
-const LIES: [Lie; 9] = [
+const LIES: [Lie; 14] = [
     Lie::ForgedRecord,
     Lie::ForeignPoints,
     Lie::AbsurdEpoch,
     Lie::HighEpoch,
     Lie::AbsurdFloors,
+    Lie::ForgedPlan,
+    Lie::ForgedTombstone,
+    Lie::ForgedRotation,
+    Lie::ForgedAccess,
+    Lie::ForgedPause,
     Lie::Flood,
     Lie::Replay,
     Lie::Garble,
@@ -45,7 +53,7 @@ const LIES: [Lie; 9] = [
 /// A fault of any kind, and whether this seed may have it at all is drawn by its number.
 fn fault(rng: &mut ChaCha20Rng, allowed: u64) -> Fault {
     loop {
-        let kind = rng.next_u64() % 50;
+        let kind = rng.next_u64() % 51;
         if allowed & (1 << kind) != 0 {
             return of_kind(kind, rng);
         }
@@ -103,6 +111,7 @@ fn of_kind(kind: u64, rng: &mut ChaCha20Rng) -> Fault {
         37 => Fault::Late { relay, ms },
         38 => Fault::RelayLeaves { relay },
         39 => Fault::RelayEnters,
+        50 => Fault::Mtu { bytes: draw(30, 1_300) as usize },
         40 => Fault::Target { node, up: draw(0, 1) == 0 },
         41 => Fault::Join { node: NODES, via: other },
         42 => Fault::Leave { node },
@@ -199,5 +208,41 @@ fn who_was_away_while_epochs_jumped_follows_them_all_the_same() {
         // Who is parted says what liars repeat, too.
         let jumps = if is_dead { 3 } else { 1 };
         assert!(epoch > Some(jumps << 20), "{jumps} jumps were believed: {epoch:?}");
+    }
+}
+
+#[test]
+fn what_a_member_says_in_the_name_of_another_is_refused() {
+    let forgeries = [Lie::ForgedPlan, Lie::ForgedTombstone, Lie::ForgedRotation, Lie::ForgedAccess, Lie::ForgedPause];
+    for (seed, lie) in (0..).zip(forgeries) {
+        let mut world = formed(seed, false);
+        world.witness = Some(Box::default());
+        let told = |world: &World| {
+            let status = (0..NODES).filter_map(|node| world.status(node));
+            let told = status.map(|it| (it.members.len(), it.paused.is_some(), it.access.restricted, it.epoch));
+            told.chain([(0, false, false, 0)]).collect::<Vec<_>>()
+        };
+        let (before, token) = (told(&world), world.nodes[0].token);
+        world.strike(&Fault::Lie { node: 1, lie });
+        world.run_for(CONVERGE_MS + 5_000);
+        assert_eq!(world.violation, None, "{lie:?}");
+        assert_eq!(told(&world), before, "{lie:?}");
+        assert!(world.nodes.iter().take(NODES).all(|node| node.token == token), "{lie:?}");
+        let marks = world.witness.expect("it looks on").marks;
+        assert!(marks.reached().contains(&Mark::ForgeryRefused), "{lie:?} is refused for its signature");
+    }
+}
+
+#[test]
+fn whoever_has_left_is_not_heeded_whatever_it_signs_and_whoever_passes_it_on() {
+    for seed in 0..4 {
+        let mut world = formed(seed, false);
+        world.strike(&Fault::Leave { node: 1 });
+        world.run_for(CONVERGE_MS + 5_000);
+        let rejected = world.rejected;
+        world.strike(&Fault::Former { node: 1 });
+        world.run_for(CONVERGE_MS + 5_000);
+        assert_eq!(world.violation, None, "seed {seed}");
+        assert!(world.rejected > rejected, "a member that passes it on is refused");
     }
 }

@@ -166,9 +166,21 @@ pub(super) fn bury(
     kept: BTreeSet<ShortId>,
     wall: Wall,
 ) -> Option<Vec<u8>> {
+    bury_as(by, by.id(), cluster, entry, kept, wall)
+}
+
+/// The same in the name of `by`, which is a lie if `hand` is another's.
+pub(super) fn bury_as(
+    hand: &NodeKeypair,
+    by: NodeId,
+    cluster: ClusterId,
+    entry: &[u8],
+    kept: BTreeSet<ShortId>,
+    wall: Wall,
+) -> Option<Vec<u8>> {
     let (entry, admission) = Entry::decode(entry).ok()?;
-    let tombstone = Tombstone { node: admission.claim().node, by: by.id(), at_secs: wall.as_secs(), kept };
-    let tombstone = sign::seal(by, Purpose::Tombstone, cluster, &tombstone);
+    let tombstone = Tombstone { node: admission.claim().node, by, at_secs: wall.as_secs(), kept };
+    let tombstone = sign::seal(hand, Purpose::Tombstone, cluster, &tombstone);
     let buried = Entry { admission: entry.admission.clone(), tombstones: BTreeSet::from([tombstone]) };
     entry.united(buried).ok().map(|entry| entry.encode())
 }

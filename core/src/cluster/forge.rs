@@ -1,13 +1,21 @@
-//! What a member with valid keys can say that is not so, for the simulator: true datagrams, changed and signed anew.
+//! What a member with valid keys can say that is not so, for the simulator: true datagrams, changed and signed anew; and
+//! what only another may say, in the name of that one.
 
-use super::NodeKeypair;
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
 use super::beacon::Beacon;
+use super::entry::bury_as;
 use super::item::{Key, later};
 use super::record::Record;
+use super::roster::admit;
 use super::sign::{self, Purpose, Unverified};
 use super::wire::{Message, Sync};
+use super::{NodeKeypair, PlanNode, ProvenPlan};
 use crate::hsdesc::IntroPoint;
-use crate::id::ClusterId;
+use crate::id::{ClusterId, NodeId, WgPublicKey};
+use crate::time::Wall;
 
 /// The liar's keys.
 #[derive(Debug)]
@@ -41,8 +49,49 @@ impl Forger {
         }
         record.version = record.version.saturating_add(1_000_000);
         record.points = points;
-        let blob = sign::seal(&self.keypair, Purpose::Record, self.cluster, &record);
-        Some(Message::Item { key: Key::Record(record.node), blob }.encode())
+        Some(self.item(Key::Record(record.node), Purpose::Record, &record))
+    }
+
+    /// Its word that `node` is a member.
+    pub fn admission(&self, node: NodeId, wg: WgPublicKey) -> Vec<u8> {
+        Message::Item { key: Key::Entry(node), blob: admit(&self.keypair, self.cluster, 0, node, wg) }.encode()
+    }
+
+    /// A proven plan in the name of `by`, of the liar's share alone.
+    pub fn plan(&self, by: NodeId, epoch: u64, points: Vec<IntroPoint>) -> Vec<u8> {
+        let part = PlanNode { incarnation: 1, version: 1, points };
+        let plan = ProvenPlan { epoch, serial: u64::MAX, nodes: BTreeMap::from([(self.keypair.id(), part)]) };
+        self.item(Key::Plan, Purpose::Plan, &(by, plan))
+    }
+
+    /// In the name of `by`: whose entry is in `datagram`, if one is, is no member any more.
+    pub fn tombstone(&self, by: NodeId, datagram: &[u8], wall: Wall) -> Option<Vec<u8>> {
+        let Ok(Message::Item { key: key @ Key::Entry(_), blob }) = Message::decode(datagram) else { return None };
+        let blob = bury_as(&self.keypair, by, self.cluster, &blob, [].into(), wall)?;
+        Some(Message::Item { key, blob }.encode())
+    }
+
+    /// A rotation to that generation in the name of `by`.
+    pub fn rotation(&self, by: NodeId, generation: u32) -> Vec<u8> {
+        // As `Rotation`: a check, and nobody shut out.
+        self.item(Key::Rotation, Purpose::Rotation, &(generation, by, [7_u8; 32], 0_u8))
+    }
+
+    /// A ledger of that version in the name of `by`, by which nobody may connect.
+    pub fn access(&self, by: NodeId, version: u64) -> Vec<u8> {
+        // As `Signed<Ledger>`: restricted in this version, nobody removed, no clients.
+        self.item(Key::Access, Purpose::Access, &(by, version, (version, true), 0_u64, 0_u8))
+    }
+
+    /// A pause of so many seconds in the name of `by`.
+    pub fn pause(&self, by: NodeId, wall: Wall, secs: u32) -> Vec<u8> {
+        // As `Signed`.
+        let until_secs = wall.as_secs().saturating_add(secs.into());
+        self.item(Key::Pause, Purpose::Pause, &(by, wall.as_secs().saturating_add(1), secs, until_secs))
+    }
+
+    fn item(&self, key: Key, purpose: Purpose, value: &impl Serialize) -> Vec<u8> {
+        Message::Item { key, blob: sign::seal(&self.keypair, purpose, self.cluster, value) }.encode()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Runs, replays, shortens and draws seeds of the cluster simulator.
 
-#![expect(clippy::print_stdout, reason = "this program's purpose is to print")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this program's purpose is to print")]
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
-use rustbalance_testing::sim::campaign::{Job, run_all, threads};
+use rustbalance_testing::sim::campaign::{Job, Verdict, run_all, threads};
 use rustbalance_testing::sim::ci::{Campaign, Size};
 use rustbalance_testing::sim::mark::Mark;
 use rustbalance_testing::sim::minimise::Regression;
@@ -39,7 +39,7 @@ struct Arguments {
     #[arg(long)]
     from: Option<u64>,
     /// Machines in the cluster, instead of what the story or the seed says.
-    #[arg(long, value_parser = clap::value_parser!(u64).range(2..=1000))]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1000))]
     nodes: Option<u64>,
     /// Simulated minutes, of stories that can be longer or shorter.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=100_000))]
@@ -81,19 +81,25 @@ fn percent(text: &str) -> Result<u64, String> {
     }
 }
 
-/// Exit statuses but 0 and the 2 of wrong usage, the worse the higher.
-mod status {
-    pub const SAFETY: u8 = 3;
-    pub const LIVENESS: u8 = 4;
-    pub const MISSED: u8 = 5;
-    pub const CRASH: u8 = 6;
+/// Of wrong usage; see [`Verdict::status`] for the others.
+const WRONG_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    match simulate() {
+        Ok(verdict) => ExitCode::from(verdict.map_or(0, Verdict::status)),
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::from(WRONG_USAGE)
+        }
+    }
 }
 
-fn main() -> Result<ExitCode> {
+/// How badly it ended, if it did.
+fn simulate() -> Result<Option<Verdict>> {
     let arguments = Arguments::parse();
     if arguments.list {
         list();
-        return Ok(ExitCode::SUCCESS);
+        return Ok(None);
     }
     if arguments.ci {
         return ci(&arguments);
@@ -113,24 +119,24 @@ fn main() -> Result<ExitCode> {
     if campaigns.len() > 1 {
         print(&arguments, &total, "all", &missed, since);
     }
-    Ok(ExitCode::from(match &total {
-        total if total.crashes > 0 => status::CRASH,
-        total if total.safety > 0 => status::SAFETY,
-        total if total.liveness > 0 => status::LIVENESS,
-        _ if !missed.is_empty() => status::MISSED,
-        _ => 0,
-    }))
+    let counts = [
+        (Verdict::Crash, total.crashes > 0),
+        (Verdict::Safety, total.safety > 0),
+        (Verdict::Liveness, total.liveness > 0),
+        (Verdict::Missed, !missed.is_empty()),
+    ];
+    Ok(counts.into_iter().find_map(|(verdict, is_so)| is_so.then_some(verdict)))
 }
 
 /// Prints a line a story, and what there is to complain about.
-fn ci(arguments: &Arguments) -> Result<ExitCode> {
+fn ci(arguments: &Arguments) -> Result<Option<Verdict>> {
     let now = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
     let from = arguments.from.unwrap_or(now);
     println!("replay: cargo run --release -p rustbalance-testing --bin simulate -- --ci --from {from}");
     let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/regressions"));
     let (lines, complaints) = Campaign::new(Size::WHOLE, from, arguments.threads).run(folder)?;
-    lines.iter().chain(&complaints).for_each(|line| println!("{line}"));
-    Ok(ExitCode::from(if complaints.is_empty() { 0 } else { status::SAFETY }))
+    lines.iter().chain(complaints.iter().map(|complaint| &complaint.text)).for_each(|line| println!("{line}"));
+    Ok(complaints.iter().map(|complaint| complaint.verdict).max())
 }
 
 fn list() {
@@ -147,15 +153,21 @@ fn campaigns(arguments: &Arguments) -> Result<Vec<(&'static Scenario, Vec<Job>)>
     if let Some(file) = &arguments.schedule {
         let (scenario, run) = read(file)?;
         let run = Run { trace: arguments.trace, ..run };
-        return Ok(vec![(scenario, vec![Job { scenario, run }])]);
+        return Ok(vec![(scenario, vec![Job { scenario, run, file: Some(file.clone()) }])]);
     }
     let is_chosen = |scenario: &&Scenario| match &arguments.scenario {
         Some(name) => name == scenario.name,
-        None => !scenario.is_long,
+        None => !scenario.is_long && arguments.nodes.is_none_or(|nodes| nodes as usize >= scenario.nodes_min()),
     };
+    if let Some((scenario, nodes)) =
+        ALL.iter().find(|it| arguments.scenario.as_deref() == Some(it.name)).zip(arguments.nodes)
+        && (nodes as usize) < scenario.nodes_min()
+    {
+        bail!("{} takes {} nodes at least", scenario.name, scenario.nodes_min());
+    }
     let from = arguments.from.unwrap_or(0);
     let seeds = || arguments.seed.map_or(from..from + arguments.seeds, |seed| seed..seed + 1);
-    let jobs = |scenario| seeds().map(|seed| Job { scenario, run: run(arguments, seed) }).collect();
+    let jobs = |scenario| seeds().map(|seed| Job { scenario, run: run(arguments, seed), file: None }).collect();
     Ok(ALL.iter().filter(is_chosen).map(|scenario| (scenario, jobs(scenario))).collect())
 }
 
@@ -184,7 +196,7 @@ fn campaign(arguments: &Arguments, jobs: &[Job]) -> Result<Tally> {
         if !arguments.json
             && let Some(complaint) = job.complaint(&end)
         {
-            println!("{complaint}");
+            println!("{}", complaint.text);
         }
         match end {
             Ok(outcome) => {
@@ -232,7 +244,7 @@ fn print(arguments: &Arguments, tally: &Tally, name: &str, missed: &[Mark], sinc
     }
 }
 
-fn minimise(arguments: &Arguments, file: &PathBuf) -> Result<ExitCode> {
+fn minimise(arguments: &Arguments, file: &PathBuf) -> Result<Option<Verdict>> {
     let name = arguments.scenario.as_deref().unwrap_or("chaos");
     let scenario = Scenario::named(name).context("no story of that name")?;
     let run = run(arguments, arguments.seed.context("--minimise needs --seed")?);
@@ -242,5 +254,5 @@ fn minimise(arguments: &Arguments, file: &PathBuf) -> Result<ExitCode> {
     let text = serde_json::to_string_pretty(&regression).expect("plain values");
     std::fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))?;
     println!("{}\n{}written to {}", regression.showed, regression.schedule, file.display());
-    Ok(ExitCode::SUCCESS)
+    Ok(None)
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
-use super::scenario::{Outcome, Run, Scenario};
+use super::scenario::{Broken, Outcome, Run, Scenario};
 
 /// One seed of one story.
 #[derive(Clone)]
@@ -15,6 +16,53 @@ pub struct Job {
     pub scenario: &'static Scenario,
     /// How to run it.
     pub run: Run,
+    /// Where its schedule is written, if it is.
+    pub file: Option<PathBuf>,
+}
+
+/// How badly something ended, the worse the later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// A situation was not reached that must be.
+    Missed,
+    /// Something did not happen in time.
+    Liveness,
+    /// Something happened that must never happen.
+    Safety,
+    /// A panic.
+    Crash,
+}
+
+/// Something to complain about.
+#[derive(Clone, Debug)]
+pub struct Complaint {
+    /// How bad it is.
+    pub verdict: Verdict,
+    /// All there is to say of it.
+    pub text: String,
+}
+
+impl Verdict {
+    /// The exit status that says so; 0 is that all went well, and 2 wrong usage.
+    pub const fn status(self) -> u8 {
+        match self {
+            Self::Safety => 3,
+            Self::Liveness => 4,
+            Self::Missed => 5,
+            Self::Crash => 6,
+        }
+    }
+
+    /// Of one run, if it ended badly.
+    pub fn of(end: &End) -> Option<Self> {
+        match end {
+            Ok(outcome) => outcome.broken.map(|broken| match broken {
+                Broken::Safety => Self::Safety,
+                Broken::Liveness => Self::Liveness,
+            }),
+            Err(_) => Some(Self::Crash),
+        }
+    }
 }
 
 /// What became of it: an outcome, or what the panic said.
@@ -34,11 +82,12 @@ impl Job {
 
     /// The command that replays it.
     pub fn replay(&self) -> String {
+        let program = "cargo run --release -p rustbalance-testing --bin simulate --";
+        if let Some(file) = &self.file {
+            return format!("{program} --schedule {} --trace", file.display());
+        }
         let Run { seed, nodes, minutes, loss_permille, burst_ms, .. } = &self.run;
-        let mut command = format!(
-            "cargo run --release -p rustbalance-testing --bin simulate -- --scenario {} --seed {seed}",
-            self.scenario.name
-        );
+        let mut command = format!("{program} --scenario {} --seed {seed}", self.scenario.name);
         for (flag, value) in [("nodes", nodes.map(|nodes| nodes as u64)), ("minutes", *minutes), ("burst", *burst_ms)] {
             command.extend(value.map(|value| format!(" --{flag} {value}")));
         }
@@ -56,7 +105,8 @@ impl Job {
     }
 
     /// All there is to say of a bad end, nothing of a good one.
-    pub fn complaint(&self, end: &End) -> Option<String> {
+    pub fn complaint(&self, end: &End) -> Option<Complaint> {
+        let verdict = Verdict::of(end)?;
         let what = match end {
             Ok(outcome) => outcome.violation.as_ref()?.clone(),
             Err(panic) => format!("panic: {panic}"),
@@ -64,7 +114,8 @@ impl Job {
         let (name, seed, replay) = (self.scenario.name, self.run.seed, self.replay());
         let drawn = end.as_ref().map(|outcome| outcome.drawn.as_str()).unwrap_or_default();
         let events = self.last_events().join("\n    ");
-        Some(format!("{name} seed {seed}: {what}\n  {drawn}\n    {events}\n  replay: {replay}"))
+        let text = format!("{name} seed {seed}: {what}\n  {drawn}\n    {events}\n  replay: {replay}");
+        Some(Complaint { verdict, text })
     }
 }
 
@@ -100,4 +151,27 @@ fn work(jobs: &[Job], next: &AtomicUsize, sender: &Sender<(usize, End)>) {
 /// As many as there are cores.
 pub fn threads() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_from_a_file_is_replayed_from_it() {
+        let scenario = Scenario::named("chaos").unwrap();
+        let run = Run { seed: 7, minutes: Some(2), loss_permille: Some(15), ..Run::default() };
+        let drawn = Job { scenario, run: run.clone(), file: None }.replay();
+        assert!(drawn.ends_with("--scenario chaos --seed 7 --minutes 2 --loss 1.5 --trace"), "{drawn}");
+        let written = Job { scenario, run, file: Some("found.json".into()) }.replay();
+        assert!(written.ends_with("-- --schedule found.json --trace"), "{written}");
+    }
+
+    #[test]
+    fn the_worst_is_what_the_exit_status_says() {
+        let all = [Verdict::Safety, Verdict::Crash, Verdict::Missed, Verdict::Liveness];
+        let worst = |count: usize| all.iter().take(count).max().map(|verdict| verdict.status());
+        assert_eq!((worst(0), worst(1), worst(2)), (None, Some(3), Some(6)));
+        assert_eq!(all[2..].iter().max().map(|verdict| verdict.status()), Some(4));
+    }
 }

@@ -184,6 +184,10 @@ pub enum Fault {
     Corrupt {
         permille: u64,
     },
+    /// Longer datagrams are lost: a path carries no more bytes, those of the tunnel not counted.
+    Mtu {
+        bytes: usize,
+    },
     /// The machine has another address: what others send to the old one is lost until they hear of the new one.
     Move {
         node: usize,
@@ -305,6 +309,16 @@ pub enum Lie {
     HighEpoch,
     /// A beacon with counter floors of the far future.
     AbsurdFloors,
+    /// A proven plan that another is said to have proven.
+    ForgedPlan,
+    /// Another's word that a third has been removed, or has left.
+    ForgedTombstone,
+    /// A new cluster token that another is said to have made.
+    ForgedRotation,
+    /// Another's word on who may connect: nobody.
+    ForgedAccess,
+    /// A pause that another is said to have ordered.
+    ForgedPause,
     /// As many datagrams as the line takes.
     Flood,
     /// Old datagrams of everybody, again.

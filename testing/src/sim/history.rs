@@ -25,6 +25,10 @@ pub enum Health {
     Serving,
     /// It has introduction points, and the operator's application does not answer.
     TargetDown,
+    /// It could serve, and its operator has taken it out of service.
+    Drained,
+    /// Its tor stands still, and it does not.
+    TorFrozen,
     /// It stands still.
     Frozen,
 }
@@ -71,12 +75,14 @@ pub struct History {
 
 impl Health {
     fn of(node: &SimNode) -> Self {
-        match (node.core.is_some(), node.is_frozen, node.is_pointless()) {
-            (false, _, _) => Self::Off,
-            (true, true, _) => Self::Frozen,
-            (true, false, true) => Self::Starting,
-            (true, false, false) if node.target == TargetHealth::Down => Self::TargetDown,
-            (true, false, false) => Self::Serving,
+        match node.core {
+            None => Self::Off,
+            Some(_) if node.is_frozen => Self::Frozen,
+            Some(_) if node.is_tor_frozen => Self::TorFrozen,
+            Some(_) if node.is_pointless() => Self::Starting,
+            Some(_) if node.target == TargetHealth::Down => Self::TargetDown,
+            Some(_) if node.is_draining => Self::Drained,
+            Some(_) => Self::Serving,
         }
     }
 }
@@ -99,7 +105,9 @@ impl History {
             | Sight::Rejects(_)
             | Sight::Sends { .. }
             | Sight::Posts { .. }
-            | Sight::Fetches => {}
+            | Sight::Fetches
+            | Sight::IsTooLong
+            | Sight::HsDirLeaves => {}
         }
     }
 

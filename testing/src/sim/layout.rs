@@ -1,5 +1,6 @@
 //! Where the service's descriptors belong at one hour: both slots, their blinded keys and their HSDirs.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use rustbalance_core::id::RelayFingerprint;
@@ -8,6 +9,7 @@ use rustbalance_core::onion::period::{Slot, TimePeriod};
 use rustbalance_core::onion::revision::{RevisionCipher, RevisionCounter};
 
 use super::network::TorNetwork;
+use super::witness::Sight;
 use super::world::World;
 
 /// One slot.
@@ -90,6 +92,12 @@ impl Layout {
         self.slots.iter().flat_map(|slot| slot.store.iter().map(move |relay| (slot, *relay)))
     }
 
+    /// Whether the same HSDirs hold the same keys.
+    fn is_served_by_the_same(&self, other: &Self) -> bool {
+        let all = |layout: &Self| layout.hsdirs().map(|(slot, relay)| (slot.blind, relay)).collect::<BTreeSet<_>>();
+        all(self) == all(other)
+    }
+
     /// The `number`th of them, beginning anew after the last.
     pub(super) fn hsdir(&self, number: usize) -> (&SlotLayout, RelayFingerprint) {
         let count = self.hsdirs().count();
@@ -106,10 +114,24 @@ impl World {
             _ => {
                 let master = self.master();
                 let layout = Rc::new(Layout::new(&mut self.network, &master, valid_after));
-                self.layout = Some(layout.clone());
+                let before = self.layout.replace(layout.clone());
                 self.changed.stored = true;
+                if let Some(before) = before.filter(|before| !before.is_served_by_the_same(&layout)) {
+                    self.turn(&before, valid_after);
+                }
                 layout
             }
+        }
+    }
+
+    /// Other HSDirs are responsible; publishers learn of it when their tors do.
+    fn turn(&mut self, before: &Layout, valid_after: u64) {
+        let lag_secs = self.nodes.iter().flat_map(|node| &node.tors).map(|tor| tor.lag_secs).max();
+        self.lasting_fault(lag_secs.unwrap_or_default() * 1000, "other HSDirs are responsible");
+        let has_left =
+            |relay| self.network.relays.iter().any(|it| it.fingerprint == relay && !it.is_there(valid_after));
+        if before.hsdirs().any(|(_, relay)| has_left(relay)) {
+            self.see(0, &Sight::HsDirLeaves);
         }
     }
 }

@@ -38,11 +38,14 @@ pub enum Mark {
     RivalTokens,
     RemovedHolderQuiet,
     DistinctContents,
+    HsDirLeft,
+    SessionsOutlived,
+    PathTooNarrow,
 }
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 34] = [
         Self::DuelingClaim,
         Self::EqualCounter,
         Self::CounterFarBehind,
@@ -74,6 +77,9 @@ impl Mark {
         Self::RivalTokens,
         Self::RemovedHolderQuiet,
         Self::DistinctContents,
+        Self::HsDirLeft,
+        Self::SessionsOutlived,
+        Self::PathTooNarrow,
     ];
 
     /// In a sentence.
@@ -109,6 +115,9 @@ impl Mark {
             Self::TokenRotated => "a node took over a new cluster token that another had made",
             Self::RivalTokens => "two cluster tokens of one generation were made, and one of them was dropped",
             Self::DistinctContents => "every HSDir confirmed its own one of different descriptors",
+            Self::SessionsOutlived => "a partition outlived the tunnels' sessions",
+            Self::PathTooNarrow => "a datagram was lost since it was longer than what the path carries",
+            Self::HsDirLeft => "a responsible HSDir left the consensus",
             Self::RemovedHolderQuiet => "a publisher that was removed was told, and stopped publishing",
         }
     }

@@ -25,6 +25,8 @@ const QUIET_MS: u64 = 5_000;
 const RECENT_MS: u64 = 1_500;
 /// Before and after a rotation.
 const ROTATION_SECS: u64 = 60;
+/// Records remembered.
+const RECORDS_MAX: usize = 4_096;
 /// Of a revision counter per second, on average (DESIGN 2.9): a u16 and one.
 const COUNTER_PER_SEC: u64 = 32_768;
 
@@ -46,8 +48,8 @@ pub struct Marks {
     /// Who holds whom for down; those who did so mutually.
     down: BTreeSet<(NodeId, NodeId)>,
     mutual: BTreeSet<(NodeId, NodeId)>,
-    /// Newest record acknowledged: its order as bytes, and its hash.
-    acknowledged: BTreeMap<Vec<u8>, (Vec<u8>, Vec<u8>)>,
+    /// Of records acknowledged: key and order as bytes, and hash.
+    acknowledged: BTreeMap<Vec<u8>, Vec<u8>>,
     struck_at: Option<u64>,
     /// Of the cluster token, by machine.
     generations: BTreeMap<usize, u32>,
@@ -74,9 +76,9 @@ struct Seen {
     distinct: bool,
     posted: BTreeSet<String>,
     stalled: bool,
-    /// Native publishing, and how often it changed.
+    /// Native publishing, and whether others had been members when it began.
     native: bool,
-    switched: u32,
+    again: bool,
 }
 
 impl Marks {
@@ -108,6 +110,8 @@ impl Marks {
                 self.node(index).fetched.get_or_insert(world.now);
             }
             Sight::Fetches => {}
+            Sight::IsTooLong => self.reach(Mark::PathTooNarrow),
+            Sight::HsDirLeaves => self.reach(Mark::HsDirLeft),
             Sight::Befell(_) => (0..world.nodes.len()).for_each(|node| self.look_at_native(world, node)),
         }
     }
@@ -122,6 +126,9 @@ impl Marks {
 
     fn strike(&mut self, world: &World, fault: &Fault) {
         let now = world.now;
+        if *fault == Fault::Heal && world.has_link_without_session() {
+            self.reach(Mark::SessionsOutlived);
+        }
         if let Fault::Join { node, .. } = *fault {
             self.node(node).joining = Some(now);
             return;
@@ -288,14 +295,12 @@ impl Marks {
 
     /// A record's acknowledgement is version, kind, key (1 and the node), order, hash of 16 bytes.
     fn acknowledge(&mut self, bytes: &[u8]) {
-        let Some((head, hash)) = bytes.split_at_checked(bytes.len().saturating_sub(16)) else { return };
-        let Some((key, order)) = head.split_at_checked(3 + 32) else { return };
-        if key[2] != 1 {
-            return;
+        let Some((head @ [_, _, 1, ..], hash)) = bytes.split_at_checked(bytes.len().saturating_sub(16)) else { return };
+        if self.acknowledged.len() >= RECORDS_MAX {
+            self.acknowledged.clear();
         }
-        let seen = (order.to_vec(), hash.to_vec());
-        let before = self.acknowledged.insert(key.to_vec(), seen);
-        if before.is_some_and(|(before, other)| before == order && other != hash) {
+        let before = self.acknowledged.insert(head.to_vec(), hash.to_vec());
+        if before.is_some_and(|other| other != hash) {
             self.reach(Mark::RecordConflict);
         }
     }
@@ -343,11 +348,11 @@ impl Marks {
     fn look_at_native(&mut self, world: &World, index: usize) {
         let native = world.nodes[index].is_native();
         if self.nodes.get(&index).map_or(native, |seen| seen.native != native) {
+            let mut others = world.nodes.iter().enumerate().filter(|(other, _)| *other != index);
+            let is_again = native && others.any(|(_, node)| node.founded.is_some());
             let seen = self.node(index);
             seen.native = native;
-            seen.switched += 1;
-            // On alone, off in a cluster, on alone again, off.
-            if seen.switched == 4 {
+            if core::mem::replace(&mut seen.again, is_again) && world.nodes[index].is_live() {
                 self.reach(Mark::NativeAndBack);
             }
         }

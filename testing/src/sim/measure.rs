@@ -1,4 +1,5 @@
-//! Times of a run, each ended by what the HSDirs hold and not by what a node believes.
+//! Times of a run. But for two, [`Measured::healed_ms`] and [`Measured::released_ms`], each is ended by what the HSDirs
+//! hold and not by what a node believes.
 
 use serde::Serialize;
 
@@ -11,9 +12,13 @@ pub struct Measured {
     pub takeovers_ms: Vec<u64>,
     /// From the end of any node until no HSDir of either slot listed its points.
     pub excluded_ms: Vec<u64>,
-    /// From healing until there was one publisher.
+    /// From healing until there was one publisher: one node that takes itself for it. What the HSDirs hold changes with
+    /// its first upload after that, which may wait for half a minute, as rivals upload so seldom.
     pub healed_ms: Vec<u64>,
-    /// From an orderly stop of the publisher until another published.
+    /// From an orderly stop of the publisher until another one took itself for the publisher.
+    pub released_ms: Vec<u64>,
+    /// From an orderly stop of the publisher until no HSDir of either slot listed its points: the others' plan is
+    /// there.
     pub graceful_ms: Vec<u64>,
     /// From a start of all nodes at once until all were published.
     pub started_ms: Vec<u64>,
@@ -24,10 +29,11 @@ pub struct Measured {
 impl Measured {
     /// Takes over what another run measured.
     pub fn add(&mut self, other: &Self) {
-        let Self { takeovers_ms, excluded_ms, healed_ms, graceful_ms, started_ms, false_takeovers } = self;
+        let Self { takeovers_ms, excluded_ms, healed_ms, released_ms, graceful_ms, started_ms, false_takeovers } = self;
         takeovers_ms.extend(&other.takeovers_ms);
         excluded_ms.extend(&other.excluded_ms);
         healed_ms.extend(&other.healed_ms);
+        released_ms.extend(&other.released_ms);
         graceful_ms.extend(&other.graceful_ms);
         started_ms.extend(&other.started_ms);
         *false_takeovers += other.false_takeovers;

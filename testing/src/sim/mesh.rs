@@ -191,6 +191,16 @@ impl World {
         self.send_through(index, to, with_news.unwrap_or(bytes));
     }
 
+    /// Whether a link is cut, both ways, that two who run had a session over, which is no good any more.
+    pub(super) fn has_link_without_session(&self) -> bool {
+        let outlived = |from: usize, to: usize| {
+            let tunnel = self.nodes[from].mesh.tunnels.get(to).and_then(Option::as_deref);
+            self.cut.contains(from, to) && tunnel.is_some_and(|tunnel| tunnel.has_outlived(self.now))
+        };
+        let all = 0..self.nodes.len();
+        all.clone().any(|from| all.clone().any(|to| outlived(from, to) && outlived(to, from)))
+    }
+
     /// Through the tunnel, whether the daemon said it or a liar in its name.
     pub(super) fn send_through(&mut self, index: usize, to: NodeId, bytes: Arc<[u8]>) {
         if let Some(who) = self.names.get(&to).copied() {
@@ -270,7 +280,10 @@ impl World {
             }
         }
         let (from, who) = (self.nodes[index].mesh.place, self.nodes[index].who);
-        if self.is_lost(index, target) || self.trouble.bytes_max.is_some_and(|most| body.len() > most) {
+        if self.trouble.bytes_max.is_some_and(|most| body.len() > most) {
+            return self.see(index, &Sight::IsTooLong);
+        }
+        if self.is_lost(index, target) {
             return;
         }
         let twice = self.options.duplicate_permille.max(self.trouble.duplicate_permille);

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::scenario::{Run, Scenario};
+use super::campaign::{End, Job};
+use super::scenario::{Run, Scenario, without_numbers};
 use super::schedule::Schedule;
 
 /// A schedule that once showed a violation, as it is committed.
@@ -37,16 +38,25 @@ impl Regression {
         }
     }
 
-    /// The shortest schedule that shows what `run` shows; `None` if that shows nothing or has no schedule.
-    pub fn found(scenario: &Scenario, run: &Run) -> Option<Self> {
-        let outcome = scenario.run(run);
-        let (kind, showed) = (outcome.kind()?, outcome.violation.clone()?);
+    /// The shortest schedule that shows what `run` shows, a violation or a panic; `None` if that shows nothing.
+    pub fn found(scenario: &'static Scenario, run: &Run) -> Option<Self> {
+        let end = |run: Run| Job { scenario, run, file: None }.end();
+        let (kind, showed) = shown(&end(run.clone()))?;
         let fails = |schedule: &Schedule| {
-            scenario.run(&Run { schedule: Some(schedule.clone()), ..run.clone() }).kind().as_ref() == Some(&kind)
+            let shorter = end(Run { schedule: Some(schedule.clone()), ..run.clone() });
+            shown(&shorter).is_some_and(|(again, _)| again == kind)
         };
-        let schedule = minimise(&outcome.schedule, fails);
+        let schedule = minimise(&scenario.schedule(run), fails);
         let Run { seed, nodes, minutes, loss_permille, .. } = *run;
         Some(Self { showed, scenario: scenario.name.to_owned(), seed, nodes, minutes, loss_permille, schedule })
+    }
+}
+
+/// What went wrong, without the numbers that differ from run to run, and with them.
+fn shown(end: &End) -> Option<(String, String)> {
+    match end {
+        Ok(outcome) => outcome.kind().zip(outcome.violation.clone()),
+        Err(panic) => Some((without_numbers(panic), format!("panic: {panic}"))),
     }
 }
 
@@ -93,6 +103,12 @@ mod tests {
             [&Fault::Kill { node: 3 }, &Fault::Kill { node: 77 }]
         );
         assert_eq!(shortest.0.iter().map(|step| step.0).sum::<u64>(), 780, "each strikes when it did");
+    }
+
+    #[test]
+    fn a_panic_is_shown_as_a_violation_is() {
+        let (kind, showed) = shown(&Err("index 7 of 3".to_owned())).unwrap();
+        assert_eq!((kind.as_str(), showed.as_str()), ("index of", "panic: index 7 of 3"));
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub struct Scenario {
 }
 
 /// All of them.
-pub const ALL: [Scenario; 41] = [
+pub const ALL: [Scenario; 42] = [
     failover::OF_FIVE,
     failover::OF_THREE,
     failover::OF_TWO,
@@ -79,6 +79,7 @@ pub const ALL: [Scenario; 41] = [
     tors::STUCK,
     tors::ATTACHED,
     hsdirs::LOST_COPIES,
+    hsdirs::RELAYS_LEAVE,
     spread::OF_TWELVE,
     clocks::CLOCKS,
     clocks::TOGETHER,
@@ -95,6 +96,9 @@ pub const ALL: [Scenario; 41] = [
     spread::OF_SIXTY,
     chaos::CHAOS,
 ];
+
+/// Stories that can be told of one machine.
+const ALONE: [&str; 1] = ["chaos"];
 
 /// What to run.
 #[derive(Clone, Debug, Default)]
@@ -174,11 +178,32 @@ impl Scenario {
         ALL.iter().find(|scenario| scenario.name == name)
     }
 
+    /// How many machines there must be for its sentence to be true.
+    pub fn nodes_min(&self) -> usize {
+        if ALONE.contains(&self.name) { 1 } else { 2 }
+    }
+
+    /// The faults that `run` draws up front; none, if the story has no schedule.
+    pub fn schedule(&self, run: &Run) -> Schedule {
+        let machines = self.count(run, &mut Self::rng(run)) + self.spare;
+        let drawn = || if self.name == chaos::CHAOS.name { chaos::drawn(run, machines).0 } else { Schedule::default() };
+        run.schedule.clone().unwrap_or_else(drawn)
+    }
+
+    fn rng(run: &Run) -> ChaCha20Rng {
+        ChaCha20Rng::seed_from_u64(run.seed ^ 0x5eed)
+    }
+
+    /// Machines in the cluster.
+    fn count(&self, run: &Run, rng: &mut ChaCha20Rng) -> usize {
+        let drawn = 2 + (rng.next_u64() % 6) as usize;
+        run.nodes.or(self.nodes).unwrap_or(drawn)
+    }
+
     /// Runs it.
     pub fn run(&self, run: &Run) -> Outcome {
-        let mut rng = ChaCha20Rng::seed_from_u64(run.seed ^ 0x5eed);
-        let drawn = 2 + (rng.next_u64() % 6) as usize;
-        let count = run.nodes.or(self.nodes).unwrap_or(drawn);
+        let mut rng = Self::rng(run);
+        let count = self.count(run, &mut rng);
         let mut options = moderate(&mut rng);
         options.loss_permille = run.loss_permille.unwrap_or(options.loss_permille);
         let mut world = World::new(run.seed, count + self.spare, options);
@@ -220,9 +245,14 @@ impl Outcome {
     /// What was violated, without the numbers that differ from run to run.
     pub fn kind(&self) -> Option<String> {
         let (_, what) = self.violation.as_ref()?.split_once(": ")?;
-        let plain = |word: &&str| !word.contains(|letter: char| letter.is_ascii_digit());
-        Some(what.split(' ').filter(plain).collect::<Vec<_>>().join(" "))
+        Some(without_numbers(what))
     }
+}
+
+/// The words without digits.
+pub(super) fn without_numbers(text: &str) -> String {
+    let plain = |word: &&str| !word.contains(|letter: char| letter.is_ascii_digit());
+    text.split(' ').filter(plain).collect::<Vec<_>>().join(" ")
 }
 
 /// The conditions that the numbers to reach are for (DESIGN section 9): 1 % loss, 100 ms there and back.

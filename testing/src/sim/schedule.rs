@@ -6,6 +6,7 @@
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 use rustbalance_core::cluster::Order;
+use rustbalance_core::output::DATAGRAM_MAX;
 use serde::{Deserialize, Serialize};
 
 use super::fault::{Fault, Lie, UploadFault};
@@ -79,7 +80,7 @@ const UNDOING: [Kind; 3] = [
     ("start", |dice| Fault::Start { node: dice.node() }),
 ];
 
-const KINDS: [Kind; 52] = [
+const KINDS: [Kind; 55] = [
     ("kill", |dice| Fault::Kill { node: dice.node() }),
     ("lose-disk", |dice| Fault::LoseDisk { node: dice.node() }),
     ("stop", |dice| Fault::Stop { node: dice.node() }),
@@ -131,6 +132,8 @@ const KINDS: [Kind; 52] = [
     ("duplicate", |dice| Fault::Duplicate { permille: dice.one_of(&[20, 300]) }),
     ("reorder", |dice| Fault::Reorder { permille: dice.one_of(&[20, 300]), ms: dice.between(100, 5_000) }),
     ("corrupt", |dice| Fault::Corrupt { permille: dice.one_of(&[10, 100]) }),
+    // A bit below the longest; too little for parts of long items, for beacons, for heartbeats, for handshakes.
+    ("mtu", |dice| Fault::Mtu { bytes: dice.one_of(&[DATAGRAM_MAX - 8, 600, 200, 64, 40]) }),
     ("move", |dice| Fault::Move { node: dice.node() }),
     ("tor", |dice| Fault::Tor { node: dice.node() }),
     ("tor-dead", |dice| Fault::TorDead { node: dice.node(), ms: dice.between(1_000, 60_000) }),
@@ -146,6 +149,8 @@ const KINDS: [Kind; 52] = [
     ("forget", |dice| Fault::Forget { relay: dice.relay() }),
     ("refuse", |dice| Fault::Refuse { relay: dice.relay(), ms: dice.between(1_000, 60_000) }),
     ("late", |dice| Fault::Late { relay: dice.relay(), ms: dice.between(1_000, 60_000) }),
+    ("relay-leaves", |dice| Fault::RelayLeaves { relay: dice.relay() }),
+    ("relay-enters", |_| Fault::RelayEnters),
     ("poison", |dice| Fault::Poison { relay: dice.relay(), ahead_secs: dice.one_of(&[20, 60, 600, 7_200]) }),
     ("foreign", |dice| Fault::Foreign { relay: dice.relay() }),
     ("target", |dice| Fault::Target { node: dice.node(), up: dice.between(0, 1) == 0 }),
@@ -156,6 +161,11 @@ const KINDS: [Kind; 52] = [
             Lie::AbsurdEpoch,
             Lie::HighEpoch,
             Lie::AbsurdFloors,
+            Lie::ForgedPlan,
+            Lie::ForgedTombstone,
+            Lie::ForgedRotation,
+            Lie::ForgedAccess,
+            Lie::ForgedPause,
             Lie::Flood,
             Lie::Replay,
             Lie::UnknownKinds,

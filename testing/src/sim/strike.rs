@@ -73,6 +73,7 @@ impl World {
             Fault::Reorder { permille, ms } => {
                 self.disturb(0, fault, |trouble| trouble.reorder = (permille, ms));
             }
+            Fault::Mtu { bytes } => self.disturb(0, fault, |trouble| trouble.bytes_max = Some(bytes)),
             Fault::Burst { ms } => {
                 let until = self.now + ms;
                 self.disturb(ms, fault, |trouble| trouble.burst_until = trouble.burst_until.max(until));
@@ -177,6 +178,7 @@ impl World {
             | Fault::Duplicate { .. }
             | Fault::Reorder { .. }
             | Fault::Corrupt { .. }
+            | Fault::Mtu { .. }
             | Fault::Forget { .. }
             | Fault::Refuse { .. }
             | Fault::Late { .. }

@@ -49,6 +49,7 @@ pub struct Summary {
     pub takeover_max_seconds: Option<f64>,
     pub excluded_p99_seconds: Option<f64>,
     pub healed_p99_seconds: Option<f64>,
+    pub released_p99_seconds: Option<f64>,
     pub graceful_p99_seconds: Option<f64>,
     pub started_p99_seconds: Option<f64>,
     pub false_takeovers: u64,
@@ -134,6 +135,7 @@ impl Tally {
             takeover_max_seconds: percentile(takeovers, 100),
             excluded_p99_seconds: percentile(&self.measured.excluded_ms, 99),
             healed_p99_seconds: percentile(&self.measured.healed_ms, 99),
+            released_p99_seconds: percentile(&self.measured.released_ms, 99),
             graceful_p99_seconds: percentile(&self.measured.graceful_ms, 99),
             started_p99_seconds: percentile(&self.measured.started_ms, 99),
             false_takeovers: self.measured.false_takeovers,
@@ -175,6 +177,7 @@ impl core::fmt::Display for Summary {
         for (name, p99) in [
             ("excluded", self.excluded_p99_seconds),
             ("healed", self.healed_p99_seconds),
+            ("lease released", self.released_p99_seconds),
             ("graceful stop", self.graceful_p99_seconds),
             ("cold start", self.started_p99_seconds),
         ] {
@@ -202,6 +205,44 @@ impl core::fmt::Display for Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Others read these: a name that goes, or means something else, is a change that they must hear of.
+    #[test]
+    fn the_summary_has_these_fields() {
+        let summary = serde_json::to_value(Tally::default().summary("chaos", Vec::new(), 1.0)).unwrap();
+        let names: Vec<_> = summary.as_object().unwrap().keys().map(String::as_str).collect();
+        let mut expected = [
+            "scenario",
+            "seeds",
+            "violations",
+            "crashes",
+            "steps",
+            "simulated_seconds",
+            "wall_seconds",
+            "takeovers",
+            "takeover_p50_seconds",
+            "takeover_p99_seconds",
+            "takeover_max_seconds",
+            "excluded_p99_seconds",
+            "healed_p99_seconds",
+            "released_p99_seconds",
+            "graceful_p99_seconds",
+            "started_p99_seconds",
+            "false_takeovers",
+            "client_fetches",
+            "client_failures",
+            "reasons",
+            "messages_per_node_per_second",
+            "bytes_per_node_per_second",
+            "holder_messages_per_second",
+            "holder_bytes_per_second",
+            "handshakes_per_node_per_second",
+            "marks",
+            "missed_marks",
+        ];
+        expected.sort_unstable();
+        assert_eq!(names, expected);
+    }
 
     #[test]
     fn percentiles_are_by_nearest_rank() {

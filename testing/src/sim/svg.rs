@@ -72,6 +72,8 @@ const fn colour(health: Health) -> &'static str {
         Health::Starting => "#f6cf65",
         Health::Serving => "#8cc084",
         Health::TargetDown => "#c59ad0",
+        Health::Drained => "#d9c7a3",
+        Health::TorFrozen => "#6f7fc7",
         Health::Frozen => "#8fb8de",
     }
 }
@@ -200,11 +202,13 @@ impl Picture<'_> {
     }
 
     fn legend(&mut self) {
-        let (mut at, y) = (LEFT, self.bottom() + 44.0);
+        let y = self.bottom() + 44.0;
         let healths = [
             (Health::Serving, "serving"),
             (Health::Starting, "no introduction point yet"),
             (Health::Frozen, "frozen"),
+            (Health::TorFrozen, "tor frozen"),
+            (Health::Drained, "out of service"),
             (Health::TargetDown, "application down"),
             (Health::Off, "not running"),
         ];
@@ -215,7 +219,13 @@ impl Picture<'_> {
             (FAULT, "fault"),
             (FAILED, "failed visits"),
         ];
-        for (colour, text) in healths.map(|(health, text)| (colour(health), text)).into_iter().chain(roles) {
+        self.legend_row(y, &healths.map(|(health, text)| (colour(health), text)));
+        self.legend_row(y + 17.0, &roles);
+    }
+
+    fn legend_row(&mut self, y: f64, entries: &[(&str, &str)]) {
+        let mut at = LEFT;
+        for (colour, text) in entries {
             self.canvas.rect(at, y - 9.0, 14.0, 9.0, colour, "");
             self.canvas.text(at + 19.0, y, 11, INK, "start", text);
             at += 19.0 + text.len() as f64 * 6.0 + 18.0;

@@ -38,11 +38,13 @@ pub(super) enum Body {
 }
 
 impl Body {
-    /// Bytes of what is inside.
+    /// Bytes of what is inside, or of what there would be inside of data of the same length.
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Data { bytes: Some(bytes), .. } => bytes.len(),
-            Self::Data { bytes: None, .. } | Self::Init { .. } | Self::Response { .. } => 0,
+            Self::Data { bytes: None, .. } => 0,
+            Self::Init { .. } => 148 - 32,
+            Self::Response { .. } => 92 - 32,
         }
     }
 }
@@ -126,6 +128,11 @@ impl Tunnel {
     /// The machine of that name.
     pub(super) fn contact(&self) -> Option<usize> {
         self.contact
+    }
+
+    /// Whether it had a session once, and has none any more.
+    pub(super) fn has_outlived(&self, now: u64) -> bool {
+        self.heard_at > 0 && self.sessions.iter().all(|session| now >= session.since + REJECT_AFTER_MS)
     }
 
     /// Whether the contact should be looked up.

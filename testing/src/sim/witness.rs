@@ -38,8 +38,12 @@ pub enum Sight<'a> {
     },
     /// An upload of the node's tor has reached an HSDir.
     Uploads(Upload<'a>),
+    /// What it sends is longer than what the path carries.
+    IsTooLong,
     /// A fetch of the node's tor has reached an HSDir.
     Fetches,
+    /// An HSDir that was responsible is not in the consensus that is new.
+    HsDirLeaves,
 }
 
 /// An upload, as the HSDir sees it.

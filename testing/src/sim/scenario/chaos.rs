@@ -3,15 +3,17 @@
 
 use std::collections::BTreeSet;
 
-use super::{Mark, Scenario, Story, World};
+use super::{Mark, Run, Scenario, Story, World};
 use crate::sim::fault::Fault;
 use crate::sim::options::Options;
-use crate::sim::schedule::{Schedule, Step};
+use crate::sim::schedule::{Schedule, Step, Swarm};
 
 /// Simulated minutes, unless the command line says otherwise.
 const MINUTES: u64 = 10;
 /// What forming the cluster and healing it take of them, milliseconds.
 const FORM_AND_HEAL_MS: u64 = 150_000;
+/// By then it is formed, and faults strike, seconds.
+const FORM_SECS: u64 = 60;
 /// The slowest rule's time: a rival is remembered for 30 s, and the first uploads after that follow 30 s later.
 const HEALING_MS: u64 = 60_000;
 /// A node that was told to stop has stopped, milliseconds.
@@ -27,6 +29,10 @@ const SHORT_PLACES: u8 = 3;
 const TWO_TORS_EVERY: u64 = 8;
 /// Of so many seeds the sixth gives some nodes tors that are somebody else's.
 const ATTACHED_EVERY: u64 = 8;
+/// Of so many seeds the third passes a full hour, and with it a new consensus, while faults strike.
+const HOUR_EVERY: u64 = 5;
+/// Between two consensuses, seconds.
+const HOUR_SECS: u64 = 3_600;
 /// What a healed world still loses, per thousand.
 const HEALED_LOSS_PERMILLE: u64 = 10;
 
@@ -57,11 +63,13 @@ pub(super) const CHAOS: Scenario = Scenario {
         (Mark::UnknownKindRefused, 100),
         (Mark::TokenRotated, 100),
         (Mark::DistinctContents, 20),
+        (Mark::HsDirLeft, 100),
+        (Mark::PathTooNarrow, 50),
     ],
     tell: |story| {
-        let ms = (story.run.minutes.unwrap_or(MINUTES) * 60_000).saturating_sub(FORM_AND_HEAL_MS);
         draw_conditions(story);
-        let (schedule, swarm) = Schedule::drawn(story.run.seed, story.world.nodes.len(), ms);
+        draw_hour(story);
+        let (schedule, swarm) = drawn(&story.run, story.world.nodes.len());
         let Options { places, tors, .. } = &story.world.options;
         story.drew = format!("; {places} points a descriptor, tors a node: {tors}; faults: {swarm}");
         story.schedule = story.run.schedule.clone().unwrap_or(schedule);
@@ -81,6 +89,16 @@ pub(super) const CHAOS: Scenario = Scenario {
     },
 };
 
+/// How long faults strike, milliseconds.
+fn struck_ms(run: &Run) -> u64 {
+    (run.minutes.unwrap_or(MINUTES) * 60_000).saturating_sub(FORM_AND_HEAL_MS)
+}
+
+/// What the seed does to so many machines.
+pub(super) fn drawn(run: &Run, machines: usize) -> (Schedule, Swarm) {
+    Schedule::drawn(run.seed, machines, struck_ms(run))
+}
+
 /// What the seed makes of the world before anything fails.
 fn draw_conditions(story: &mut Story) {
     let loss = [0, 10, 30, 100][story.draw(0, 3) as usize];
@@ -99,6 +117,16 @@ fn draw_conditions(story: &mut Story) {
         if story.draw(0, 3) == 0 {
             story.world.nodes[node].priority = [10, 50, 200][story.draw(0, 2) as usize];
         }
+    }
+}
+
+/// When the world begins, if that is shortly before a new consensus.
+fn draw_hour(story: &mut Story) {
+    let secs = struck_ms(&story.run) / 1000;
+    let (seed, start) = (story.run.seed, &mut story.world.options.start_secs);
+    if seed % HOUR_EVERY == 2 {
+        let hour = (*start / HOUR_SECS + 1) * HOUR_SECS;
+        *start = hour - FORM_SECS - seed / HOUR_EVERY % secs.max(1);
     }
 }
 

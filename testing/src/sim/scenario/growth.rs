@@ -15,7 +15,7 @@ pub(super) const ONE_TWO_FIVE_ONE: Scenario = Scenario {
     nodes: Some(5),
     spare: 1,
     is_long: false,
-    marks: &[(Mark::NativeAndBack, 30)],
+    marks: &[(Mark::NativeAndBack, 12)],
     tell: |story| {
         story.world.found();
         story.calm(2_000);

@@ -1,10 +1,53 @@
 //! What happens to descriptors on HSDirs while nothing happens to the cluster.
 
-use super::Scenario;
+use super::rotation::change_consensus;
+use super::{Mark, Scenario};
+use crate::sim::check::plan_complete;
 use crate::sim::fault::Fault;
 
 /// HSDirs of the current slot are read back at least this often, and repaired soon after, milliseconds.
 const REPAIRED_MS: u64 = 660_000;
+
+/// Between two consensuses, seconds.
+const HOUR_SECS: u64 = 3_600;
+/// Tors learn of a new consensus so late at most, seconds.
+const LATE_SECS_MAX: u64 = 50;
+/// A daemon asks its tor every five seconds for a newer consensus, reads it and uploads, milliseconds.
+const MOVED_MS: u64 = 8_000;
+
+pub(super) const RELAYS_LEAVE: Scenario = Scenario {
+    name: "relays-leave",
+    about: "at a full hour one to four responsible HSDirs leave the consensus and others come: the others get the plan",
+    nodes: Some(5),
+    spare: 0,
+    is_long: false,
+    marks: &[(Mark::HsDirLeft, 1)],
+    tell: |story| {
+        let hour = (story.world.options.start_secs / HOUR_SECS + 1) * HOUR_SECS;
+        story.world.options.start_secs = hour - 90;
+        story.form();
+        story.calm(1_000);
+        change_consensus(story);
+        let lag_secs = story.draw(0, LATE_SECS_MAX);
+        story.world.nodes.iter_mut().flat_map(|node| &mut node.tors).for_each(|tor| tor.lag_secs = lag_secs);
+        let (accepted, old) = (story.world.hsdirs.accepted, story.world.layout());
+        let before = (hour * 1000).saturating_sub(story.world.wall().as_ms());
+        story.world.run_for(before + 1_000 * lag_secs);
+        if story.time_until(MOVED_MS, |world| plan_complete::missing(world).is_none()).is_none() {
+            let missing = plan_complete::missing(&mut story.world).unwrap_or_default();
+            story.fail(format!("{MOVED_MS} ms after a new consensus: {missing}"));
+        }
+        let (uploads, new) = (story.world.hsdirs.accepted - accepted, story.world.layout());
+        let was_there = |blind, relay| old.hsdirs().any(|(slot, it)| slot.blind == blind && it == relay);
+        let fresh = new.hsdirs().filter(|(slot, relay)| !was_there(slot.blind, *relay)).count() as u64;
+        if uploads > fresh {
+            story.fail(format!("{uploads} uploads for {fresh} HSDirs that are new"));
+        }
+        story.calm(10_000);
+        story.kill_publisher();
+        story.calm(5_000);
+    },
+};
 
 pub(super) const LOST_COPIES: Scenario = Scenario {
     name: "lost-copies",

@@ -9,11 +9,11 @@ const HEALED_MS_MAX: u64 = 10_000;
 
 pub(super) const TWO_THREE: Scenario = Scenario {
     name: "partition-2-3",
-    about: "five nodes part into two and three for 10 to 120 s; the two overwrite nothing; one publisher after healing",
+    about: "five nodes part into two and three for 10 to 120 s, or for longer than a session; the two overwrite nothing; one publisher after healing",
     nodes: Some(5),
     spare: 0,
     is_long: false,
-    marks: &[(Mark::MutualDown, 20)],
+    marks: &[(Mark::MutualDown, 20), (Mark::SessionsOutlived, 20)],
     tell: |story| {
         story.form();
         story.calm(3_000);
@@ -21,7 +21,11 @@ pub(super) const TWO_THREE: Scenario = Scenario {
             let first = story.draw(0, story.count as u64 - 1) as usize;
             let minority: Vec<_> = (0..story.count / 2).map(|next| (first + next) % story.count).collect();
             part(story, minority);
-            story.pause(10_000, 120_000);
+            // Sessions are good for 180 s: after that both sides must find each other anew.
+            match story.draw(0, 2) {
+                0 => story.pause(200_000, 300_000),
+                _ => story.pause(10_000, 120_000),
+            }
             heal(story);
         }
     },

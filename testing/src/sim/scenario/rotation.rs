@@ -9,7 +9,7 @@ pub(super) const MIDNIGHT: Scenario = Scenario {
     nodes: Some(5),
     spare: 0,
     is_long: false,
-    marks: &[(Mark::RotationWithoutPublisher, 20)],
+    marks: &[(Mark::RotationWithoutPublisher, 12), (Mark::HsDirLeft, 3)],
     tell: |story| cross(story, 86_400, true),
 };
 
@@ -19,12 +19,21 @@ pub(super) const NOON: Scenario = Scenario {
     nodes: Some(5),
     spare: 0,
     is_long: false,
-    marks: &[(Mark::RotationWithoutPublisher, 20)],
+    marks: &[(Mark::RotationWithoutPublisher, 12), (Mark::HsDirLeft, 3)],
     tell: |story| cross(story, 43_200, false),
 };
 
 /// Tors learn of a new consensus so late at most, seconds.
 const LATE_SECS_MAX: u64 = 50;
+
+/// Some HSDirs that are responsible are not in the next consensus, and other relays are.
+pub(super) fn change_consensus(story: &mut Story) {
+    for _ in 0..story.draw(1, 4) {
+        let relay = story.draw(0, 15) as usize;
+        story.world.strike(&Fault::RelayLeaves { relay });
+    }
+    (0..story.draw(0, 4)).for_each(|_| story.world.strike(&Fault::RelayEnters));
+}
 
 /// Passes midnight plus `offset` seconds.
 fn cross(story: &mut Story, offset: u64, replaces_points: bool) {
@@ -32,6 +41,7 @@ fn cross(story: &mut Story, offset: u64, replaces_points: bool) {
     story.world.options.start_secs = turn - 120;
     story.form();
     story.calm(1_000);
+    change_consensus(story);
     let mut late: Vec<(u64, usize)> = (0..story.count).map(|node| (story.draw(0, LATE_SECS_MAX), node)).collect();
     for (secs, node) in &late {
         story.world.nodes[*node].tors.iter_mut().for_each(|tor| tor.lag_secs = *secs);

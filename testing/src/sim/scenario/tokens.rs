@@ -64,14 +64,14 @@ pub(super) const REMOVE: Scenario = Scenario {
     nodes: Some(6),
     spare: 1,
     is_long: false,
-    marks: &[(Mark::RemovedHolderQuiet, 20), (Mark::TokenRotated, 3)],
+    marks: &[(Mark::RemovedHolderQuiet, 15), (Mark::TokenRotated, 3)],
     tell: |story| {
         story.form();
         story.calm(2_000);
         let old = story.world.nodes[0].token;
-        match story.draw(0, 3) {
-            0 => remove_holder(story),
-            1 => remove_dead(story),
+        match story.draw(0, 4) {
+            0 | 1 => remove_holder(story),
+            2 => remove_dead(story),
             _ => remove_on_both_sides(story),
         }
         await_one_token(story, old, UNITED_MS_MAX);
