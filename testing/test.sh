@@ -110,12 +110,26 @@ if [ -n "$full" ]; then
         cargo test --quiet --package rustbalance-testing --test attach
     step "campaign of the simulator, on fresh seeds" \
         cargo run --release --quiet --package rustbalance-testing --bin simulate -- --ci
-    for suffers in "--loss 1" "--loss 10" "--loss 1 --burst 300"; do
+    for suffers in "--loss 1" "--loss 10" "--loss 1 --burst 300" "--nodes 2 --loss 1" "--nodes 2 --loss 10"; do
         # shellcheck disable=SC2086 # several words
         step "a simulated week in which nobody loses the lease falsely, $suffers" \
             cargo run --release --quiet --package rustbalance-testing --bin simulate -- \
             --scenario week --minutes 10080 --seeds 1 --from "$(date +%s)" $suffers
     done
+    # A week of sixty nodes takes a core 100 minutes, a day of them a quarter of an hour.
+    for suffers in "--loss 1" "--loss 10" "--loss 1 --burst 300"; do
+        # shellcheck disable=SC2086 # several words
+        step "a simulated day in which none of sixty nodes loses the lease falsely, $suffers" \
+            cargo run --release --quiet --package rustbalance-testing --bin simulate -- \
+            --scenario week --nodes 60 --minutes 1440 --seeds 1 --from "$(date +%s)" $suffers
+    done
+    for story in hour sixty-nodes; do
+        step "the long story $story" \
+            cargo run --release --quiet --package rustbalance-testing --bin simulate -- \
+            --scenario "$story" --seeds 2 --from "$(date +%s)"
+    done
+    step "a hundred nodes send no more each than five, and find each other within 15 s" \
+        cargo run --release --quiet --package rustbalance-testing --bin scale -- --nodes 5,50,100 --check
     step "nodes and tors are killed 200 times, at any moment" \
         env RUSTBALANCE_KILLS=38 cargo test --quiet --package rustbalance --test kill -- --nocapture
     PROPTEST_CASES=5000
