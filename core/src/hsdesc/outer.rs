@@ -24,22 +24,25 @@ pub(super) const MESSAGE_LABEL: &str = "MESSAGE";
 
 /// Writes and signs the outer layer.
 pub(super) fn encode(keys: &SigningKeys, revision: RevisionCounter, superencrypted: &[u8]) -> String {
+    let (mut text, before) = unsigned(keys.cert(), revision, superencrypted);
+    let before = text.as_bytes().get(..before).unwrap_or_default();
+    // The blob's salt and MAC are a hash of all of it.
+    let [salt, mac] = crypt::commitment(superencrypted);
+    let signature = signature_line(keys, text.as_bytes(), &[before, salt, mac]);
+    text.push_str(&signature);
+    text
+}
+
+/// The text that is signed, and how long it is before the encrypted layer.
+pub(super) fn unsigned(cert: &[u8], revision: RevisionCounter, superencrypted: &[u8]) -> (String, usize) {
     let mut text = String::with_capacity(netdoc::object_room(superencrypted.len()) + 1024);
-    text.extend([
-        "hs-descriptor 3\ndescriptor-lifetime ",
-        &LIFETIME_MINUTES.to_string(),
-        "\ndescriptor-signing-key-cert\n",
-    ]);
-    netdoc::push_object(&mut text, CERT_LABEL, keys.cert());
+    text.extend(["hs-descriptor 3\ndescriptor-lifetime ", &LIFETIME_MINUTES.to_string()]);
+    text.push_str("\ndescriptor-signing-key-cert\n");
+    netdoc::push_object(&mut text, CERT_LABEL, cert);
     text.extend(["revision-counter ", &revision.0.to_string(), "\nsuperencrypted\n"]);
     let before = text.len();
     netdoc::push_object(&mut text, MESSAGE_LABEL, superencrypted);
-    // The blob's salt and MAC are a hash of all of it.
-    let [salt, mac] = crypt::commitment(superencrypted);
-    let signature =
-        signature_line(keys, text.as_bytes(), &[text.as_bytes().get(..before).unwrap_or_default(), salt, mac]);
-    text.push_str(&signature);
-    text
+    (text, before)
 }
 
 /// The last line, which signs all of `text` before it; `commitment` is the same for no other text.
@@ -157,6 +160,7 @@ fn lifetime_is_accepted(minutes: u32) -> bool {
     minutes.wrapping_mul(60) <= LIFETIME_MAX_SECS
 }
 
-fn signed_bytes(text: &[u8]) -> Vec<u8> {
+/// What is hashed to sign `text`.
+pub(super) fn signed_bytes(text: &[u8]) -> Vec<u8> {
     [SIGNATURE_PREFIX, text].concat()
 }
