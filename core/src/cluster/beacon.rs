@@ -34,6 +34,8 @@ pub(super) struct Beacon {
     pub plan_digest: [u8; 16],
     /// Counter floors: (time period, n).
     pub floors: BTreeMap<Slot, (u64, u32)>,
+    /// Incarnation and version of the holder's record: a last word may come before the record that says why.
+    pub record: (u64, u64),
 }
 
 /// Orders leases: newer token generation first, then later epoch, then the better rank.
@@ -100,6 +102,7 @@ mod tests {
             unheard,
             plan_digest: [255; 16],
             floors: BTreeMap::from([(Slot::First, (u64::MAX, u32::MAX)), (Slot::Second, (u64::MAX, u32::MAX))]),
+            record: (u64::MAX, u64::MAX),
         }
     }
 

@@ -39,6 +39,9 @@ struct Peer {
     silent_from: Mono,
     heartbeat: Option<Heartbeat>,
     heartbeat_at: Mono,
+    /// Of who gave its lease away, until a heartbeat from after that comes: epoch and sequence number of its last beacon,
+    /// and the record order that this named.
+    last_word: Option<((u64, u64), (u64, u64))>,
     probe: Option<Probe>,
 }
 
@@ -51,6 +54,7 @@ impl Peer {
             silent_from: now,
             heartbeat: None,
             heartbeat_at: now,
+            last_word: None,
             probe: None,
         }
     }
@@ -174,6 +178,19 @@ impl Members {
         self.peers.values().filter(|peer| peer.is_heard(now, self.grace_until)).count()
     }
 
+    /// `node` gave its lease away with this beacon, which named this order of its record.
+    pub(super) fn last_word(&mut self, node: NodeId, beacon: (u64, u64), record: (u64, u64)) {
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        let before = peer.last_word.replace((beacon, record));
+        self.changes += u64::from(before != peer.last_word);
+    }
+
+    /// Whether it has named a newer record than `held`.
+    pub(super) fn names_newer(&self, node: NodeId, held: (u64, u64)) -> bool {
+        let last_word = self.peers.get(&node).and_then(|peer| peer.last_word).map(|(_, record)| record);
+        self.named_order(node).max(last_word).is_some_and(|named| named > held)
+    }
+
     /// The record order its last heartbeat named.
     pub(super) fn named_order(&self, node: NodeId) -> Option<(u64, u64)> {
         let heartbeat = self.peers.get(&node)?.heartbeat.as_ref()?;
@@ -232,6 +249,8 @@ impl Members {
         let named = |beat: &Heartbeat| (beat.incarnation, beat.version);
         self.changes += u64::from(peer.heartbeat.as_ref().map(named) != Some(named(&beat)));
         self.beats += 1;
+        let is_over = |((epoch, seq), _): &mut ((u64, u64), _)| (beat.epoch, beat.seq) >= (*epoch, *seq);
+        self.changes += u64::from(peer.last_word.take_if(is_over).is_some());
         peer.heartbeat = Some(beat);
         peer.heartbeat_at = now.mono;
         self.heard(now.mono, from, out);

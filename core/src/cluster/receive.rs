@@ -167,6 +167,9 @@ impl Cluster {
         }
         match heard? {
             Heard::Newest(beacon) => {
+                if beacon.released {
+                    self.members.last_word(beacon.holder, (beacon.epoch, beacon.seq), beacon.record);
+                }
                 if age_ms == 0 {
                     self.members.heard(now.mono, beacon.holder, out);
                     let mut others = self.partners(now.mono);

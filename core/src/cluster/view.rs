@@ -195,7 +195,7 @@ impl Cluster {
             node,
             liveness: self.members.liveness(node),
             since: self.members.since(node),
-            record_behind: named.is_some_and(|named| named > held),
+            record_behind: self.members.names_newer(node, held),
             record_current: named == Some(held),
             record,
         }

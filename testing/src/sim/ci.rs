@@ -57,7 +57,7 @@ const IN_TIME: [(&str, Times, f64); 6] = [
     ("frozen-node", |tally| &tally.measured.excluded_ms, 6.0),
     ("partition-2-3", |tally| &tally.measured.healed_ms, 5.0),
     ("graceful-stop", |tally| &tally.measured.released_ms, 1.0),
-    ("graceful-stop", |tally| &tally.measured.graceful_ms, 2.0),
+    ("graceful-stop", |tally| &tally.measured.graceful_ms, 1.0),
 ];
 
 /// The campaign, and what there is to complain about.

@@ -59,6 +59,7 @@ impl Fixture {
             unheard: if heard { Vec::new() } else { vec![0xFF; self.ids.len().div_ceil(8)] },
             plan_digest: [0; 16],
             floors: BTreeMap::new(),
+            record: (1, 1),
         }
     }
 
@@ -170,6 +171,23 @@ fn who_begins_to_judge_asks_few_at_once() {
     f.hearer = true;
     assert_eq!(f.tick(20).len(), CALLS_MAX);
     assert_eq!(f.tick(30), [], "the others are called one a beat");
+}
+
+/// A lease that is given away is taken at once, and the record that says why may come after that.
+#[test]
+fn a_last_word_names_a_record_until_a_heartbeat_from_after_it() {
+    let mut f = Fixture::new(true);
+    let node = f.ids[1];
+    f.beat(1, 0, 1, 0).unwrap();
+    assert!(!f.members.names_newer(node, (1, 1)));
+    f.members.last_word(node, (7, 30), (1, 2));
+    f.beat(1, 100, 1, 0).unwrap();
+    assert!(f.members.names_newer(node, (1, 1)), "that heartbeat was on its way");
+    assert!(!f.members.names_newer(node, (1, 2)));
+    let now = Now { mono: Mono::from_ms(600), wall: Wall::from_ms(0) };
+    let after = Heartbeat { epoch: 7, seq: 30, beat: 601, ..f.members.heartbeats(now.mono).next().unwrap().1.clone() };
+    f.members.heartbeat(now, node, after, &mut f.out).unwrap();
+    assert!(!f.members.names_newer(node, (1, 1)));
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Invariant 1, second clause: once the preemption delay is over nobody of better priority who could publish is left
-//! waiting.
+//! Invariant 1, second clause: once the preemption delay is over nobody of better priority who could publish, and says
+//! so, is left waiting.
 
 use rustbalance_core::cluster::Role;
 
@@ -26,7 +26,7 @@ pub(super) struct BetterPriority {
 /// What is remembered of a machine.
 #[derive(Clone, Copy, Default)]
 struct Seen {
-    /// Since when it could publish.
+    /// Since when it could publish, and says so.
     fit_since: Option<u64>,
     holds: bool,
     /// Leases that it gave up, of this life: some of them in a hand-over, which does not count with the node itself.
@@ -74,10 +74,12 @@ impl Seen {
         self.lost += u32::from(self.holds && !holds);
         self.holds = holds;
         let skew = node.clock.skew_ms(now);
-        let is_right = skew.abs_diff(0) <= CLOCK_MS && skew.abs_diff(median) <= CLOCK_MS;
+        let is_right =
+            skew.abs_diff(0) <= CLOCK_MS && skew.abs_diff(median) <= CLOCK_MS && !node.clock.stood_still(now);
+        let says_so = node.core.as_ref().is_some_and(|core| core.record().eligible);
         let tors = node.tors.iter().all(|tor| tor.control.is_up && !tor.points.is_empty()) && !node.is_tor_frozen;
         let fit = node.is_live() && node.is_member && !node.is_draining && !node.is_leaving && !node.disk_fails;
-        self.fit_since = (fit && tors && is_right).then(|| self.fit_since.unwrap_or(now));
+        self.fit_since = (fit && says_so && tors && is_right).then(|| self.fit_since.unwrap_or(now));
     }
 
     /// When it must have the lease if it has the best priority, in calm that began at `calm_at`.
