@@ -263,7 +263,7 @@ impl Publisher {
         out: &mut Outbox,
     ) -> Result<(), Waiting> {
         match self.mode.duty(view) {
-            Duty::Publish(epoch) => self.schedule.publish_under(now.mono, epoch),
+            Duty::Publish(epoch) => self.schedule.publish_under(now.mono, epoch, view.members.len() > 1),
             Duty::Native => return Err(self.stop(Waiting::Native)),
             Duty::Follow if view.holder.is_none() => return Err(self.stop(Waiting::Nobody)),
             Duty::Follow => return Err(self.stop(Waiting::Follower)),

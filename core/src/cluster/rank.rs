@@ -7,14 +7,15 @@ use super::memo::Memo;
 use super::record::{Record, Records};
 use super::roster::Roster;
 use super::timing::RANK_MAX;
-use super::{Identity, Liveness};
+use super::{Identity, Liveness, NodeState};
 use crate::id::NodeId;
 
 /// The holder and the two standbys hear everyone's heartbeats.
 pub(super) const HEARERS: usize = 3;
 
-/// A node's rank, lower is better: eligible and not down, then not down, then down; within each `(priority, NodeId)`.
-/// A member without a record yet has the worst priority.
+/// A node's rank, lower is better: eligible and not down, then in service, then not down, then down; within each
+/// `(priority, NodeId)`. A member without a record yet has the worst priority. Where nobody is eligible those in service must
+/// be the ones that hear everybody: one whose clock seems wrong learns so alone that it is right again.
 type Rank = (u8, u8, NodeId);
 
 /// All members by rank, by what roster, records and verdicts they follow from.
@@ -84,10 +85,12 @@ impl Ranks<'_> {
 }
 
 fn rank(node: NodeId, record: Option<&Arc<Record>>, down: bool) -> Rank {
-    let class = match (down, record.is_some_and(|record| record.is_eligible())) {
-        (false, true) => 0,
-        (false, false) => 1,
-        (true, _) => 2,
+    let is_in_service = |record: &&Arc<Record>| record.state == NodeState::Active;
+    let class = match record {
+        _ if down => 3,
+        Some(record) if record.is_eligible() => 0,
+        record if record.filter(is_in_service).is_some() => 1,
+        _ => 2,
     };
     (class, record.map_or(u8::MAX, |record| record.priority), node)
 }

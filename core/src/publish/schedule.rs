@@ -13,6 +13,9 @@ use rand_core::Rng as _;
 const RECORD_GATE: Duration = Duration::from_secs(1);
 /// Between two builds of a slot while a rival is visible.
 const RIVAL_SPACING: Duration = Duration::from_secs(30);
+/// After the first round under a new epoch comes another: an upload of the old holder's may still have been on its way, and
+/// arrive after ours.
+const AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// Re-publication without other reason: 60 to 120 min, as tor does.
 const REPUBLISH_MIN_MS: u64 = 60 * 60 * 1000;
 
@@ -32,6 +35,8 @@ pub(super) struct Schedule {
     /// A rival is, or was, visible until then.
     rival_until: Option<Mono>,
     republish_at: Option<Mono>,
+    /// When the second round of this epoch is due.
+    again_at: Option<Mono>,
 }
 
 impl Schedule {
@@ -50,11 +55,14 @@ impl Schedule {
         *self = Self { round: self.round, ..Self::default() };
     }
 
-    /// Publishing under this epoch: a new one starts a round.
-    pub(super) fn publish_under(&mut self, now: Mono, epoch: u64) {
+    /// Publishing under this epoch: a new one starts a round, and half a minute later another if this node has `company`, who
+    /// may have published before.
+    pub(super) fn publish_under(&mut self, now: Mono, epoch: u64, company: bool) {
         if self.tenure != Some(epoch) {
-            let round = self.round + u64::from(!is_broken(Rule::WinnerUploads));
-            *self = Self { round, tenure: Some(epoch), since: now, ..Self::default() };
+            let is_kept = !is_broken(Rule::WinnerUploads);
+            let again_at = Some(now.plus(AGAIN_AFTER)).filter(|_| company && is_kept);
+            let round = self.round + u64::from(is_kept);
+            *self = Self { round, tenure: Some(epoch), since: now, again_at, ..Self::default() };
         }
     }
 
@@ -98,8 +106,13 @@ impl Schedule {
             }
             (Some(_) | None, None) => {}
         }
-        if self.republish_at.is_some_and(|at| now >= at) {
+        // A minority is late itself, and overwrites nobody for that.
+        let is_again = self.again_at.take_if(|at| now >= *at).is_some() && view.sees_majority;
+        if is_again || self.republish_at.is_some_and(|at| now >= at) {
             self.start_round();
+        }
+        if let Some(at) = self.again_at {
+            wake.at(at);
         }
         let republish_at = *self.republish_at.get_or_insert_with(|| now.plus(republish_interval(rng)));
         wake.at(republish_at);

@@ -23,6 +23,7 @@ use rustbalance_core::time::Wall;
 use self::introduction::{Answer, Listed, answer};
 pub use self::statistics::{Failure, Statistics};
 use super::check;
+use super::network::TorNetwork;
 use super::world::World;
 
 /// Clients that come back and have a descriptor cached; every other visit is by one that is new.
@@ -44,6 +45,8 @@ const FAILED_MS: u64 = 120_000;
 const ASKED_MS: u64 = 900_000;
 /// A client's consensus is so much older than the newest at most, seconds.
 const LAG_SECS_MAX: u64 = 3_600;
+/// So long after they came back nodes have told the HSDirs, milliseconds.
+const PUBLISHED_MS: u64 = 60_000;
 /// Descriptors kept decoded.
 const DECODED_MAX: usize = 64;
 
@@ -62,6 +65,8 @@ pub struct Clients {
     blinded: BTreeMap<TimePeriod, HsBlindId>,
     /// By text: all clients that fetch one descriptor decode it once.
     decoded: BTreeMap<Arc<str>, Option<Arc<[Listed]>>>,
+    /// When it was last seen that no node could serve anybody, milliseconds of true time.
+    dark_at: Option<u64>,
 }
 
 /// One tor client.
@@ -121,6 +126,7 @@ impl Clients {
             next_name: REGULARS,
             blinded: BTreeMap::new(),
             decoded: BTreeMap::new(),
+            dark_at: None,
         }
     }
 
@@ -141,6 +147,9 @@ impl Clients {
     }
 
     fn step(&mut self, world: &mut World) {
+        if !can_serve(world) {
+            self.dark_at = Some(self.next_at());
+        }
         match self.due.first().copied() {
             Some((at, name)) if at <= self.next_visit => {
                 self.due.pop_first();
@@ -194,7 +203,8 @@ impl Clients {
                 client.visit = Some(Visit { step, ..visit });
             }
             Next::Done(result) => {
-                self.end(world, at, visit, result);
+                let is_judged = self.is_judged(world, at, &client);
+                self.end(world, at, visit, result, is_judged);
                 if result.is_ok() {
                     client.asked.clear();
                 }
@@ -205,12 +215,20 @@ impl Clients {
         }
     }
 
-    fn end(&mut self, world: &mut World, at: u64, visit: Visit, result: Result<(), Failure>) {
+    /// Whoever has an older consensus asks the HSDirs of then. They list nobody who lives if all nodes came back since.
+    fn is_judged(&self, world: &World, at: u64, client: &Client) -> bool {
+        let turn = TorNetwork::valid_after(wall(world, at).as_secs());
+        let turned_at = turn.saturating_sub(world.options.start_secs) * 1_000;
+        turn == TorNetwork::valid_after(secs(world, at, client))
+            || self.dark_at.is_none_or(|dark_at| dark_at + PUBLISHED_MS < turned_at)
+    }
+
+    fn end(&mut self, world: &mut World, at: u64, visit: Visit, result: Result<(), Failure>, is_judged: bool) {
         let failure = result.err().map(|failure| if can_serve(world) { failure } else { Failure::NobodyThere });
         self.statistics.count(failure);
         let Some(failure) = failure else { return };
         world.note(|| format!("a client fails after {} ms: {failure:?}", at - visit.since));
-        if visit.is_new && check::is_calm_since(world, visit.since) {
+        if visit.is_new && is_judged && check::is_calm_since(world, visit.since) {
             self.surprised.get_or_insert_with(|| format!("a new client fails in calm: {failure:?}"));
         }
     }

@@ -41,7 +41,7 @@ fn readers(world: &World) -> (Vec<u8>, bool) {
 #[test]
 fn a_change_is_uploaded_to_every_hsdir_of_both_slots_at_once() {
     let mut world = World::new(30);
-    world.run(secs(5));
+    world.run(secs(40));
     assert_eq!(readers(&world), (vec![1, 2, 3], true));
     for (access, expected) in [
         (restricted(&[1, 2]), (vec![1, 2], false)),

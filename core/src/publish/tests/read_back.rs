@@ -9,7 +9,7 @@ use crate::publish::testing::{Behaviour, World, keys_of, secs};
 fn proven() -> World {
     let mut world = World::new(30);
     world.consensus_moves = false;
-    world.run(secs(10));
+    world.run(secs(40));
     assert!(world.publisher().status(world.now).proven);
     world.forget();
     world
@@ -34,11 +34,11 @@ fn served(world: &World) -> Vec<RelayFingerprint> {
 #[test]
 fn verified_copies_are_read_again_every_five_to_ten_minutes() {
     let mut world = proven();
-    assert_eq!(world.sites[0].fetches, 8);
-    world.run(secs(290));
-    assert_eq!(world.sites[0].fetches, 8);
-    world.run(secs(310));
+    assert_eq!(world.sites[0].fetches, 16, "after each of two rounds");
+    world.run(secs(280));
     assert_eq!(world.sites[0].fetches, 16);
+    world.run(secs(320));
+    assert_eq!(world.sites[0].fetches, 24);
     assert!(world.hsdirs.seen.is_empty() && world.publisher().status(world.now).proven);
 }
 

@@ -8,11 +8,11 @@ use crate::publish::testing::{Behaviour, World, keys_of, members, secs};
 use core::time::Duration;
 use std::collections::BTreeSet;
 
-/// A world whose first plan is published and proven, with a consensus that does not move.
+/// A world whose first plan is published, again after half a minute, and proven, with a consensus that does not move.
 fn published() -> World {
     let mut world = World::new(30);
     world.consensus_moves = false;
-    world.run(secs(5));
+    world.run(secs(40));
     assert!(world.publisher().publication().proven.is_some());
     world.forget();
     world
@@ -125,13 +125,27 @@ fn new_hsdirs_of_a_new_consensus_get_the_plan_and_the_others_nothing() {
     assert!(world.publisher().status(world.now).confirmed);
 }
 
+/// What the old holder uploaded last may arrive after what the new one uploads first.
 #[test]
-fn new_epoch_uploads_both_slots_at_once() {
+fn new_epoch_uploads_both_slots_at_once_and_again_after_half_a_minute() {
     let mut world = published();
     world.view().role = Role::Holder { epoch: 2 };
     world.view().build_era += 1;
     world.run(Duration::from_millis(150));
     assert_eq!(rounds(&world), 1);
+    world.run(secs(29));
+    assert_eq!(rounds(&world), 1);
+    world.run(secs(1));
+    assert_eq!(rounds(&world), 2);
+    world.run(secs(60));
+    assert_eq!(rounds(&world), 2);
+}
+
+#[test]
+fn a_node_alone_in_the_cluster_overtakes_nobody() {
+    let mut world = World::new(30);
+    world.consensus_moves = false;
+    members(world.view()).truncate(1);
     world.run(secs(60));
     assert_eq!(rounds(&world), 1);
 }

@@ -66,7 +66,7 @@ fn an_upload_is_wanted_sent_confirmed_and_verified_or_told_why_not() {
 fn words_after(change: impl FnOnce(&mut World, RelayFingerprint)) -> Vec<String> {
     let mut world = World::new(30);
     world.consensus_moves = false;
-    world.run(secs(10));
+    world.run(secs(40));
     assert!(world.publisher().status(world.now).proven);
     let hsdir = alone(&world, Slot::First);
     change(&mut world, hsdir);

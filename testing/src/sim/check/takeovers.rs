@@ -4,6 +4,7 @@
 use rustbalance_core::cluster::Role;
 
 use super::World;
+use crate::sim::machine::SimNode;
 
 /// A claim follows the question within 0.3 s, and counts once it is on a disk that may be slow, milliseconds.
 const ASKED_MS: u64 = 5_000;
@@ -45,7 +46,10 @@ fn judge(world: &World, loser: usize, winner: usize) -> Result<(), String> {
     let (from, to) = (&world.nodes[loser], &world.nodes[winner]);
     let asked = to.asked_at.is_some_and(|at| world.now <= at + ASKED_MS);
     let waited = to.priority_now < from.priority_now && world.now >= to.started_at + PREEMPT_MS;
-    if asked || waited {
+    // Two who take a lease that was given away meet at one epoch: the better rank keeps it.
+    let epoch = |node: &SimNode| if let Role::Holder { epoch } = node.role { epoch } else { 0 };
+    let is_duel = epoch(to) == epoch(from);
+    if asked || waited || is_duel {
         return Ok(());
     }
     Err(format!("{winner} takes the lease from {loser}, and has neither asked nor waited"))

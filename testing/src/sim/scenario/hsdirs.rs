@@ -30,9 +30,10 @@ pub(super) const RELAYS_LEAVE: Scenario = Scenario {
     marks: &[(Mark::HsDirLeft, 1)],
     tell: |story| {
         let hour = (story.world.options.start_secs / HOUR_SECS + 1) * HOUR_SECS;
-        story.world.options.start_secs = hour - 90;
+        story.world.options.start_secs = hour - 120;
         story.form();
-        story.calm(1_000);
+        // Half a minute after it begins a publisher uploads once more.
+        story.calm(40_000);
         change_consensus(story);
         let lag_secs = story.draw(0, LATE_SECS_MAX);
         story.world.nodes.iter_mut().flat_map(|node| &mut node.tors).for_each(|tor| tor.lag_secs = lag_secs);

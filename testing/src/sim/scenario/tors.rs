@@ -140,7 +140,8 @@ pub(super) const CONTROL_LOSS: Scenario = Scenario {
     marks: &[],
     tell: |story| {
         story.form();
-        story.calm(10_000);
+        // Half a minute after it begins a publisher uploads once more.
+        story.calm(40_000);
         for _ in 0..6 {
             let Some(holder) = story.holder() else { return };
             let node = (holder + 1 + story.draw(0, story.count as u64 - 2) as usize) % story.count;
