@@ -151,6 +151,8 @@ pub struct Publisher {
     suspect: Option<Suspect>,
     /// When such a thing was last warned of.
     warned_at: Option<Mono>,
+    /// And of one that cannot be read.
+    unread_warned_at: Option<Mono>,
     planner: Planner,
     schedule: Schedule,
     majority: Majority,
@@ -181,6 +183,7 @@ impl Publisher {
             gathering: Gathering::default(),
             suspect: None,
             warned_at: None,
+            unread_warned_at: None,
             planner: Planner::new(places),
             schedule: Schedule::default(),
             majority: Majority::default(),

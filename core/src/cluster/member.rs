@@ -14,7 +14,9 @@ use super::Liveness;
 use super::PeerError;
 use super::beacon::Beacon;
 use super::roster::Roster;
-use super::timing::{CALLS_MAX, HEALTH_FORGIVE, HEALTH_WORST, PROBE_HELPERS, PROBE_RETRY, PROBE_VERDICT, TTL};
+use super::timing::{
+    CALLS_MAX, HEALTH_FORGIVE, HEALTH_WORST, HEARTBEAT_OVER, PROBE_HELPERS, PROBE_RETRY, PROBE_VERDICT, TTL,
+};
 use super::walk::Walk;
 use super::wire::{Heartbeat, Message};
 use crate::id::NodeId;
@@ -230,7 +232,8 @@ impl Members {
         out.event(Event::Member(node, liveness));
     }
 
-    /// A heartbeat.
+    /// A heartbeat. The tunnel shows that it comes from that member, and no second time. So one that is older than the newest
+    /// counts once that one has had no successor for a while: what it named was not true.
     ///
     /// # Errors
     /// `Stale` if a newer one came before.
@@ -243,7 +246,8 @@ impl Members {
     ) -> Result<(), PeerError> {
         let peer = self.peers.get_mut(&from).ok_or(PeerError::NotAMember)?;
         let order = |beat: &Heartbeat| (beat.incarnation, beat.beat);
-        if peer.heartbeat.as_ref().is_some_and(|held| order(held) >= order(&beat)) {
+        let is_over = now.mono.since(peer.heartbeat_at) >= HEARTBEAT_OVER;
+        if !is_over && peer.heartbeat.as_ref().is_some_and(|held| order(held) >= order(&beat)) {
             return Err(PeerError::Stale);
         }
         let named = |beat: &Heartbeat| (beat.incarnation, beat.version);

@@ -208,7 +208,7 @@ impl Records {
     }
 
     fn count_change(&mut self, before: Option<&Record>, after: Option<&Record>) {
-        let rank = |record: &Record| (record.is_eligible(), record.priority);
+        let rank = |record: &Record| (record.is_eligible(), record.state == NodeState::Active, record.priority);
         self.changes += 1;
         self.rank_changes += u64::from(before.map(rank) != after.map(rank));
     }

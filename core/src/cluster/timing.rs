@@ -9,6 +9,8 @@ pub const BEAT_MS: u64 = 500;
 /// Silence after which a lease is vacant and a member suspect: six beats and a half, so that a beat late by half
 /// a period is not a loss.
 pub const TTL: Duration = Duration::from_millis(3250);
+/// A heartbeat that no newer one has followed for so long is no reason to refuse older ones.
+pub const HEARTBEAT_OVER: Duration = Duration::from_secs(10);
 /// What a restarted node listens beyond the TTL before it may claim: two beats of whoever holds.
 pub const LISTEN_EXTRA: Duration = Duration::from_millis(1000);
 /// From the first question to the claim.

@@ -40,7 +40,7 @@ impl Publisher {
             let was_mysterious = target.is_mysterious();
             target.fail(now.mono, failure.clone(), current, flight.ahead, &mut self.rng);
             if !current && target.is_mysterious() && !was_mysterious {
-                foreign::warn_unread(hsdir, out);
+                foreign::warn_unread(&mut self.unread_warned_at, now.mono, hsdir, out);
             }
         }
         out.event(Event::Publication(PublicationEvent::Failed { slot: *slot, hsdir, failure }));

@@ -29,10 +29,16 @@ impl Suspect {
 }
 
 /// Warns of a counter that passes ours on an HSDir of the period that clients do not ask for, where nothing can be read back.
-pub(super) fn warn_unread(hsdir: RelayFingerprint, out: &mut Outbox) {
+/// `warned_at`: when that was last said, of whichever HSDir.
+pub(super) fn warn_unread(warned_at: &mut Option<Mono>, now: Mono, hsdir: RelayFingerprint, out: &mut Outbox) {
+    if warned_at.is_some_and(|at| now < at.plus(WARN_AGAIN)) {
+        return;
+    }
+    *warned_at = Some(now);
     out.event(Event::Warning(format!(
-        "HSDir {hsdir} refuses this address's descriptor for the other time period, as it holds a newer one, which cannot be \
-         read: perhaps somebody else publishes with its key, or one of its machines' clocks was ahead. Its counter is passed"
+        "HSDir {hsdir}, and perhaps others, refuses this address's descriptor for the other time period, as it holds a newer \
+         one, which cannot be read: perhaps somebody else publishes with its key, or one of its machines' clocks was ahead. \
+         Its counter is passed"
     )));
 }
 

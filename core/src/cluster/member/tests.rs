@@ -173,6 +173,17 @@ fn who_begins_to_judge_asks_few_at_once() {
     assert_eq!(f.tick(30), [], "the others are called one a beat");
 }
 
+/// As a member that lied of itself, and is restarted.
+#[test]
+fn a_heartbeat_that_nothing_followed_for_ten_seconds_makes_no_other_stale() {
+    let mut f = Fixture::new(true);
+    f.beat(1, 1_000, u64::MAX, 0).unwrap();
+    assert_eq!(f.beat(1, 10_999, 7, 0), Err(PeerError::Stale));
+    assert_eq!(f.beat(1, 11_000, 7, 0), Ok(()));
+    assert_eq!(f.beat(1, 11_500, 7, 0), Ok(()));
+    assert_eq!(f.beat(1, 11_500, 6, 0), Err(PeerError::Stale));
+}
+
 /// A lease that is given away is taken at once, and the record that says why may come after that.
 #[test]
 fn a_last_word_names_a_record_until_a_heartbeat_from_after_it() {
