@@ -219,7 +219,8 @@ impl Clients {
     fn is_judged(&self, world: &World, at: u64, client: &Client) -> bool {
         let turn = TorNetwork::valid_after(wall(world, at).as_secs());
         let turned_at = turn.saturating_sub(world.options.start_secs) * 1_000;
-        turn == TorNetwork::valid_after(secs(world, at, client))
+        turned_at == 0
+            || turn == TorNetwork::valid_after(secs(world, at, client))
             || self.dark_at.is_none_or(|dark_at| dark_at + PUBLISHED_MS < turned_at)
     }
 

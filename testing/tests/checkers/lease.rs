@@ -99,11 +99,16 @@ fn a_lease_taken_from_a_living_holder_without_a_question_is_seen() {
     let said = verdict(|world| {
         let (holder, follower) = (publisher(world), (publisher(world) + 1) % 3);
         world.calm_since = world.now;
-        for (role, asked_at) in [(world.nodes[holder].role, Some(world.now)), (Role::Follower, None)] {
+        let Role::Holder { epoch } = world.nodes[holder].role else { panic!("nobody publishes") };
+        let next = Role::Holder { epoch: epoch + 1 };
+        // Two who claim one epoch take it from nobody.
+        for (role, asked_at) in [(Role::Holder { epoch }, None), (next, Some(world.now)), (Role::Follower, None)] {
             (world.nodes[follower].role, world.nodes[follower].asked_at) = (role, asked_at);
             assert_eq!(world.check(), Ok(()));
+            world.nodes[follower].role = Role::Follower;
+            assert_eq!(world.check(), Ok(()));
         }
-        world.nodes[follower].role = world.nodes[holder].role;
+        world.nodes[follower].role = next;
     });
     assert!(said.ends_with("has neither asked nor waited"), "{said}");
 }

@@ -7,11 +7,11 @@ use rustbalance_testing::sim::fault::Fault;
 use rustbalance_testing::sim::options::{DAY_SECS, Options};
 use rustbalance_testing::sim::world::World;
 
-use crate::worlds::{calm, followers, formed, publisher};
+use crate::worlds::{calm, followers, formed, publisher, settled};
 
 /// Every HSDir loses what it holds, and nothing else happens.
 pub fn copy_is_lost(seed: u64) -> World {
-    let mut world = formed(seed, 2, &[]);
+    let mut world = settled(seed, 2);
     (0..16).for_each(|relay| world.strike(&Fault::Forget { relay }));
     world.run_for(CONVERGE_MS + 670_000);
     world
@@ -61,7 +61,7 @@ pub fn points_change_unheard(seed: u64) -> World {
 /// A follower is not heard for a little longer than is needed to be suspected, and not long enough to be down; from five
 /// places in a beat on.
 pub fn silences_of_a_moment(seed: u64) -> World {
-    let mut world = formed(seed, 3, &[]);
+    let mut world = settled(seed, 3);
     let (node, accepted) = (followers(&world)[0], world.hsdirs.accepted);
     for _ in 0..5 {
         world.strike(&Fault::BurstAt { node, ms: 2_950 });

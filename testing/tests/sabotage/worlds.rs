@@ -18,6 +18,13 @@ pub fn formed(seed: u64, count: usize, priorities: &[u8]) -> World {
     world
 }
 
+/// The same, with nothing more to be uploaded: half a minute after it begins a publisher does so once more.
+pub fn settled(seed: u64, count: usize) -> World {
+    let mut world = formed(seed, count, &[]);
+    world.run_for(30_000);
+    world
+}
+
 pub fn publisher(world: &World) -> usize {
     world.nodes.iter().position(|node| matches!(node.role, Role::Holder { .. })).unwrap_or_default()
 }
