@@ -215,13 +215,15 @@ impl Clients {
         }
     }
 
-    /// Whoever has an older consensus asks the HSDirs of then. They list nobody who lives if all nodes came back since.
+    /// Whoever has an older consensus asks the HSDirs of then. They list whom they listed then: perhaps nobody who lives, if
+    /// all nodes came back since, or were struck since.
     fn is_judged(&self, world: &World, at: u64, client: &Client) -> bool {
         let turn = TorNetwork::valid_after(wall(world, at).as_secs());
         let turned_at = turn.saturating_sub(world.options.start_secs) * 1_000;
         turned_at == 0
             || turn == TorNetwork::valid_after(secs(world, at, client))
-            || self.dark_at.is_none_or(|dark_at| dark_at + PUBLISHED_MS < turned_at)
+            || (self.dark_at.is_none_or(|dark_at| dark_at + PUBLISHED_MS < turned_at)
+                && world.calm_since <= turned_at + PUBLISHED_MS)
     }
 
     fn end(&mut self, world: &mut World, at: u64, visit: Visit, result: Result<(), Failure>, is_judged: bool) {

@@ -111,9 +111,9 @@ impl World {
         let live = |node: usize| self.nodes.get(node).is_some_and(SimNode::is_live);
         let runs = |node: usize| self.nodes.get(node).is_some_and(|node| node.core.is_some());
         match *fault {
-            Fault::Kill { node } | Fault::LoseDisk { node } | Fault::Snapshot { node } | Fault::Rollback { node } => {
-                runs(node)
-            }
+            Fault::Kill { node } | Fault::LoseDisk { node } | Fault::Snapshot { node } => runs(node),
+            // An image from before it left makes it a member that nobody else knows.
+            Fault::Rollback { node } => runs(node) && !self.nodes[node].is_leaving,
             Fault::Start { node } => self.may_start(node),
             Fault::Join { node, via } => {
                 self.may_join(node) && self.nodes[node].joiner.is_none() && live(via) && self.nodes[via].is_member
