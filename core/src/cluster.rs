@@ -205,7 +205,6 @@ macro_rules! context {
             ranks: ranks!($cluster),
             items: &$cluster.items,
             publication: &$cluster.publication,
-            record: $cluster.records.own().order(),
             generation: $cluster.rotations.generation(),
             durable: $cluster.disk.is_settled(DurableKind::Lease),
         }

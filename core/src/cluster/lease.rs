@@ -46,8 +46,6 @@ pub(super) struct Context<'a> {
     pub ranks: Ranks<'a>,
     pub items: &'a Items,
     pub publication: &'a Publication,
-    /// Incarnation and version of our record.
-    pub record: (u64, u64),
     /// The token generation in force here.
     pub generation: u32,
     /// What [`Lease::epoch_max`] last asked to be on disk is there.
@@ -335,7 +333,7 @@ impl Lease {
         rng: &mut Rng,
         out: &mut Outbox,
     ) {
-        let Ranks { me, roster, members, .. } = ctx.ranks;
+        let Ranks { me, roster, members, records, .. } = ctx.ranks;
         let beacon = Beacon {
             generation: ctx.generation,
             epoch,
@@ -347,7 +345,7 @@ impl Lease {
             unheard: bitmap(roster, |node| node == me.id || members.is_heard(now, node)),
             plan_digest: ctx.publication.plan_digest,
             floors: ctx.publication.floors.clone(),
-            record: ctx.record,
+            record: records.own().order(),
         };
         let blob = sign::seal(&me.keypair, Purpose::Beacon, me.cluster, &beacon);
         let others = roster.members().keys().copied().filter(|node| *node != me.id).collect();

@@ -222,7 +222,7 @@ mod tests {
                 ranking: &Ranking::default(),
             };
             let (items, publication) = (&self.items, &publication);
-            let ctx = Context { ranks, items, publication, record: (1, 1), generation: 3, durable: true };
+            let ctx = Context { ranks, items, publication, generation: 3, durable: true };
             self.lease.hear(Mono::from_ms(ms), ctx, &blob, 0, &mut self.rng)
         }
     }
@@ -380,7 +380,7 @@ mod tests {
             ranking: &Ranking::default(),
         };
         let (items, publication) = (&f.items, &publication);
-        let ctx = Context { ranks, items, publication, record: (1, 1), generation: 3, durable: true };
+        let ctx = Context { ranks, items, publication, generation: 3, durable: true };
         f.lease.hear(Mono::from_ms(20_000), ctx, &blob, 3_000, &mut f.rng).unwrap();
         assert_eq!(f.lease.vacant_at(), Mono::from_ms(17_000).plus(TTL));
     }
