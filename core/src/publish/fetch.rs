@@ -3,7 +3,7 @@
 
 use super::counter::CounterClock;
 use super::majority::Published;
-use super::plan::Offers;
+use super::plan::{Offers, has_left};
 use super::upload::SlotUploads;
 use super::waiting::Waiting;
 use super::wake::Wake;
@@ -101,7 +101,9 @@ fn stands(published: &Published, view: &View, clock: &CounterClock, origin: u64,
     }
     // One that is open to everybody, where we know better, is not to stand.
     let is_open = published.open && is_restricted;
-    let serves = !is_open && published.serves(clock, origin, offers.live_points(view));
+    // Neither is one with points of a node that stopped in order, as nobody else may be left to take them out.
+    let is_outdated = is_open || published.points.iter().any(|point| has_left(view, point));
+    let serves = !is_outdated && published.serves(clock, origin, offers.live_points(view));
     serves.then_some(Waiting::MajorityServes)
 }
 

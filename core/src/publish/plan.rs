@@ -59,12 +59,13 @@ impl Offers {
         Self { nodes, header, access: Arc::clone(&view.access) }
     }
 
-    /// Adds points that a majority we cannot hear has published. Those of nodes we do hear are theirs to name.
+    /// Adds points that a majority we cannot hear has published. Those of nodes we do hear are theirs to name, and those
+    /// of nodes that said goodbye nobody's.
     pub(super) fn add_published(&mut self, view: &View, published: &[IntroPoint]) {
         let own: BTreeSet<_> = self.nodes.values().flat_map(|share| &share.points.points).map(auth_key).collect();
         for point in published.iter().filter(|point| !own.contains(&point.auth_key)) {
             let owner = view.members.iter().find(|member| lists(view, member, point));
-            if owner.is_some_and(|member| member.liveness == Liveness::Live) {
+            if owner.is_some_and(|member| member.liveness == Liveness::Live || said_goodbye(member)) {
                 continue;
             }
             let record = owner.and_then(|member| member.record.as_ref());
@@ -114,6 +115,16 @@ fn lists(view: &View, member: &Member, point: &IntroPoint) -> bool {
     let record = member.record.iter().flat_map(|record| &record.points);
     let proven = proven(view, member.node).into_iter().flat_map(|part| &part.points);
     record.chain(proven).any(|known| known.auth_key == point.auth_key)
+}
+
+/// Whether `point` is of a member that stopped in order. Once started again, its points are others.
+pub(super) fn has_left(view: &View, point: &IntroPoint) -> bool {
+    view.members.iter().any(|member| said_goodbye(member) && lists(view, member, point))
+}
+
+fn said_goodbye(member: &Member) -> bool {
+    let leaves = member.record.as_ref().is_some_and(|record| record.state == NodeState::Leaving);
+    leaves && member.liveness != Liveness::Live
 }
 
 /// What `member` offers; `None` if it is known not to serve, or nothing is known.

@@ -1,9 +1,9 @@
 //! A minority does not overwrite a majority.
 
-use crate::cluster::{Liveness, PlanNode, ProvenPlan, Role, View};
+use crate::cluster::{Liveness, NodeState, PlanNode, ProvenPlan, Role, View};
 use crate::merge::testing::{node, point};
 use crate::onion::period::Slot;
-use crate::publish::testing::{Behaviour, World, keys, keys_of, member, members, secs, view};
+use crate::publish::testing::{Behaviour, World, keys, keys_of, member, members, record_of, secs, view};
 use std::sync::Arc;
 
 /// Five nodes, of which node 1 hears only `heard` now.
@@ -52,6 +52,42 @@ fn descriptor_without_our_points_becomes_the_union() {
     world.run(secs(300));
     assert_eq!((uploads, world.hsdirs.seen.len()), (16, 16));
     assert_eq!(world.publisher().publication().proven, None);
+}
+
+#[test]
+fn points_of_those_who_said_goodbye_do_not_stand() {
+    let mut world = published_by_majority(&[1, 2, 3, 4, 5]);
+    let mut view = minority(&[1]);
+    for member in members(&mut view).iter_mut().filter(|member| member.node <= node(3)) {
+        record_of(member).state = NodeState::Leaving;
+    }
+    record_of(&mut members(&mut view)[0]).state = NodeState::Active;
+    world.add_site(1, view);
+    world.run(secs(3));
+    assert_eq!(world.listed(), keys_of(&minority(&[]), &[1, 4, 5]));
+    let uploads = world.hsdirs.seen.len();
+    world.run(secs(300));
+    assert_eq!((uploads, world.hsdirs.seen.len()), (16, 16));
+}
+
+#[test]
+fn points_of_one_who_came_back_after_its_goodbye_stand() {
+    let mut world = World::new(30);
+    world.consensus_moves = false;
+    world.sites.clear();
+    let mut others = minority(&[2, 3, 4, 5]);
+    others.sees_majority = true;
+    for (place, new) in record_of(&mut members(&mut others)[1]).points.iter_mut().zip(40..) {
+        *place = point(2, new, 0);
+    }
+    world.elsewhere(3, others.clone());
+    let mut view = minority(&[1]);
+    record_of(&mut members(&mut view)[1]).state = NodeState::Leaving;
+    world.add_site(1, view);
+    world.run(secs(3));
+    let mut expected = keys_of(&others, &[2, 3, 4, 5]);
+    expected.extend(keys_of(&minority(&[]), &[1]));
+    assert_eq!(world.listed(), expected);
 }
 
 #[test]
