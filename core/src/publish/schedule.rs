@@ -28,8 +28,8 @@ pub(super) struct Schedule {
     tenure: Option<u64>,
     /// When we began to.
     since: Mono,
-    /// When the rival came into sight.
-    rival_since: Option<Mono>,
+    /// The round that answers the rival: it began when that came into sight.
+    rival_round: Option<u64>,
     gate_open: bool,
     planned: bool,
     /// A rival is, or was, visible until then.
@@ -95,13 +95,13 @@ impl Schedule {
         match (self.rival_until, rival_until) {
             (None, Some(until)) => {
                 self.rival_until = Some(until);
-                self.rival_since = Some(now);
                 self.start_round();
+                self.rival_round = Some(self.round);
             }
             (Some(_), Some(until)) => self.rival_until = Some(until),
             (Some(until), None) if now >= until => {
                 self.rival_until = None;
-                self.rival_since = None;
+                self.rival_round = None;
                 self.start_round();
             }
             (Some(_) | None, None) => {}
@@ -121,10 +121,11 @@ impl Schedule {
         }
     }
 
-    /// How far apart builds of one slot must be, while a rival is visible, and which earlier ones count: those since
-    /// it came into sight, so that the answer to it is at once.
-    pub(super) fn spacing(&self) -> Option<(Duration, Mono)> {
-        self.rival_since.map(|since| (RIVAL_SPACING, since))
+    /// How far apart builds of one slot must be, while a rival is visible, and which earlier ones count: those of the round
+    /// that began when it came into sight and of later ones, so that the answer to it is at once. What was built before may
+    /// have been in the same millisecond, when all that came in while the machine stood still is read.
+    pub(super) fn spacing(&self) -> Option<(Duration, u64)> {
+        self.rival_round.map(|round| (RIVAL_SPACING, round))
     }
 }
 

@@ -42,7 +42,8 @@ pub(super) struct SlotUploads {
     /// The round that was last asked for.
     round: u64,
     built: Option<Built>,
-    built_at: Option<Mono>,
+    /// When the last build was, and in which round.
+    built_at: Option<(Mono, u64)>,
     /// The last build failed: not again before this instant.
     failed: Option<(BuildError, Mono)>,
 }
@@ -54,8 +55,8 @@ pub(super) struct Context<'a> {
     pub(super) era: u64,
     pub(super) round: u64,
     pub(super) plan: &'a Plan,
-    /// How far apart builds of this slot must be, and since when they count; none without a rival.
-    pub(super) spacing: Option<(Duration, Mono)>,
+    /// How far apart builds of this slot must be, and since which round they count; none without a rival.
+    pub(super) spacing: Option<(Duration, u64)>,
 }
 
 /// A descriptor for one HSDir, or why not now.
@@ -261,8 +262,8 @@ impl SlotUploads {
         }
         let known = known.map(|built| Stamp { revision: built.revision, n: built.n, ahead: false });
         let spacing = context.spacing.filter(|_| !is_broken(Rule::RivalsFarApart));
-        if let (None, Some((spacing, since)), Some(last)) = (known, spacing, self.built_at)
-            && last >= since
+        if let (None, Some((spacing, since)), Some((last, round))) = (known, spacing, self.built_at)
+            && round >= since
             && now.mono < last.plus(spacing)
         {
             return Descriptor::NotBefore(last.plus(spacing));
@@ -309,7 +310,7 @@ impl SlotUploads {
         let Context { now, era, round, .. } = *context;
         let Stamp { revision, n, ahead } = stamp;
         if is_new {
-            self.built_at = Some(now.mono);
+            self.built_at = Some((now.mono, round));
         }
         if is_new && !ahead {
             self.counters.used(n, now.mono);

@@ -256,6 +256,20 @@ fn rival_makes_the_winner_upload_at_once_and_again_when_it_is_gone() {
     assert_eq!(rounds(&world), 2);
 }
 
+/// After it stood still a machine reads in one millisecond what came meanwhile: that its claim is on disk, upon which it
+/// uploads, and then that there is a rival.
+#[test]
+fn rival_heard_of_in_the_millisecond_of_an_upload_is_answered_at_once() {
+    let mut world = published();
+    world.view().role = Role::Holder { epoch: 2 };
+    world.run(Duration::ZERO);
+    assert!(!world.hsdirs.seen.is_empty());
+    world.forget();
+    world.view().rival_until = Some(world.now.mono.plus(secs(30)));
+    world.run(secs(3));
+    assert_eq!(rounds(&world), 1);
+}
+
 #[test]
 fn new_epoch_under_a_rival_uploads_at_once_and_again_after_thirty_seconds() {
     let mut world = published();
