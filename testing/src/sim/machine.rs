@@ -75,6 +75,8 @@ pub struct SimNode {
     pub is_attached: bool,
     /// Taken out of service by its operator, as its disk says.
     pub is_draining: bool,
+    /// Started from an image of its disk from when it was alone.
+    pub is_back_alone: bool,
     /// Removed from the cluster by another member.
     pub is_removed: bool,
     /// Who has heard of that.
@@ -147,6 +149,7 @@ impl SimNode {
             is_member: false,
             is_attached: false,
             is_draining: false,
+            is_back_alone: false,
             is_removed: false,
             removal_heard: Vec::new(),
             is_newer: false,
@@ -292,6 +295,8 @@ impl World {
         if core.status(clock).role == "alone" {
             node.role = Role::Alone;
         }
+        // A restart before it has written down of whom it heard is from the same image.
+        node.is_back_alone &= node.role == Role::Alone;
         node.core = Some(core);
         self.drain(index);
         self.tell(index, Told::Target);

@@ -1,6 +1,7 @@
 //! What is published, by whom it may be, and what clients find.
 
 use rustbalance_core::TargetHealth;
+use rustbalance_core::cluster::Role;
 use rustbalance_testing::sim::check::CONVERGE_MS;
 use rustbalance_testing::sim::clients::Clients;
 use rustbalance_testing::sim::fault::Fault;
@@ -101,6 +102,32 @@ fn a_descriptor_from_before_a_stall_is_seen() {
 #[test]
 fn native_publishing_in_a_cluster_is_seen() {
     assert_eq!(verdict(|world| world.nodes[2].tors[0].publishes = true), "the tor of 2 publishes in a cluster of 3");
+}
+
+#[test]
+fn native_publishing_by_a_node_put_back_to_when_it_was_alone_is_seen_once_others_can_have_told_it() {
+    let put_back = || {
+        let mut world = World::new(2, 3, Options::default());
+        world.found();
+        world.run_for(1_000);
+        world.strike(&Fault::Snapshot { node: 0 });
+        for joiner in 1..3 {
+            world.join(joiner, 0);
+            world.run_for(1_000);
+        }
+        world.run_for(2 * CONVERGE_MS);
+        world.strike(&Fault::Rollback { node: 0 });
+        assert!(world.run_until(2_000, |world| world.nodes[0].is_native()), "it is alone, as far as it knows");
+        assert_eq!((world.violation.take(), world.check()), (None, Ok(())), "nobody has told it");
+        world
+    };
+    let mut world = put_back();
+    world.run_for(CONVERGE_MS);
+    assert_eq!((world.violation.take(), world.nodes[0].is_native()), (None, false), "the others have");
+    let complaint = "the tor of 0 publishes in a cluster of 3";
+    assert_eq!(verdict_of(put_back(), |world| world.calm_since = 0), complaint);
+    assert_eq!(verdict_of(put_back(), |world| world.nodes[0].role = Role::Follower), complaint);
+    assert_eq!(verdict_of(put_back(), |world| world.nodes[0].is_back_alone = false), complaint);
 }
 
 #[test]

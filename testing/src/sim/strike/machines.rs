@@ -33,6 +33,7 @@ impl World {
         self.note(|| format!("--- {index} is rolled back"));
         (self.nodes[index].disk, self.nodes[index].token) = image;
         self.nodes[index].epoch_seen = 0;
+        self.nodes[index].is_back_alone = true;
         self.start(index);
     }
 
