@@ -86,6 +86,10 @@ fn after_a_change(story: &mut Story) {
     }
 }
 
+/// Both survivors may claim at once. The winner then answers its rival at once with the plan that it has, which may list the
+/// dead node still, and uploads to no slot again for so long, milliseconds.
+const RIVALS_APART_MS: u64 = 30_000;
+
 pub(super) const STARVED: Scenario = Scenario {
     name: "failover-starved",
     about: "as failover-of-three, on machines that stand still for up to a second at random",
@@ -102,7 +106,11 @@ pub(super) const STARVED: Scenario = Scenario {
         story.form();
         story.ready();
         story.calm(10_000);
-        story.kill_publisher();
+        let Some(node) = story.holder() else { return };
+        let (killed_at, rivals_until) = (story.world.now, story.world.rivals_until);
+        story.world.strike(&Fault::Kill { node });
+        let spacing = |world: &World| if world.rivals_until > rivals_until { RIVALS_APART_MS } else { 0 };
+        story.await_plan_within(|world| TAKEOVER_MS_MAX + spacing(world), killed_at);
     },
 };
 

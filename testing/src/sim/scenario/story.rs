@@ -17,6 +17,8 @@ use crate::sim::world::World;
 pub(super) const TAKEOVER_MS_MAX: u64 = 10_000;
 /// The same for the points of any node.
 pub(super) const EXCLUDED_MS_MAX: u64 = 10_000;
+/// Nothing is waited for longer, milliseconds.
+const PATIENCE_MS: u64 = 3_600_000;
 /// What waits for HSDirs looks again after this long at the latest, milliseconds.
 const LOOK_MS: u64 = 50;
 
@@ -155,11 +157,17 @@ impl Story {
 
     /// Until the survivors' plan is everywhere, a takeover that began at `since`.
     pub(super) fn await_plan(&mut self, since: u64) {
-        if self.time_until(TAKEOVER_MS_MAX, |world| plan_complete::missing(world).is_none()).is_some() {
-            self.measured.takeovers_ms.push(self.world.now - since);
-        } else {
-            let missing = plan_complete::missing(&mut self.world).unwrap_or_default();
-            self.fail(format!("no takeover within {TAKEOVER_MS_MAX} ms: {missing}"));
+        self.await_plan_within(|_| TAKEOVER_MS_MAX, since);
+    }
+
+    /// The same, within what milliseconds from now the world allows as it goes.
+    pub(super) fn await_plan_within(&mut self, allowed_ms: impl Fn(&World) -> u64, since: u64) {
+        let began = self.world.now;
+        let is_late = |world: &World| world.now >= began + allowed_ms(world);
+        self.time_until(PATIENCE_MS, |world| plan_complete::missing(world).is_none() || is_late(world));
+        match plan_complete::missing(&mut self.world) {
+            None => self.measured.takeovers_ms.push(self.world.now - since),
+            Some(missing) => self.fail(format!("no takeover within {} ms: {missing}", self.world.now - began)),
         }
     }
 
