@@ -46,7 +46,7 @@ pub(super) struct Confirmed {
     pub(super) at: Mono,
 }
 
-/// Refusals without a confirmation between them.
+/// Refusals in a row: nothing that was sent between them was taken, or may have been.
 #[derive(Clone, Copy, Debug)]
 struct Refusals {
     first: Mono,
@@ -212,12 +212,18 @@ impl Target {
         } else {
             self.back_off(now, rng);
         }
-        if failure == UploadFailure::Rejected {
-            let first = Refusals { first: now, last: now, count: 1 };
-            let another = |refused: Refusals| Refusals { last: now, count: refused.count.saturating_add(1), ..refused };
-            self.refused = Some(self.refused.map_or(first, another));
-            self.probe = readable;
-            self.steps = self.steps.saturating_add(u32::from(ahead));
+        match &failure {
+            UploadFailure::Rejected => {
+                let first = Refusals { first: now, last: now, count: 1 };
+                let another =
+                    |refused: Refusals| Refusals { last: now, count: refused.count.saturating_add(1), ..refused };
+                self.refused = Some(self.refused.map_or(first, another));
+                self.probe = readable;
+                self.steps = self.steps.saturating_add(u32::from(ahead));
+            }
+            // It may have been taken, and what refuses the next one may be a rival's that has passed it since.
+            UploadFailure::Timeout | UploadFailure::Disconnected => self.refused = None,
+            UploadFailure::Refused(_) | UploadFailure::Failed(_) => {}
         }
         self.failure = Some(failure);
     }
@@ -379,6 +385,20 @@ mod tests {
         let mut target = refused(&[0], false, false);
         target.fail(at(40), UploadFailure::Timeout, false, false, &mut rng());
         assert_eq!(target.need(at(99), false), Need::Clock { above: None });
+    }
+
+    #[test]
+    fn what_may_have_been_taken_between_refusals_parts_them_and_what_never_arrived_does_not() {
+        let failed = UploadFailure::Failed("UNEXPECTED".to_owned());
+        let (one_more, poison) = (Need::Clock { above: None }, Need::Ahead { secs: STEP_SECS });
+        for (between, need) in
+            [(UploadFailure::Timeout, one_more), (UploadFailure::Disconnected, one_more), (failed, poison)]
+        {
+            let mut target = refused(&[0, 1], false, false);
+            target.fail(at(20), between.clone(), false, false, &mut rng());
+            target.fail(at(31), UploadFailure::Rejected, false, false, &mut rng());
+            assert_eq!(target.need(at(31), false), need, "{between}");
+        }
     }
 
     #[test]

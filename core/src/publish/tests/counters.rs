@@ -6,12 +6,17 @@ use crate::merge::testing::point;
 use crate::onion::period::Slot;
 use crate::onion::revision::{REVISION_N_MAX, RevisionCounter};
 use crate::publish::Publisher;
-use crate::publish::testing::{World, counter, keys_of, members, n, poison, record_of, secs, view};
+use crate::publish::testing::{Behaviour, World, counter, keys_of, members, n, poison, record_of, secs, view};
 
 /// How many HSDirs of `slot` hold the plan of nine points.
 fn holding(world: &World, slot: Slot) -> usize {
     let stored = |hsdir: &RelayFingerprint| world.hsdirs.stored[&(*hsdir, world.period(slot))].1.len() > 1000;
     world.responsible(slot).iter().filter(|hsdir| stored(hsdir)).count()
+}
+
+/// How many uploads were refused.
+fn refused(world: &World) -> usize {
+    world.hsdirs.seen.iter().filter(|seen| !seen.accepted).count()
 }
 
 /// The middle clocks of an even number of nodes.
@@ -188,6 +193,35 @@ fn poisoned_counter_that_cannot_be_read_is_passed_in_growing_steps() {
     assert_eq!(holding(&world, Slot::Second), 8);
     let limit = counter(&mut world, Slot::Second, 7200);
     assert!(world.hsdirs.seen.iter().all(|seen| seen.descriptor.revision <= limit));
+}
+
+#[test]
+fn refusals_with_an_unanswered_upload_between_them_are_no_poison() {
+    let mut world = World::new(60);
+    world.consensus_moves = false;
+    let ahead = counter(&mut world, Slot::Second, 3600);
+    poison(&mut world, Slot::Second, ahead);
+    world.run(secs(29));
+    // What is not answered may have been taken. It was, and a rival's upload passed it.
+    for hsdir in world.responsible(Slot::Second) {
+        world.hsdirs.behaviour.insert(hsdir, Behaviour::Silent);
+    }
+    world.run(secs(45));
+    world.hsdirs.behaviour.clear();
+    let rivals = counter(&mut world, Slot::Second, 5);
+    poison(&mut world, Slot::Second, rivals);
+    world.record(2).points.pop();
+    let refused_before = refused(&world);
+    for _ in 0..100 {
+        world.run(secs(1));
+        let limit = counter(&mut world, Slot::Second, 2);
+        let of_second = world.hsdirs.seen.iter().filter(|seen| seen.descriptor.period == world.period(Slot::Second));
+        assert!(of_second.map(|seen| seen.descriptor.revision).all(|revision| revision <= limit));
+    }
+    assert!(refused(&world) > refused_before, "the rival's was met");
+    for hsdir in world.responsible(Slot::Second) {
+        assert!(world.held(Slot::Second, hsdir).unwrap().revision > rivals);
+    }
 }
 
 #[test]
