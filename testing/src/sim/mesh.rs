@@ -17,6 +17,8 @@ const NEWS_EVERY: u64 = 8;
 /// Life of a tunnel for a key that the daemon does not know, and how many there are at once, as in the shell.
 const PROVISIONAL_MS: u64 = 10_000;
 const PROVISIONAL_MAX: usize = 16;
+/// Handshake messages a second before cookies are asked for, as in the shell.
+const HANDSHAKES_PER_SECOND: u64 = 100;
 /// The version byte of what comes after this protocol.
 const NEXT_VERSION: u8 = 2;
 /// The kind of a datagram that asks for a newer beacon.
@@ -41,6 +43,8 @@ pub(super) struct Mesh {
     provisional: BTreeMap<u32, u64>,
     /// Where those knocked from that are not peers yet.
     knocked: BTreeMap<u32, u32>,
+    /// A second, and how many handshake messages came in it.
+    handshakes: (u64, u64),
     /// Everything from and to it is lost until then.
     pub burst_until: u64,
 }
@@ -120,6 +124,15 @@ impl Mesh {
             *slot = Some(Box::new(Tunnel::answering(now)));
             self.provisional.insert(who, now + PROVISIONAL_MS);
         }
+    }
+
+    /// Whether a packet is heeded: of many handshakes a second only those of who has been asked for a cookie.
+    fn heeds(&mut self, now: u64, body: &Body) -> bool {
+        let (Body::Init { cookie, .. } | Body::Response { cookie, .. }) = *body else { return true };
+        let (second, count) = self.handshakes;
+        let count = if second == now / 1000 { count + 1 } else { 1 };
+        self.handshakes = (now / 1000, count);
+        cookie || count <= HANDSHAKES_PER_SECOND
     }
 
     fn tunnel(&mut self, who: u32) -> Option<&mut Tunnel> {
@@ -216,6 +229,9 @@ impl World {
         let Packet { who, body } = packet;
         let (now, mesh) = (self.now, &mut self.nodes[index].mesh);
         mesh.expire(now);
+        if !mesh.heeds(now, &body) {
+            return self.transmit(index, place, Body::Cookie);
+        }
         if let Body::Init { .. } = body {
             mesh.let_in(now, who);
         }
@@ -318,5 +334,35 @@ impl World {
     pub(super) fn delay(&mut self) -> u64 {
         let max = self.options.delay_ms_max;
         max / 10 + self.draw(max - max / 10 + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::tunnel::Handshakes;
+
+    #[test]
+    fn where_too_many_knock_those_with_a_cookie_are_heeded() {
+        let mut mesh = Mesh::at(0);
+        let knock = |cookie| Body::Init { handshake: 1, wall_ms: 1, cookie };
+        assert!((0..HANDSHAKES_PER_SECOND).all(|_| mesh.heeds(5_000, &knock(false))));
+        assert!(!mesh.heeds(5_999, &knock(false)));
+        assert!(mesh.heeds(5_999, &knock(true)));
+        assert!(mesh.heeds(5_999, &Body::Data { handshake: 1, bytes: None }));
+        assert!(mesh.heeds(6_000, &knock(false)));
+    }
+
+    #[test]
+    fn who_is_asked_for_a_cookie_shows_it_until_it_is_old() {
+        let (mut handshakes, mut out) = (Handshakes::default(), Vec::new());
+        let mut tunnel = Tunnel::new(0, Some(1));
+        tunnel.receive(0, 1, Body::Cookie, &mut handshakes, &mut out);
+        for (now, shown) in [(10_000, true), (119_999, true), (121_000, false)] {
+            tunnel.send(now, [0].into(), &mut handshakes, &mut out);
+            let knocks: Vec<_> =
+                out.drain(..).map(|body| matches!(body, Body::Init { cookie, .. } if cookie == shown)).collect();
+            assert_eq!(knocks, [true], "at {now} ms");
+        }
     }
 }

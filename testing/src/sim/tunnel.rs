@@ -23,6 +23,8 @@ const RESOLVE_MS: u64 = 5_000;
 const REKEY_AFTER_MS: u64 = 120_000;
 const REJECT_AFTER_MS: u64 = 180_000;
 const REKEY_TIMEOUT_MS: u64 = 5_000;
+/// WireGuard's `COOKIE_REFRESH_TIME`, milliseconds.
+const COOKIE_MS: u64 = 120_000;
 /// Sessions that data is still taken from, as in boringtun.
 const SESSIONS_MAX: usize = 8;
 
@@ -30,9 +32,11 @@ const SESSIONS_MAX: usize = 8;
 #[derive(Clone)]
 pub(super) enum Body {
     /// A handshake begins; the sender's wall clock is in it, and must grow.
-    Init { handshake: u64, wall_ms: u64 },
+    Init { handshake: u64, wall_ms: u64, cookie: bool },
     /// Its answer.
-    Response { handshake: u64 },
+    Response { handshake: u64, cookie: bool },
+    /// What the receiver of too many of both asks to see in the next ones.
+    Cookie,
     /// Under the keys of a handshake; nothing inside is a keepalive.
     Data { handshake: u64, bytes: Option<Arc<[u8]>> },
 }
@@ -45,6 +49,7 @@ impl Body {
             Self::Data { bytes: None, .. } => 0,
             Self::Init { .. } => 148 - 32,
             Self::Response { .. } => 92 - 32,
+            Self::Cookie => 64 - 32,
         }
     }
 }
@@ -89,6 +94,8 @@ pub(super) struct Tunnel {
     unanswered_since: Option<u64>,
     owing_since: Option<u64>,
     past_since: Option<u64>,
+    /// The peer's cookie is good until then.
+    cookie_until: u64,
 }
 
 impl Tunnel {
@@ -112,6 +119,7 @@ impl Tunnel {
             unanswered_since: None,
             owing_since: None,
             past_since: None,
+            cookie_until: 0,
         }
     }
 
@@ -192,14 +200,14 @@ impl Tunnel {
                 }
                 None
             }
-            Body::Init { handshake, wall_ms } => {
+            Body::Init { handshake, wall_ms, .. } => {
                 self.newest_ms = wall_ms;
                 self.keep(Session { handshake, since: now, initiator: false });
-                out.push(Body::Response { handshake });
+                out.push(Body::Response { handshake, cookie: now < self.cookie_until });
                 self.heard(now, place, out);
                 None
             }
-            Body::Response { handshake } if self.offered == Some(handshake) => {
+            Body::Response { handshake, .. } if self.offered == Some(handshake) => {
                 let session = Session { handshake, since: now, initiator: true };
                 self.offered = None;
                 self.keep(session);
@@ -209,6 +217,10 @@ impl Tunnel {
                 None
             }
             Body::Response { .. } => None,
+            Body::Cookie => {
+                self.cookie_until = now + COOKIE_MS;
+                None
+            }
             Body::Data { handshake, bytes } => {
                 let session = *self.sessions.iter().find(|session| session.handshake == handshake)?;
                 if self.current.is_none_or(|current| session.since >= current.since) {
@@ -292,7 +304,7 @@ impl Tunnel {
         let old = self.current.is_some_and(|session| session.initiator && now >= session.since + REKEY_AFTER_MS);
         if old && now >= self.rekey_at {
             self.rekey_at = now + REKEY_TIMEOUT_MS;
-            self.knock(handshakes, out);
+            self.knock(now, handshakes, out);
         }
     }
 
@@ -302,12 +314,13 @@ impl Tunnel {
         }
         self.knock_at = now + RETRY_MS.get(self.knocks).or(RETRY_MS.last()).copied().unwrap_or_default();
         self.knocks += 1;
-        self.knock(handshakes, out);
+        self.knock(now, handshakes, out);
     }
 
-    fn knock(&mut self, handshakes: &mut Handshakes, out: &mut Vec<Body>) {
+    fn knock(&mut self, now: u64, handshakes: &mut Handshakes, out: &mut Vec<Body>) {
         handshakes.count += 1;
         self.offered = Some(handshakes.count);
-        out.push(Body::Init { handshake: handshakes.count, wall_ms: handshakes.wall_ms });
+        let (handshake, wall_ms) = (handshakes.count, handshakes.wall_ms);
+        out.push(Body::Init { handshake, wall_ms, cookie: now < self.cookie_until });
     }
 }
