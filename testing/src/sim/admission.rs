@@ -3,7 +3,7 @@
 use rustbalance_core::cluster::{Access, ClusterToken};
 use rustbalance_core::join::{AdmitError, Admitted, JoinError, Joiner, found};
 use rustbalance_core::output::RequestId;
-use rustbalance_core::{DurableKind, Input};
+use rustbalance_core::{DurableKind, Input, NodeId};
 
 use super::machine::SimNode;
 use super::queue::Happening;
@@ -11,6 +11,11 @@ use super::world::World;
 
 /// A joiner repeats its request this often, milliseconds.
 const ASK_AGAIN_MS: u64 = 1000;
+
+/// A node in a status.
+pub(super) fn name(id: NodeId) -> String {
+    id.0.iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 impl World {
     /// Machine 0 founds the cluster and starts.
@@ -56,7 +61,7 @@ impl World {
             return; // It asks another by now.
         }
         let Some(bytes) = self.nodes[index].joiner.as_ref().map(Joiner::request) else { return };
-        if !self.is_lost(index, via as usize) {
+        if self.trouble.carries(bytes.len()) && !self.is_lost(index, via as usize) {
             let delay = self.delay();
             let joiner = u32::try_from(index).expect("a machine's number");
             self.push(via as usize, delay, Happening::Admit { joiner, bytes });
@@ -73,7 +78,8 @@ impl World {
     pub(super) fn send_answer(&mut self, index: usize, request: RequestId, datagrams: Vec<Vec<u8>>) {
         let joiner = usize::try_from(request.0).unwrap_or(usize::MAX);
         // A stranger's request has no machine's number.
-        if joiner < self.nodes.len() && !self.is_lost(index, joiner) {
+        let is_carried = datagrams.iter().all(|datagram| self.trouble.carries(datagram.len()));
+        if joiner < self.nodes.len() && is_carried && !self.is_lost(index, joiner) {
             let (place, who, delay) = (self.nodes[index].mesh.place, self.nodes[index].who, self.delay());
             self.nodes[joiner].mesh.knock(who as usize, place);
             self.push(joiner, delay, Happening::Answer { datagrams });

@@ -296,7 +296,7 @@ impl World {
             }
         }
         let (from, who) = (self.nodes[index].mesh.place, self.nodes[index].who);
-        if self.trouble.bytes_max.is_some_and(|most| body.len() > most) {
+        if !self.trouble.carries(body.len()) {
             return self.see(index, &Sight::IsTooLong);
         }
         if self.is_lost(index, target) {

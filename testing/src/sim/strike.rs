@@ -5,9 +5,10 @@ mod machines;
 mod mesh;
 mod tors;
 
-use rustbalance_core::Command;
 use rustbalance_core::cluster::Order;
+use rustbalance_core::{Command, NodeId};
 
+use super::admission::name;
 use super::fault::Fault;
 use super::machine::SimNode;
 use super::witness::Sight;
@@ -105,6 +106,13 @@ impl World {
         self.nodes.iter().enumerate().any(|(other, machine)| other != node && machine.is_offered())
     }
 
+    /// Whether a member was let in by `whom`, and `node` has not heard of it.
+    fn alone_vouches(&self, whom: usize, node: usize) -> bool {
+        let Some(status) = self.status(node) else { return false };
+        let is_unheard = |id: NodeId| status.members.iter().all(|member| member.node != name(id));
+        self.nodes.iter().any(|machine| machine.is_member && machine.via as usize == whom && is_unheard(machine.id))
+    }
+
     /// Whether whom the fault hits is in a state to be hit.
     fn makes_sense(&self, fault: &Fault) -> bool {
         let exists = |node: usize| node < self.nodes.len();
@@ -118,9 +126,11 @@ impl World {
             Fault::Join { node, via } => {
                 self.may_join(node) && self.nodes[node].joiner.is_none() && live(via) && self.nodes[via].is_member
             }
+            // The operator looks at the list first: whom nobody else let in would be nobody's member.
             Fault::Remove { node, whom } => {
                 node != whom
                     && live(node)
+                    && !self.alone_vouches(whom, node)
                     && self.nodes.get(whom).is_some_and(|machine| {
                         machine.is_member && (!machine.is_offered() || self.another_is_offered(whom))
                     })

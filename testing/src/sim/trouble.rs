@@ -25,6 +25,11 @@ impl Trouble {
         self.silences_nobody(now) && self.bytes_max.is_none()
     }
 
+    /// Whether a datagram so long passes.
+    pub(super) fn carries(&self, bytes: usize) -> bool {
+        self.bytes_max.is_none_or(|most| bytes <= most)
+    }
+
     /// Whether whoever speaks at `now` is heard at once, though perhaps only in short datagrams.
     pub(super) fn silences_nobody(&self, now: u64) -> bool {
         self.loss_permille + self.handshake_loss_permille == 0 && self.reorder.0 == 0 && now >= self.burst_until

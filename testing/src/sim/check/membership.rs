@@ -3,6 +3,7 @@
 use rustbalance_core::NodeId;
 
 use super::World;
+use crate::sim::admission::name;
 use crate::sim::machine::SimNode;
 
 /// When calm begins, and when a machine has started or stopped in calm.
@@ -11,7 +12,7 @@ pub(super) fn check(world: &World) -> Result<(), String> {
     let Some((_, first)) = members().next() else { return Ok(()) };
     for (index, node) in members() {
         let Some(status) = world.status(index) else { continue };
-        let lists = |id: NodeId| status.members.iter().any(|member| member.node == hex(id));
+        let lists = |id: NodeId| status.members.iter().any(|member| member.node == name(id));
         if let Some((other, _)) = members().find(|(_, other)| !lists(other.id)) {
             return Err(format!("{other} is no member for {index}"));
         }
@@ -26,8 +27,4 @@ pub(super) fn check(world: &World) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-fn hex(id: NodeId) -> String {
-    id.0.iter().map(|byte| format!("{byte:02x}")).collect()
 }
