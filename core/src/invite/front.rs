@@ -80,13 +80,18 @@ fn body(rest: &[u8]) -> Body<'_> {
     let lines = head.split(|byte| *byte == b'\n').filter_map(|line| core::str::from_utf8(line).ok());
     let mut lengths = lines.filter_map(|line| {
         let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case(LENGTH_HEADER).then(|| value.trim().parse::<usize>().ok())
+        name.eq_ignore_ascii_case(LENGTH_HEADER).then(|| length(value.trim()))
     });
     match (lengths.next(), lengths.next()) {
         (Some(Some(length)), None) if body.len() == length => Body::Whole(body),
         (Some(Some(length)), None) if body.len() < length && length <= REQUEST_MAX => Body::Unfinished,
         _ => Body::Bad,
     }
+}
+
+/// Digits alone (RFC 9110 section 8.6): a sign, which Rust takes, is none.
+fn length(text: &str) -> Option<usize> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
 /// What stands before and after the first `mark`.
@@ -114,7 +119,7 @@ pub(super) fn answer(body: &[u8]) -> Vec<u8> {
 pub(super) fn answered(bytes: &[u8]) -> Option<&[u8]> {
     let (_, rest) = split(bytes, ANSWER_START)?;
     let (head, body) = split(rest, HEAD_END)?;
-    let length = core::str::from_utf8(head.split(|byte| *byte == b'\r').next()?).ok()?.parse().ok()?;
+    let length = length(core::str::from_utf8(head.split(|byte| *byte == b'\r').next()?).ok()?)?;
     body.get(..length)
 }
 
@@ -161,9 +166,11 @@ mod tests {
         other(&[&sent[..], b"more"].concat());
         other(&[&sent[..LINE_LENGTH - 3], b"0\r\n"].concat());
         let line = &sent[..LINE_LENGTH];
-        for headers in ["\r\n\r\n", "Host: h\r\n\r\nbody", "Content-Length: x\r\n\r\n", "Content-Length: 9999\r\n\r\n"]
-        {
+        for headers in ["\r\n\r\n", "Host: h\r\n\r\nbody"] {
             other(&[line, headers.as_bytes()].concat());
+        }
+        for length in ["x", "9999", "+4", "-4", "4 4", ""] {
+            other(&[line, format!("Content-Length: {length}\r\n\r\nbody").as_bytes()].concat());
         }
         other(&[line, b"Content-Length: 1\r\nContent-Length: 1\r\n\r\nb"].concat());
         other(&[line, &[b'x'; REQUEST_MAX]].concat());
@@ -179,5 +186,6 @@ mod tests {
             assert_eq!(answered(&sent[..end]), None, "{end} bytes");
         }
         assert_eq!(answered(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"), None);
+        assert_eq!(answered(&[ANSWER_START, b"+6\r\n\r\nsealed"].concat()), None);
     }
 }

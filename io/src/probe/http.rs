@@ -46,12 +46,21 @@ pub(super) fn final_status(mut answer: &[u8]) -> Option<Option<u16>> {
             Some(100 | 102..=199) => {}
             status => return Some(status),
         }
-        // `rest` begins with the end of the line; an empty one ends the head.
-        match rest.windows(3).position(|bytes| bytes == b"\n\r\n").and_then(|at| rest.get(at + 3..)) {
+        match head_end(rest).and_then(|end| rest.get(end..)) {
             Some(next) => answer = next,
             None => return (read > INTERIM_MAX).then_some(None),
         }
     }
+}
+
+/// Where the head ends in `rest`, which begins with the end of its first line: after an empty line. A lone LF is an end of
+/// line, too (RFC 9112 section 2.2).
+fn head_end(rest: &[u8]) -> Option<usize> {
+    (1..rest.len()).find_map(|at| match rest.split_at(at) {
+        ([.., b'\n'], [b'\n', ..]) => Some(at + 1),
+        ([.., b'\n'], [b'\r', b'\n', ..]) => Some(at + 2),
+        _ => None,
+    })
 }
 
 /// The status in `HTTP/1.1 200 OK` (RFC 9112 section 4), whose end of line is cut off or is `\r`.
@@ -78,6 +87,9 @@ mod tests {
         assert_eq!(final_status(answers.as_bytes()), Some(Some(404)));
         for end in 0..answers.len() - 1 {
             assert_eq!(final_status(&answers.as_bytes()[..end]), None, "{end}");
+        }
+        for answers in [answers.replace('\r', ""), answers.replacen('\r', "", 2)] {
+            assert_eq!(final_status(answers.as_bytes()), Some(Some(404)), "{answers}");
         }
         assert_eq!(final_status(b"HTTP/1.1 101 Switching Protocols\r\n"), Some(Some(101)));
         assert_eq!(final_status(early.repeat(INTERIM_MAX / early.len() + 1).as_bytes()), Some(None));
