@@ -2,8 +2,8 @@
 # Every test, stopping at the first failure. About 40 minutes on 2 cores, a third of them for the end-to-end tests.
 # Usage: sh testing/test.sh [--full]
 #   --full   also the checks of licences and duplicates (cargo-deny), Arti as oracle, fuzzing, three deployed machines
-#            (as root), on private tor networks twelve nodes, moves in and out, proof of work and an attached tor, and
-#            longer campaigns of the randomised tests
+#            (as root), on private tor networks twelve nodes, moves in and out, proof of work, an attached tor and a
+#            wrong clock, and longer campaigns of the randomised tests
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -52,6 +52,11 @@ sum() {
     sed -n "s/.*test result: .* \([0-9][0-9]*\) $1;.*/\1/p" "$log" | awk '{ total += $1 } END { print total + 0 }'
 }
 
+# Whether a process can be given another clock.
+have_faketime() {
+    dpkg-query --show libfaketime >/dev/null 2>&1
+}
+
 # A run fails for a change and not by chance: the property tests, too, try other cases only with --full.
 [ -n "$full" ] || export PROPTEST_RNG_SEED=1
 
@@ -67,8 +72,8 @@ fi
 step "lints" cargo clippy --quiet --workspace --all-targets --features rustbalance-testing/sabotage -- -D warnings
 # Those that only run when asked for are no targets of "all".
 step "lints of the tests that take minutes" \
-    cargo clippy --quiet --package rustbalance-testing --test attach --test e2e --test machines --test migration \
-    --test pow --test spread -- -D warnings
+    cargo clippy --quiet --package rustbalance-testing --test attach --test clock --test e2e --test machines \
+    --test migration --test pow --test spread -- -D warnings
 step "build" cargo build --quiet --workspace --all-targets
 step "unit, property, vector and simulator tests" cargo test --quiet --workspace
 step "campaign of the simulator" \
@@ -108,6 +113,15 @@ if [ -n "$full" ]; then
         cargo test --quiet --package rustbalance-testing --test pow -- --nocapture
     step "a node attached to a tor that somebody else runs serves beside another" \
         cargo test --quiet --package rustbalance-testing --test attach
+    if ! have_faketime && [ "$(id -u)" -eq 0 ]; then
+        step "installing libfaketime" apt-get install -qq --yes --no-install-recommends libfaketime
+    fi
+    if have_faketime; then
+        step "a node that is started with a clock an hour ahead harms nobody" \
+            cargo test --quiet --package rustbalance-testing --test clock -- --nocapture
+    else
+        printf '\n=== a wrong clock: left out, as libfaketime is not installed\n'
+    fi
     step "campaign of the simulator, on fresh seeds" \
         cargo run --release --quiet --package rustbalance-testing --bin simulate -- --ci
     for suffers in "--loss 1" "--loss 10" "--loss 1 --burst 300" "--nodes 2 --loss 1" "--nodes 2 --loss 10"; do

@@ -138,7 +138,7 @@ impl<'a> Cluster<'a> {
     }
 
     fn take_in(&mut self, mut node: Node) -> Result<usize> {
-        node.start(&self.log_level)?;
+        node.start(&self.log_level, &[])?;
         self.nodes.push(node);
         Ok(self.nodes.len() - 1)
     }
@@ -220,8 +220,16 @@ impl<'a> Cluster<'a> {
     /// # Errors
     /// If it does not start.
     pub fn restart(&mut self, number: usize) -> Result<()> {
+        self.restart_with(number, &[])
+    }
+
+    /// The same, with these environment variables, which its tor gets, too.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn restart_with(&mut self, number: usize, variables: &[(&str, &str)]) -> Result<()> {
         let log_level = self.log_level.clone();
-        self.node_mut(number)?.start(&log_level)
+        self.node_mut(number)?.start(&log_level, variables)
     }
 
     /// Numbers of the running nodes.

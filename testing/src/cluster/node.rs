@@ -142,12 +142,12 @@ impl Node {
         std::iter::once("join".to_owned()).chain(flags).collect()
     }
 
-    /// `rustbalance run`.
-    pub(super) fn start(&mut self, log_level: &str) -> Result<()> {
+    /// `rustbalance run`, with these environment variables besides.
+    pub(super) fn start(&mut self, log_level: &str, variables: &[(&str, &str)]) -> Result<()> {
         let mut run = self.command();
         run.args(["run", "--log-level", log_level]).args(self.passphrase());
         let mut run = process::dying_with_us(&run);
-        let process = Process::spawn(&self.name, &mut run, &self.log)?;
+        let process = Process::spawn(&self.name, run.envs(variables.iter().copied()), &self.log)?;
         *self.process() = Some(process);
         Ok(())
     }
