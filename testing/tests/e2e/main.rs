@@ -7,6 +7,7 @@ mod backup;
 mod cached;
 mod clients;
 mod founding;
+mod hung;
 mod invites;
 mod mistakes;
 mod proof;

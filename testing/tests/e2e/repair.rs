@@ -129,18 +129,23 @@ impl Scenario<'_> {
     fn without_target(&mut self, number: usize, fail: impl FnOnce(&Web)) -> Result<()> {
         let (node, relays) = (self.cluster.node(number)?, self.relays_of(number)?);
         fail(node.web());
-        let failed = Instant::now();
-        let gone = wait::until("HSDirs to confirm a plan without its points", LONG, || {
-            let status = self.cluster.node(self.cluster.holder(LONG)?)?.status()?;
-            let points = plan::points_of(&status.publication.points, &node.report.node).len();
-            let since = u64::try_from(failed.elapsed().as_millis())?;
-            let fact = if points > 0 { Err(format!("{points} points")) } else { plan::is_confirmed(&status, since) };
-            Ok(fact.map_or_else(Answer::NotYet, |()| Answer::Ready(failed.elapsed())))
-        })?;
+        let gone = self.left_the_plan(number, Instant::now())?;
         self.report.in_time(&format!("HSDirs have confirmed a plan without {}", node.name), gone, NOTICED);
         let said = node.status()?.target;
         self.report.expect("its status says so", said == "down", &said);
         self.goes_out(number, &relays)
+    }
+
+    /// Waits until HSDirs have confirmed, since then, a plan without a node's points. Returns how long that took.
+    pub fn left_the_plan(&self, number: usize, since: Instant) -> Result<Duration> {
+        let id = &self.cluster.node(number)?.report.node;
+        wait::until("HSDirs to confirm a plan without its points", LONG, || {
+            let status = self.cluster.node(self.cluster.holder(LONG)?)?.status()?;
+            let points = plan::points_of(&status.publication.points, id).len();
+            let age = u64::try_from(since.elapsed().as_millis())?;
+            let fact = if points > 0 { Err(format!("{points} points")) } else { plan::is_confirmed(&status, age) };
+            Ok(fact.map_or_else(Answer::NotYet, |()| Answer::Ready(since.elapsed())))
+        })
     }
 
     /// Has it be well again.
@@ -188,12 +193,12 @@ impl Scenario<'_> {
         Ok(points.map(|point| point.relay.to_uppercase()).collect())
     }
 
-    fn names_without(&self, name: &str) -> Vec<String> {
+    pub fn names_without(&self, name: &str) -> Vec<String> {
         self.names().into_iter().filter(|other| other != name).collect()
     }
 
     /// Points of a node in the publisher's plan.
-    fn points_of(&self, number: usize) -> Result<BTreeSet<String>> {
+    pub fn points_of(&self, number: usize) -> Result<BTreeSet<String>> {
         let status = self.cluster.node(self.cluster.holder(LONG)?)?.status()?;
         Ok(plan::points_of(&status.publication.points, &self.cluster.node(number)?.report.node))
     }
