@@ -1,16 +1,21 @@
 //! An address that not everybody may connect to: alone and merged.
 
+use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use rustbalance_testing::client::{Client, Page};
-use rustbalance_testing::cluster::{Cluster, plan};
+use rustbalance_testing::cluster::{Cluster, Node, plan, write_secret};
 use rustbalance_testing::tor_net::TorNet;
+use rustbalance_testing::visitors;
 use rustbalance_testing::wait::{self, Answer};
+use serde_json::Value;
 
 use crate::{LONG, Scenario};
 
+/// Exit code of `descriptor show` for one that a client cannot use.
+pub const BAD: i32 = 7;
 /// For one page.
 const PAGE: Duration = Duration::from_secs(25);
 /// A client that comes too early does not ask the HSDirs again for a while: then the next one tries.
@@ -27,8 +32,8 @@ impl Scenario<'_> {
         let mut closed = Cluster::in_front_of(&target, self.net, 2, "info")?;
         closed.add(None)?;
         closed.wait_for(0, "it to answer", LONG, |_| Ok(()))?;
-        self.alone(&closed)?;
-        self.merged(&mut closed)?;
+        let alice = self.alone(&closed)?;
+        self.merged(&mut closed, &alice)?;
         for node in [1, 0] {
             closed.node(node)?.terminate(LONG)?;
         }
@@ -36,7 +41,8 @@ impl Scenario<'_> {
         Ok(())
     }
 
-    fn alone(&mut self, closed: &Cluster<'_>) -> Result<()> {
+    /// Returns the key of the client that stays.
+    fn alone(&mut self, closed: &Cluster<'_>) -> Result<String> {
         let (node, address) = (closed.node(0)?, closed.address()?);
         let [alice, mallory] = ["alice", "mallory"].map(|name| node.ask(&["clients", "add", name]));
         let (alice, mallory) = (alice?, mallory?);
@@ -54,29 +60,83 @@ impl Scenario<'_> {
         let page = removed.load(address, 80, 1, PAGE);
         let name = "after a removal: the removed client that still has the old descriptor is not served";
         self.report.expect(name, page.is_err(), &said(&page));
-        Ok(())
+        Ok(alice)
     }
 
-    fn merged(&mut self, closed: &mut Cluster<'_>) -> Result<()> {
+    fn merged(&mut self, closed: &mut Cluster<'_>, alice: &str) -> Result<()> {
         closed.add(Some(0))?;
         settle(closed, "a merged plan of both")?;
         let address = closed.address()?;
-        let alice = closed.node(0)?.ask(&["clients", "list", "--json"])?;
-        self.report.expect("merged: the list is still there", alice.contains("\"alice\""), &alice);
+        let list = closed.node(0)?.ask(&["clients", "list", "--json"])?;
+        self.report.expect("merged: the list is still there", list.contains("\"alice\""), &list);
         let bob = closed.node(1)?.ask(&["clients", "add", "bob"])?;
         wait_for_clients(closed, 2)?;
         settle(closed, "the plan for both clients")?;
-        self.is_served(address, "merged: a client added at the second node", Some(&bob))?;
+        let removed = self.is_served(address, "merged: a client added at the second node", Some(&bob))?;
+        let stays = self.is_served(address, "merged: the client from before", Some(alice))?;
         self.is_not_served(address, "merged: one without a key", None)?;
+        self.key_shows_what_an_hsdir_holds(closed, ("alice", alice), true)?;
 
+        let before = Planned::of(closed)?;
         closed.node(0)?.ask(&["clients", "remove", "bob"])?;
         wait_for_clients(closed, 1)?;
+        for (number, tor) in before.tors.iter().enumerate() {
+            wait_for_another_tor(closed, number, *tor)?;
+        }
         settle(closed, "the plan without bob")?;
-        self.is_not_served(address, "merged: a client that the first node removed", Some(&bob))?;
+        let left = Planned::of(closed)?.points.intersection(&before.points).count();
+        let name = "merged: after a removal no introduction point of before is in the plan";
+        self.report.expect(name, left == 0, &format!("{left} of {}", before.points.len()));
+        // Both have the old descriptor: where the relays do not tell, a tor waits for each point of it.
+        let page = thread::scope(|scope| {
+            let stays = scope.spawn(|| {
+                let page = stays.load(address, 80, 1, visitors::PATIENCE);
+                page.or_else(|_| stays.load(address, 80, 2, visitors::PATIENCE))
+            });
+            let page = removed.load(address, 80, 1, PAGE);
+            let name = "merged: the removed client that still has the old descriptor is not served";
+            self.report.expect(name, page.is_err(), &said(&page));
+            self.is_not_served(address, "merged: a client that the first node removed", Some(&bob))?;
+            self.is_served(address, "merged: the client that stays, begun anew,", Some(alice))?;
+            self.key_shows_what_an_hsdir_holds(closed, ("bob", &bob), false)?;
+            stays.join().map_err(|_| anyhow!("the client that stays panicked"))
+        })?;
+        let name = "merged: the client that stays is served, with the old descriptor to begin with";
+        self.report.expect(name, page.is_ok(), &said(&page));
         closed.node(1)?.ask(&["clients", "open"])?;
         wait_for_clients(closed, 0)?;
         settle(closed, "the plan for everybody")?;
         self.is_served(address, "opened: one without a key", None)?;
+        Ok(())
+    }
+
+    /// Has an operator look at what an HSDir holds with a client's key, from a machine that has no other key of that
+    /// address: a client that is listed reads all of it, another one as far as HSDirs do.
+    fn key_shows_what_an_hsdir_holds(
+        &mut self,
+        closed: &Cluster<'_>,
+        (name, line): (&str, &str),
+        is_listed: bool,
+    ) -> Result<()> {
+        let file = self.net.dir_of(&format!("{name}.auth_private"));
+        write_secret(&file, line)?;
+        let file = file.to_str().context("a path in UTF-8")?;
+        let elsewhere = self.cluster.node(self.cluster.holder(LONG)?)?;
+        let (code, text, words) = elsewhere.run(&["descriptor", "show", "--live", "--json", "--client-key", file])?;
+        let shown: Value = serde_json::from_str(&text).with_context(|| format!("{text}{words}"))?;
+        let points = shown["inner"]["points"].as_array();
+        let keys = points.into_iter().flatten().filter_map(|point| point["auth_cert"]["key"].as_str());
+        let keys: BTreeSet<_> = keys.map(str::to_owned).collect();
+        let good = shown["address"] == closed.address()?
+            && shown["middle"]["client_listed"] == is_listed
+            && if is_listed {
+                code == Some(0) && keys == Planned::of(closed)?.points && shown["middle"]["auth_clients"] != 0
+            } else {
+                code == Some(BAD) && keys.is_empty() && words.contains("authorised clients only")
+            };
+        let detail = format!("{code:?}, {} points, {} {}", keys.len(), shown["source"], words.trim());
+        let what = if is_listed { "all" } else { "nothing" };
+        self.report.expect(&format!("descriptor show --live --client-key shows {what} to {name}"), good, &detail);
         Ok(())
     }
 
@@ -97,6 +157,22 @@ impl Scenario<'_> {
         let page = fresh(self.net, key)?.load(address, 80, 0, PAGE);
         self.report.expect(&format!("{who} is not served"), page.is_err(), &said(&page));
         Ok(())
+    }
+}
+
+/// What changes when a client is removed.
+struct Planned {
+    /// The pids of the nodes' tors.
+    tors: Vec<u32>,
+    /// The introduction points.
+    points: BTreeSet<String>,
+}
+
+impl Planned {
+    fn of(closed: &Cluster<'_>) -> Result<Self> {
+        let points = closed.node(closed.holder(LONG)?)?.status()?.publication.points;
+        let tors = closed.nodes.iter().map(Node::tor_pid).collect::<Result<_>>()?;
+        Ok(Self { tors, points: points.into_iter().map(|point| point.auth_key).collect() })
     }
 }
 
