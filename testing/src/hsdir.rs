@@ -77,6 +77,26 @@ impl HsDirReader {
         Ok(copies)
     }
 
+    /// What one HSDir holds, as it gives it.
+    ///
+    /// # Errors
+    /// If it gives nothing.
+    pub fn text(&mut self, address: &str, hsdir: &str) -> Result<Vec<u8>> {
+        let address: OnionAddress = address.parse().map_err(|error| anyhow!("{address}: {error}"))?;
+        let wanted = RelayFingerprint::from_hex(hsdir).with_context(|| format!("{hsdir} is no fingerprint"))?;
+        while self.control.event(Instant::now())?.is_some() {}
+        self.control.command(&command::hs_fetch(&address, Some(wanted)))?;
+        let deadline = Instant::now() + ANSWER_LIMIT;
+        loop {
+            let event = self.control.event(deadline)?.with_context(|| format!("HSDir {hsdir} does not answer"))?;
+            if let Event::HsDescContent { hsdir: by, content, .. } = event
+                && by == Some(wanted)
+            {
+                return Ok(content);
+            }
+        }
+    }
+
     /// Reads until every HSDir that clients read has a descriptor.
     ///
     /// # Errors

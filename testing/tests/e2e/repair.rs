@@ -31,7 +31,9 @@ impl Scenario<'_> {
     pub fn tor_is_killed(&mut self) -> Result<()> {
         let holder = self.cluster.holder(LONG)?;
         let follower = self.cluster.running().into_iter().find(|number| *number != holder).context("no follower")?;
-        self.kill_tor_of(follower, "a follower")
+        self.kill_tor_of(follower, "a follower")?;
+        let readable = self.cluster.running().into_iter().find(|number| *number != ENCRYPTED).context("no keys")?;
+        self.saved_one_differs(readable)
     }
 
     /// The tor of the publisher dies.
