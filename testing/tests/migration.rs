@@ -7,18 +7,19 @@ use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use rustbalance_core::control::command;
 use rustbalance_core::hsdesc::Descriptor;
+use rustbalance_core::hsdir::ring::Ring;
+use rustbalance_core::onion::period::{Half, TimePeriod};
 use rustbalance_testing::cluster::{self, Cluster, plan};
 use rustbalance_testing::hsdir::{self, HsDirReader};
 use rustbalance_testing::onionbalance::{self, Onionbalance};
 use rustbalance_testing::process::{self, RunDir};
 use rustbalance_testing::tor::Tor;
-use rustbalance_testing::tor_net::{Shape, TorNet};
+use rustbalance_testing::tor_net::{Rotation, Shape, TorNet};
 use rustbalance_testing::visitors::{self, PATIENCE, Regulars, reload_with_dead};
 use rustbalance_testing::wait::{self, Answer};
 use rustbalance_testing::web::Web;
@@ -55,14 +56,14 @@ fn plain_tor(net: &TorNet, say: Say<'_>) -> Result<()> {
     let mut story = Story::begin(net, before.address()?, 0, say)?;
     story.visited("served by a plain tor", &["before"], PATIENCE)?;
 
-    story.wait_for_calm();
+    story.wait_for_calm()?;
     before.tor.control()?.command(&command::set_conf(&[("PublishHidServDescriptors", "0")]))?;
     let mut cluster = Cluster::new(net, "info")?;
     story.moves(|| found(&mut cluster, &before.service))?;
     before.stop()?;
     story.visited("moved in", &["node1"], reload_with_dead(POINTS))?;
 
-    story.wait_for_calm();
+    story.wait_for_calm()?;
     let service = net.dir_of("exported");
     cluster.node(0)?.ask(&["key", "export", "--format", "service", "--out", in_words(&service)?])?;
     let after = story.moves(|| Plain::start(net, "after", Some(&service)))?;
@@ -84,7 +85,7 @@ fn onionbalance(net: &TorNet, programs: &Path, say: Say<'_>) -> Result<()> {
     let mut story = Story::begin(net, address.clone(), MISSED, say)?;
     story.visited("served by Onionbalance", &["first1", "first2"], PATIENCE)?;
 
-    story.wait_for_calm();
+    story.wait_for_calm()?;
     drop(balancer);
     let web = Web::start("node")?;
     let mut cluster = Cluster::in_front_of(&web.target(), net, 1, "info")?;
@@ -92,7 +93,7 @@ fn onionbalance(net: &TorNet, programs: &Path, say: Say<'_>) -> Result<()> {
     backends.into_iter().try_for_each(Plain::stop)?;
     story.visited("moved in from Onionbalance", &["node"], reload_with_dead(2 * POINTS))?;
 
-    story.wait_for_calm();
+    story.wait_for_calm()?;
     let (_balancer, _backends) = story.moves(|| balance("second"))?;
     ensure!(cluster.node(0)?.terminate(LIMIT)?.success(), "it stops in good order");
     story.visited("moved out to Onionbalance", &["second1", "second2"], reload_with_dead(LOST_CELLS))
@@ -186,20 +187,47 @@ impl<'a> Story<'a> {
         Ok(Self { net, address, reader, regulars, missed, say })
     }
 
-    fn wait_for_calm(&self) {
-        while self.net.next_rotation().1 < MOVE {
-            thread::sleep(Duration::from_secs(1));
-        }
+    /// Waits until no rotation is near, and the reader knows of the last one: each period has points of its own, and those
+    /// of this one must not pass for a newcomer's because the reader has just read the one before.
+    fn wait_for_calm(&self) -> Result<()> {
+        wait::until("no rotation near", LIMIT, || {
+            let (next, left) = self.net.next_rotation();
+            let calm = left >= MOVE && self.is_before(next)?;
+            Ok(Answer::from_option(calm.then_some(()), || format!("{next:?} in {} s", left.as_secs())))
+        })
+    }
+
+    /// Whether the reader, too, awaits this rotation next.
+    fn is_before(&self, next: Rotation) -> Result<bool> {
+        let ring = self.ring()?;
+        let end = match ring.params().half(ring.valid_after()) {
+            Half::SrvToTp => Rotation::TimePeriod,
+            Half::TpToSrv => Rotation::SharedRandom,
+        };
+        Ok(end == next)
+    }
+
+    /// The ring as the reader knows it.
+    fn ring(&self) -> Result<Ring> {
+        hsdir::ring(&mut self.reader.tor().control()?)
+    }
+
+    /// The period whose descriptors the reader reads.
+    fn period(&self) -> Result<TimePeriod> {
+        let ring = self.ring()?;
+        Ok(ring.params().client_period(ring.valid_after()))
     }
 
     /// Does `step`, and waits until no HSDir that clients read tells of a point from before, but for those that may not follow.
     fn moves<T>(&mut self, step: impl FnOnce() -> Result<T>) -> Result<T> {
         let begun = Instant::now();
+        let period = self.period()?;
         let copies = self.reader.read(&self.address)?;
         let before: BTreeSet<_> = copies.values().flatten().flat_map(hsdir::auth_keys).collect();
         let done = step()?;
         wait::until("new points on every HSDir that clients read", LIMIT, || {
             let copies = self.reader.read(&self.address)?;
+            ensure!(self.period()? == period, "a new period, whose points are others in any case");
             let is_new = |copy: &Descriptor| !hsdir::lists_any(copy, &before);
             let lacking = copies.values().filter(|copy| !copy.as_ref().is_some_and(is_new)).count();
             Ok(Answer::from_option((lacking <= self.missed).then_some(()), || format!("{lacking} have none")))
