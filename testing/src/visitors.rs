@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 
 use crate::client::{Client, Page};
+use crate::tor::Tor;
 use crate::tor_net::TorNet;
 use crate::wait::{self, Answer};
 
@@ -22,7 +23,7 @@ pub const PATIENCE: Duration = Duration::from_secs(110);
 /// minutes.
 pub const REGULAR_PATIENCE: Duration = Duration::from_secs(420);
 /// What a client's tor waits for an introduction point that is dead and of which no relay told: three circuit build timeouts
-/// and a second.
+/// and a second. It keeps in mind only who refused, for two minutes: a silent one it may pick again.
 const DEAD_POINT: Duration = Duration::from_secs(31);
 /// The longest that a regular visitor may wait for a page where nobody died: a blank screen and a reload, twice.
 pub const RELOAD: Duration = Duration::from_secs(25);
@@ -145,6 +146,7 @@ fn record(tally: &Mutex<Tally>, outcome: Result<Page>, took: Duration) {
 /// second. An error, or a screen that stays blank for [`BLANK`], makes it reload over a new circuit; only seven minutes
 /// without a page are a failed visit.
 pub struct Regulars {
+    clients: Vec<Arc<Client>>,
     stop: Arc<AtomicBool>,
     tally: Arc<Mutex<Tally>>,
     /// How many visits each has ended.
@@ -158,9 +160,15 @@ impl Regulars {
     /// # Errors
     /// If a client's tor does not start or bootstrap.
     pub fn start(net: &TorNet, address: &str, count: usize) -> Result<Self> {
-        let mut regulars =
-            Self { stop: Arc::default(), tally: Arc::default(), visits: Vec::new(), threads: Vec::new() };
-        for client in Client::start_some(net, "regular", count)? {
+        let mut regulars = Self {
+            clients: Vec::new(),
+            stop: Arc::default(),
+            tally: Arc::default(),
+            visits: Vec::new(),
+            threads: Vec::new(),
+        };
+        for client in Client::start_some(net, "regular", count)?.into_iter().map(Arc::new) {
+            regulars.clients.push(Arc::clone(&client));
             let (stop, tally, visits) = (Arc::clone(&regulars.stop), Arc::clone(&regulars.tally), Arc::default());
             regulars.visits.push(Arc::clone(&visits));
             let address = address.to_owned();
@@ -176,6 +184,11 @@ impl Regulars {
             }));
         }
         Ok(regulars)
+    }
+
+    /// The tor of each.
+    pub fn tors(&self) -> impl Iterator<Item = &Tor> {
+        self.clients.iter().map(|client| client.tor())
     }
 
     /// How it went since the start or the last call, up to a visit of each that began now: whoever was still waiting for
