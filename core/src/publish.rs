@@ -277,7 +277,7 @@ impl Publisher {
         if !self.schedule.records_are_here(now.mono, view, &mut self.wake) {
             return Err(Waiting::Records);
         }
-        let mut offers = self.gathering.gather(now, view, &mut self.wake);
+        let mut offers = self.gathering.gather(now, view, self.planner.kept(view), &mut self.wake);
         if offers.is_empty() {
             return Err(Waiting::NoPoints);
         }

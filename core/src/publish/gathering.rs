@@ -3,7 +3,9 @@
 use super::plan::Offers;
 use super::wake::Wake;
 use crate::cluster::{Access, Member, ProvenPlan, View};
+use crate::id::NodeId;
 use crate::time::{Mono, Now};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What was gathered last.
@@ -16,7 +18,7 @@ struct Gathered {
     members: Arc<Vec<Member>>,
     access: Arc<Access>,
     proven: Option<Arc<ProvenPlan>>,
-    paused: bool,
+    kept: BTreeSet<NodeId>,
     /// When the first of the silent will have been so for too long, or the first seed has run out.
     until: Option<Mono>,
     offers: Arc<Offers>,
@@ -24,9 +26,9 @@ struct Gathered {
 
 impl Gathering {
     /// [`Offers::gather`].
-    pub(super) fn gather(&mut self, now: Now, view: &View, wake: &mut Wake) -> Arc<Offers> {
-        let known = self.0.take().filter(|gathered| gathered.holds(now, view));
-        let gathered = known.unwrap_or_else(|| Gathered::new(now, view));
+    pub(super) fn gather(&mut self, now: Now, view: &View, kept: BTreeSet<NodeId>, wake: &mut Wake) -> Arc<Offers> {
+        let known = self.0.take().filter(|gathered| gathered.kept == kept && gathered.holds(now, view));
+        let gathered = known.unwrap_or_else(|| Gathered::new(now, view, kept));
         if let Some(until) = gathered.until {
             wake.at(until);
         }
@@ -40,11 +42,11 @@ impl Gathering {
 }
 
 impl Gathered {
-    fn new(now: Now, view: &View) -> Self {
+    fn new(now: Now, view: &View, kept: BTreeSet<NodeId>) -> Self {
         let mut wake = Wake::default();
-        let offers = Arc::new(Offers::gather(now, view, &mut wake));
+        let offers = Arc::new(Offers::gather(now, view, &kept, &mut wake));
         let (members, access, proven) = (view.members.clone(), view.access.clone(), view.proven.clone());
-        Self { members, access, proven, paused: view.paused, until: wake.get(), offers }
+        Self { members, access, proven, kept, until: wake.get(), offers }
     }
 
     fn holds(&self, now: Now, view: &View) -> bool {
@@ -52,10 +54,12 @@ impl Gathered {
             (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs),
             (ours, theirs) => ours.is_none() && theirs.is_none(),
         };
-        let same_access = Arc::ptr_eq(&self.access, &view.access) && self.paused == view.paused;
-        let same = same_proven && same_access && Arc::ptr_eq(&self.members, &view.members);
+        let same = same_proven && Arc::ptr_eq(&self.access, &view.access) && Arc::ptr_eq(&self.members, &view.members);
         let holds = same && self.until.is_none_or(|at| now.mono < at) && self.offers.seeds_hold(now.wall);
-        debug_assert!(!holds || Self::new(now, view).offers == self.offers, "offers changed unnoticed");
+        debug_assert!(
+            !holds || Self::new(now, view, self.kept.clone()).offers == self.offers,
+            "offers changed unnoticed"
+        );
         holds
     }
 }
@@ -73,13 +77,13 @@ mod tests {
     #[test]
     fn what_changed_nothing_is_not_gathered_anew_and_a_change_is_seen() {
         let (mut gathering, mut wake, mut view) = (Gathering::default(), Wake::default(), view());
-        let first = gathering.gather(NOW, &view, &mut wake);
-        assert!(Arc::ptr_eq(&first, &gathering.gather(NOW, &view.clone(), &mut wake)));
+        let first = gathering.gather(NOW, &view, BTreeSet::new(), &mut wake);
+        assert!(Arc::ptr_eq(&first, &gathering.gather(NOW, &view.clone(), BTreeSet::new(), &mut wake)));
         view.access = Arc::new(Access::Restricted(BTreeMap::new()));
-        let closed = gathering.gather(NOW, &view, &mut wake);
+        let closed = gathering.gather(NOW, &view, BTreeSet::new(), &mut wake);
         assert_ne!(first, closed);
         members(&mut view)[1].liveness = Liveness::Down;
-        assert_ne!(closed, gathering.gather(NOW, &view, &mut wake));
+        assert_ne!(closed, gathering.gather(NOW, &view, BTreeSet::new(), &mut wake));
     }
 
     #[test]
@@ -87,13 +91,13 @@ mod tests {
         let (mut gathering, mut view) = (Gathering::default(), view());
         (members(&mut view)[1].liveness, members(&mut view)[1].since) = (Liveness::Unknown, NOW.mono);
         let mut wake = Wake::default();
-        let silent = gathering.gather(NOW, &view, &mut wake);
+        let silent = gathering.gather(NOW, &view, BTreeSet::new(), &mut wake);
         let until = wake.get().expect("somebody is silent");
         for _ in 0..2 {
             let mut wake = Wake::default();
-            assert_eq!(silent, gathering.gather(NOW, &view, &mut wake));
+            assert_eq!(silent, gathering.gather(NOW, &view, BTreeSet::new(), &mut wake));
             assert_eq!(wake.get(), Some(until), "asked for each time");
         }
-        assert_ne!(silent, gathering.gather(Now { mono: until, ..NOW }, &view, &mut Wake::default()));
+        assert_ne!(silent, gathering.gather(Now { mono: until, ..NOW }, &view, BTreeSet::new(), &mut Wake::default()));
     }
 }

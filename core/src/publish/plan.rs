@@ -47,12 +47,12 @@ struct Share {
 type Listed = (NodeId, IntroPoint);
 
 impl Offers {
-    /// Gathers the offers of every node that serves, or may serve for all we know.
-    pub(super) fn gather(now: Now, view: &View, wake: &mut Wake) -> Self {
+    /// Gathers the offers of every node that serves, or may serve for all we know, or is `kept` though it does not.
+    pub(super) fn gather(now: Now, view: &View, kept: &BTreeSet<NodeId>, wake: &mut Wake) -> Self {
         let nodes: BTreeMap<_, _> = view
             .members
             .iter()
-            .filter_map(|member| share(now, view, member, wake).map(|share| (member.node, share)))
+            .filter_map(|member| share(now, view, member, kept, wake).map(|share| (member.node, share)))
             .collect();
         let headers = view.members.iter().filter(|member| nodes.contains_key(&member.node));
         let header = common_header(headers.filter_map(|member| member.record.as_ref()).map(|record| &record.header));
@@ -128,11 +128,11 @@ fn said_goodbye(member: &Member) -> bool {
 }
 
 /// What `member` offers; `None` if it is known not to serve, or nothing is known.
-fn share(now: Now, view: &View, member: &Member, wake: &mut Wake) -> Option<Share> {
-    let is_paused = view.paused && !is_broken(Rule::PauseKeepsAll);
+fn share(now: Now, view: &View, member: &Member, kept: &BTreeSet<NodeId>, wake: &mut Wake) -> Option<Share> {
+    let is_kept = kept.contains(&member.node);
     match member.liveness {
         Liveness::Live => {}
-        Liveness::Unknown | Liveness::Down if is_paused => {}
+        Liveness::Unknown | Liveness::Down if is_kept => {}
         Liveness::Unknown => {
             let until = member.since.plus(UNKNOWN_KEPT);
             if now.mono >= until || is_broken(Rule::UnknownIsNotDown) {
@@ -146,7 +146,7 @@ fn share(now: Now, view: &View, member: &Member, wake: &mut Wake) -> Option<Shar
     // have lost its disk and the time of day, nor need the plan be true.
     let proven = proven(view, member.node).filter(|_| member.liveness != Liveness::Live || !member.record_current);
     let order = member.record.as_ref().map(|record| (record.incarnation, record.version));
-    let keeps_unwell = is_paused || is_broken(Rule::DeadTargetIsOut);
+    let keeps_unwell = is_kept || is_broken(Rule::DeadTargetIsOut);
     let points = match (&member.record, proven) {
         (_, Some(part)) if Some((part.incarnation, part.version)) > order => part.clone(),
         (Some(record), _) if record.serves() || (keeps_unwell && record.state == NodeState::Active) => {

@@ -5,8 +5,10 @@ use super::wake::Wake;
 use crate::cluster::View;
 use crate::hsdesc::IntroPoint;
 use crate::id::NodeId;
+use crate::sabotage::{Rule, is_broken};
 use crate::time::Mono;
 use core::time::Duration;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Changes closer together than this go into one plan.
@@ -100,6 +102,18 @@ impl Planner {
             self.planned_at = now;
         }
         changed
+    }
+
+    /// Who stays in the plan whatever befalls it: during a pause whoever was in it before, so that it puts nobody back.
+    pub(super) fn kept(&self, view: &View) -> BTreeSet<NodeId> {
+        if !view.paused || is_broken(Rule::PauseKeepsAll) {
+            return BTreeSet::new();
+        }
+        match (&self.plan, &view.proven) {
+            (Some(plan), _) => plan.points.iter().map(|(node, _)| *node).collect(),
+            (None, Some(proven)) => proven.nodes.keys().copied().collect(),
+            (None, None) => view.members.iter().map(|member| member.node).collect(),
+        }
     }
 
     /// What is published as far as we know: keeps points where they are over a change of publisher.

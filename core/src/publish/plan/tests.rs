@@ -3,6 +3,7 @@
 use super::*;
 use crate::cluster::{NodeState, ProvenPlan, Record};
 use crate::merge::testing::{node, point};
+use crate::publish::planner::Planner;
 use crate::publish::testing::{member, members, record_of, view};
 use crate::time::Mono;
 use pow::SEED_KEPT;
@@ -10,9 +11,13 @@ use std::sync::Arc;
 
 const NOW: Now = Now { mono: Mono::from_ms(100_000), wall: Wall::from_secs(1_795_446_825) };
 
+fn gather(view: &View) -> Offers {
+    Offers::gather(NOW, view, &Planner::new(20).kept(view), &mut Wake::default())
+}
+
 /// The nodes with offers.
 fn nodes(view: &View) -> Vec<NodeId> {
-    Offers::gather(NOW, view, &mut Wake::default()).nodes.into_keys().collect()
+    gather(view).nodes.into_keys().collect()
 }
 
 /// [`view`] with member 2 changed.
@@ -33,7 +38,7 @@ fn proven_2(version: u64) -> Arc<ProvenPlan> {
 }
 
 fn offered(view: &View, n: u8) -> Vec<IntroPoint> {
-    let offers = Offers::gather(NOW, view, &mut Wake::default());
+    let offers = gather(view);
     offers.nodes.get(&node(n)).map(|share| share.points.points.clone()).unwrap_or_default()
 }
 
@@ -68,6 +73,19 @@ fn during_a_pause_nobody_leaves_but_by_an_order() {
 }
 
 #[test]
+fn a_pause_puts_nobody_back_who_was_out_before() {
+    let proven_before = |change: fn(&mut Member)| {
+        let part = |n| PlanNode { incarnation: 1, version: 1, points: vec![point(n, n, 0)] };
+        let nodes = [1, 3].map(|n| (node(n), part(n))).into();
+        View { paused: true, proven: Some(Arc::new(ProvenPlan { epoch: 1, serial: 1, nodes })), ..with(change) }
+    };
+    let others = [node(1), node(3)];
+    assert_eq!(nodes(&proven_before(|member| member.liveness = Liveness::Down)), others);
+    assert_eq!(nodes(&proven_before(|member| record_of(member).target_up = false)), others);
+    assert_eq!(nodes(&proven_before(|_| ())), [node(1), node(2), node(3)], "who is well comes back");
+}
+
+#[test]
 fn silent_node_keeps_its_points_for_sixty_seconds() {
     let silent_for = |ms| {
         with(|member| {
@@ -76,7 +94,7 @@ fn silent_node_keeps_its_points_for_sixty_seconds() {
         })
     };
     let mut wake = Wake::default();
-    assert_eq!(Offers::gather(NOW, &silent_for(59_999), &mut wake).nodes.len(), 3);
+    assert_eq!(Offers::gather(NOW, &silent_for(59_999), &BTreeSet::new(), &mut wake).nodes.len(), 3);
     assert_eq!(wake.get(), Some(Mono::from_ms(NOW.mono.as_ms() + 1)));
     assert_eq!(nodes(&silent_for(60_000)), [node(1), node(3)]);
 }
@@ -138,7 +156,7 @@ fn header_of_a_node_left_out_does_not_count() {
         record.tor_ready = false;
         record.header.0.clear();
     });
-    assert_eq!(Offers::gather(NOW, &view, &mut Wake::default()).header.0.len(), 2);
+    assert_eq!(gather(&view).header.0.len(), 2);
 }
 
 #[test]
@@ -149,7 +167,7 @@ fn published_points_are_taken_over_except_those_a_live_node_dropped() {
         ..ProvenPlan::default()
     };
     view.proven = Some(Arc::new(proven));
-    let mut offers = Offers::gather(NOW, &view, &mut Wake::default());
+    let mut offers = gather(&view);
     let (down, dropped, strange) = (point(2, 4, 0), point(3, 20, 0), point(9, 25, 0));
     offers.add_published(&view, &[point(1, 1, 0), down.clone(), dropped, strange.clone()]);
     assert_eq!(offers.nodes[&node(2)].points.points, [down]);
@@ -162,16 +180,14 @@ fn plan_names_only_the_points_listed() {
     let mut view = view();
     let five = (1..=5).map(|n| member(n, &[n * 10, n * 10 + 1, n * 10 + 2, n * 10 + 3, n * 10 + 4])).collect();
     view.members = Arc::new(five);
-    let plan = Plan::new(&Offers::gather(NOW, &view, &mut Wake::default()), &[], Division { places: 20, read: 1 });
+    let plan = Plan::new(&gather(&view), &[], Division { places: 20, read: 1 });
     assert_eq!((plan.points.len(), plan.left_out.len()), (20, 5));
     assert!(plan.nodes.values().all(|part| part.points.len() == 4));
 }
 
 #[test]
 fn digest_follows_the_content_and_nothing_else() {
-    let plan = |view: &View| {
-        Plan::new(&Offers::gather(NOW, view, &mut Wake::default()), &[], Division { places: 20, read: 6 })
-    };
+    let plan = |view: &View| Plan::new(&gather(view), &[], Division { places: 20, read: 6 });
     let before = plan(&view());
     let renewed = plan(&with_record(|record| record.version = 2));
     assert!(before.says_the_same(&renewed) && before.digest() == renewed.digest());
@@ -193,7 +209,7 @@ fn with_pow(period: u64, seconds: u64) -> View {
 }
 
 fn divided(view: &View) -> Plan {
-    Plan::new(&Offers::gather(NOW, view, &mut Wake::default()), &[], Division { places: 20, read: 6 })
+    Plan::new(&gather(view), &[], Division { places: 20, read: 6 })
 }
 
 /// Whose points and whose seed each content of [`PERIOD`] has.
@@ -237,7 +253,7 @@ fn while_one_node_offers_none_no_descriptor_has_proof_of_work_and_status_names_i
 fn points_that_a_majority_has_published_take_proof_of_work_from_nobody() {
     let mut view = with_pow(PERIOD, 3600);
     members(&mut view)[1].liveness = Liveness::Down;
-    let mut offers = Offers::gather(NOW, &view, &mut Wake::default());
+    let mut offers = gather(&view);
     let published = record_of(&mut members(&mut view)[1]).points.clone();
     offers.add_published(&view, &published);
     let owners = owners(&Plan::new(&offers, &[], Division { places: 20, read: 6 }));
@@ -252,7 +268,7 @@ fn seed_that_has_run_out_leaves_a_minute_later_and_the_others_stay() {
     let pow = record_of(&mut members(&mut view)[1]).pow.as_mut().unwrap();
     pow.params.expires = NOW.wall.as_secs() - SEED_KEPT.as_secs() + 1;
     let mut wake = Wake::default();
-    let offers = Offers::gather(NOW, &view, &mut wake);
+    let offers = Offers::gather(NOW, &view, &BTreeSet::new(), &mut wake);
     assert_eq!(wake.get(), Some(NOW.mono.plus(Duration::from_secs(1))));
     assert!(offers.seeds_hold(NOW.wall) && !offers.seeds_hold(Wall::from_secs(NOW.wall.as_secs() + 1)));
     let before = divided(&view);
@@ -281,7 +297,7 @@ fn one_node_has_proof_of_work_in_its_only_descriptor() {
 
 #[test]
 fn with_too_few_hsdirs_all_nodes_go_before_proof_of_work() {
-    let offers = Offers::gather(NOW, &with_pow(PERIOD, 3600), &mut Wake::default());
+    let offers = gather(&with_pow(PERIOD, 3600));
     let plan = Plan::new(&offers, &[], Division { places: 20, read: 1 });
     assert_eq!((plan.contents(PERIOD).len(), &plan.pow), (1, &Pow::NoRoom));
     assert_eq!(plan.contents(PERIOD)[0].len(), 9);
