@@ -96,6 +96,13 @@ pub fn processes_in(dir: &Path) -> Vec<u32> {
         .collect()
 }
 
+/// When a process began, clock ticks since the machine did.
+pub fn began(pid: u32) -> Result<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let after_name = stat.rsplit_once(')').context("no name in its stat")?.1;
+    Ok(after_name.split_ascii_whitespace().nth(19).context("no time in its stat")?.parse()?)
+}
+
 /// `command`, killed by the kernel when the thread that starts it ends: so only for what a thread starts that lives for as long.
 /// `setpriv` becomes the program itself.
 pub fn dying_with_us(command: &Command) -> Command {

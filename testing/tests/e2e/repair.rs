@@ -17,10 +17,12 @@ use crate::{AFTER_A_KILL, ENCRYPTED, LONG, RELOAD, Scenario};
 
 /// From a tor's death to its successor's points in the plan.
 const RESTARTED: Duration = Duration::from_secs(60);
-/// From the death of an application until HSDirs have confirmed a plan without its node's points, and from its return to
-/// their being back in the plan: three probes 5 s apart, one of which may take as long, then the upload.
+/// From the death of an application until HSDirs have confirmed a plan without its node's points: three probes 5 s apart,
+/// one of which may take as long, then the upload.
 const NOTICED: Duration = Duration::from_secs(30);
-
+/// From its return until its points are back in the plan: tor opens 28 introduction circuits in five minutes, and may have
+/// opened most of them before: at its start, for a new period, and while it was out.
+const BACK: Duration = Duration::from_secs(300 + 30);
 /// From a plan without a node's points on the HSDirs until it has closed its introduction circuits.
 const OUT: Duration = Duration::from_secs(15);
 /// What tor does about a closed introduction circuit is over by then.
@@ -101,8 +103,7 @@ impl Scenario<'_> {
 
     /// The application of a node dies: its tor and its introduction points are well, and still nobody is sent there.
     pub fn target_dies(&mut self) -> Result<()> {
-        let holder = self.cluster.holder(LONG)?;
-        let number = self.cluster.running().into_iter().find(|number| *number != holder).context("no follower")?;
+        let number = self.settled_follower()?;
         let name = self.cluster.node(number)?.name.clone();
         self.report.step(&format!("the application of {name} dies"));
         let mut cached = Cached::of(self, "cached-dead", &name)?;
@@ -112,6 +113,15 @@ impl Scenario<'_> {
         self.fresh_visitors_by("with a dead application", 6, &self.names_without(&name))?;
         self.with_target_again(number, Web::resume)?;
         self.regular_visitors("while an application was dead", AFTER_A_KILL)
+    }
+
+    /// The follower whose tor has run for the longest: it is back soonest.
+    fn settled_follower(&self) -> Result<usize> {
+        let holder = self.cluster.holder(LONG)?;
+        let followers = self.cluster.running().into_iter().filter(|number| *number != holder);
+        let began = |number| Ok((process::began(self.cluster.node(number)?.tor_pid()?)?, number));
+        let followers: Vec<_> = followers.map(began).collect::<Result<_>>()?;
+        Ok(followers.into_iter().min().context("no follower")?.1)
     }
 
     /// The application of a node lives on, takes connections, and answers nothing but errors.
@@ -154,11 +164,11 @@ impl Scenario<'_> {
     fn with_target_again(&mut self, number: usize, mend: impl FnOnce(&Web) -> Result<()>) -> Result<()> {
         mend(self.cluster.node(number)?.web())?;
         let mended = Instant::now();
-        let back = wait::until("its points to return", LONG, || {
+        let back = wait::until("its points to return", BACK, || {
             let back = !self.points_of(number)?.is_empty();
             Ok(Answer::from_option(back.then(|| mended.elapsed()), || "no points".to_owned()))
         })?;
-        self.report.in_time("its application is back, and so are its points", back, NOTICED);
+        self.report.in_time("its application is back, and so are its points", back, BACK);
         self.settle("after the application came back", LONG)?;
         Ok(())
     }
