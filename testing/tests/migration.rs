@@ -38,10 +38,10 @@ const MOVE: Duration = Duration::from_secs(100);
 const ROTATIONS: [Rotation; 2] = [Rotation::SharedRandom, Rotation::TimePeriod];
 /// More than a time period, and the time until clients know of the next one.
 const PERIOD: Duration = Duration::from_secs(600);
-
 /// For so long nobody publishes between Onionbalance and a node. Both count revisions by the seconds since a shared random
-/// value, but each with random steps of its own: after n seconds one may be ahead by what the other makes in √(2n) · 0.58,
-/// and HSDirs refuse the one behind. That is 18 s at the end of the half in which we move here, and this is four times as much.
+/// value, but each with random steps of its own: after n seconds one may be ahead by what the other makes in
+/// √(2n) · 0.58, and HSDirs refuse the one behind. That is 18 s at the end of the half in which we move here, and this is
+/// four times as much.
 const NOBODY: Duration = Duration::from_secs(75);
 
 #[test]
@@ -212,8 +212,9 @@ impl<'a> Story<'a> {
         Ok(Self { net, address, reader, regulars, missed, say })
     }
 
-    /// Waits until there is so much time before one of these rotations, and the reader knows of the last one: each period has points of its own, and those
-    /// of this one must not pass for a newcomer's because the reader has just read the one before.
+    /// Waits until there is so much time before one of these rotations, and the reader knows of the last one: each period
+    /// has points of its own, and those of this one must not pass for a newcomer's because the reader has just read the
+    /// one before.
     fn wait_for_calm(&self, time: Duration, before: &[Rotation]) -> Result<()> {
         wait::until("no rotation near", PERIOD, || {
             let (next, left) = self.net.next_rotation();

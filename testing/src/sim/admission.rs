@@ -3,6 +3,7 @@
 use rustbalance_core::cluster::{Access, ClusterToken};
 use rustbalance_core::join::{AdmitError, Admitted, JoinError, Joiner, found};
 use rustbalance_core::output::RequestId;
+use rustbalance_core::status::Status;
 use rustbalance_core::{DurableKind, Input, NodeId};
 
 use super::machine::SimNode;
@@ -12,9 +13,10 @@ use super::world::World;
 /// A joiner repeats its request this often, milliseconds.
 const ASK_AGAIN_MS: u64 = 1000;
 
-/// A node in a status.
-pub(super) fn name(id: NodeId) -> String {
-    id.0.iter().map(|byte| format!("{byte:02x}")).collect()
+/// Whether `node` is a member, for the daemon whose status that is.
+pub(super) fn is_listed(status: &Status, node: NodeId) -> bool {
+    let name: String = node.0.iter().map(|byte| format!("{byte:02x}")).collect();
+    status.members.iter().any(|member| member.node == name)
 }
 
 impl World {

@@ -8,8 +8,9 @@ use rustbalance_core::hsdesc::IntroPoint;
 use rustbalance_core::join::Joiner;
 use rustbalance_core::output::RequestId;
 use rustbalance_core::status::Status;
-use rustbalance_core::{Input, NodeId, WgPublicKey};
+use rustbalance_core::{Input, WgPublicKey};
 
+use super::admission::is_listed;
 use super::fault::Lie;
 use super::machine::TOKEN;
 use super::tor::TorModel;
@@ -208,9 +209,4 @@ impl World {
         let input = Input::Admit { request: RequestId(u64::MAX), wg, bytes: &joiner.request() };
         self.step_input(via, input);
     }
-}
-
-fn is_listed(status: &Status, node: NodeId) -> bool {
-    let name: String = node.0.iter().map(|byte| format!("{byte:02x}")).collect();
-    status.members.iter().any(|member| member.node == name)
 }

@@ -5,10 +5,10 @@ mod machines;
 mod mesh;
 mod tors;
 
+use rustbalance_core::Command;
 use rustbalance_core::cluster::Order;
-use rustbalance_core::{Command, NodeId};
 
-use super::admission::name;
+use super::admission::is_listed;
 use super::fault::Fault;
 use super::machine::SimNode;
 use super::witness::Sight;
@@ -109,8 +109,8 @@ impl World {
     /// Whether a member was let in by `whom`, and `node` has not heard of it.
     fn alone_vouches(&self, whom: usize, node: usize) -> bool {
         let Some(status) = self.status(node) else { return false };
-        let is_unheard = |id: NodeId| status.members.iter().all(|member| member.node != name(id));
-        self.nodes.iter().any(|machine| machine.is_member && machine.via as usize == whom && is_unheard(machine.id))
+        let mut joined = self.nodes.iter().filter(|machine| machine.is_member && machine.via as usize == whom);
+        joined.any(|machine| !is_listed(&status, machine.id))
     }
 
     /// Whether whom the fault hits is in a state to be hit.

@@ -1,9 +1,7 @@
 //! Invariant 8: a removed node is nobody's member, a rotation loses no honest one, and all have one cluster token.
 
-use rustbalance_core::NodeId;
-
 use super::World;
-use crate::sim::admission::name;
+use crate::sim::admission::is_listed;
 use crate::sim::machine::SimNode;
 
 /// When calm begins, and when a machine has started or stopped in calm.
@@ -12,13 +10,12 @@ pub(super) fn check(world: &World) -> Result<(), String> {
     let Some((_, first)) = members().next() else { return Ok(()) };
     for (index, node) in members() {
         let Some(status) = world.status(index) else { continue };
-        let lists = |id: NodeId| status.members.iter().any(|member| member.node == name(id));
-        if let Some((other, _)) = members().find(|(_, other)| !lists(other.id)) {
+        if let Some((other, _)) = members().find(|(_, other)| !is_listed(&status, other.id)) {
             return Err(format!("{other} is no member for {index}"));
         }
         // A removal that only those knew who were removed themselves is nobody's to know any more.
         let is_known = |other: &SimNode| other.removal_heard.iter().any(|by| world.nodes[*by].is_member);
-        let is_gone = |other: &SimNode| other.is_removed && is_known(other) && lists(other.id);
+        let is_gone = |other: &SimNode| other.is_removed && is_known(other) && is_listed(&status, other.id);
         if let Some(other) = world.nodes.iter().position(is_gone) {
             return Err(format!("{other} was removed, and is a member for {index}"));
         }
