@@ -421,9 +421,14 @@ impl Tor {
         self.close_circuits(out);
     }
 
+    /// One at a time, the next once tor has answered: of several `DESTROY` cells for one channel that come at once it
+    /// sends the first, and the others with the next traffic (`circuitmux_append_destroy_cell` of C tor). Their relays
+    /// would take clients for a point that is gone, and those would wait.
     fn close_circuits(&mut self, out: &mut Outbox) {
-        let room = self.session.as_ref().map_or(0, Session::room);
-        for circuit in self.withdrawal.take_circuits(self.service.circuits(), room) {
+        if !self.session.as_ref().is_some_and(|session| session.has_room() && !session.awaits(Asked::Close)) {
+            return;
+        }
+        if let Some(circuit) = self.withdrawal.next_circuit(self.service.circuits()) {
             self.send(Asked::Close, command::close_circuit(&circuit), out);
         }
     }

@@ -83,16 +83,16 @@ impl Withdrawal {
         self.known.values().any(|known| known == relay)
     }
 
-    /// The circuits to close now, at most `room`, of all that are established; each is named once.
-    pub(super) fn take_circuits(&mut self, circuits: &BTreeMap<String, RelayFingerprint>, room: usize) -> Vec<String> {
+    /// The circuit to close next, of all that are established; each is named once.
+    pub(super) fn next_circuit(&mut self, circuits: &BTreeMap<String, RelayFingerprint>) -> Option<String> {
         self.closing.retain(|circuit| circuits.contains_key(circuit));
         if self.presence != Presence::Out {
-            return Vec::new();
+            return None;
         }
-        let to_close = circuits.iter().filter(|(id, relay)| self.is_known(relay) && !self.closing.contains(*id));
-        let to_close: Vec<String> = to_close.map(|(id, _)| id.clone()).take(room).collect();
-        self.closing.extend(to_close.iter().cloned());
-        to_close
+        let mut to_close = circuits.iter().filter(|(id, relay)| self.is_known(relay) && !self.closing.contains(*id));
+        let next = to_close.next().map(|(id, _)| id.clone())?;
+        self.closing.insert(next.clone());
+        Some(next)
     }
 }
 
@@ -120,15 +120,15 @@ mod tests {
         let established = circuits(&[(7, 1), (8, 2), (9, 3)]);
         for presence in [Presence::In, Presence::GoingOut] {
             withdrawal.set(presence);
-            assert!(withdrawal.take_circuits(&established, 9).is_empty());
+            assert_eq!(withdrawal.next_circuit(&established), None);
             assert!(withdrawal.may_offer(&point(1, 1)));
         }
         withdrawal.set(Presence::Out);
-        assert_eq!(withdrawal.take_circuits(&established, 1), ["7"]);
-        assert_eq!(withdrawal.take_circuits(&established, 9), ["8"], "each once, as there is room");
-        assert!(withdrawal.take_circuits(&established, 9).is_empty());
+        assert_eq!(withdrawal.next_circuit(&established).as_deref(), Some("7"));
+        assert_eq!(withdrawal.next_circuit(&established).as_deref(), Some("8"), "each once");
+        assert_eq!(withdrawal.next_circuit(&established), None);
         assert!(!withdrawal.is_done(&established) && withdrawal.is_done(&circuits(&[(9, 3)])));
-        assert_eq!(withdrawal.take_circuits(&circuits(&[(9, 3), (10, 1)]), 9), ["10"], "opened again");
+        assert_eq!(withdrawal.next_circuit(&circuits(&[(9, 3), (10, 1)])).as_deref(), Some("10"), "opened again");
         assert!(!withdrawal.may_offer(&point(1, 1)) && withdrawal.may_offer(&point(4, 3)));
     }
 
@@ -138,14 +138,14 @@ mod tests {
         withdrawal.see([point(1, 1)].iter());
         withdrawal.set(Presence::Out);
         withdrawal.see([point(2, 2)].iter());
-        assert!(withdrawal.take_circuits(&circuits(&[(5, 2)]), 9).is_empty());
+        assert_eq!(withdrawal.next_circuit(&circuits(&[(5, 2)])), None);
         withdrawal.set(Presence::In);
         withdrawal.see([point(2, 2)].iter());
         withdrawal.set(Presence::Out);
-        assert_eq!(withdrawal.take_circuits(&circuits(&[(5, 2), (6, 1)]), 9), ["5"]);
+        assert_eq!(withdrawal.next_circuit(&circuits(&[(5, 2), (6, 1)])).as_deref(), Some("5"));
         withdrawal.new_connection();
         withdrawal.new_process();
-        assert!(withdrawal.take_circuits(&circuits(&[(7, 2)]), 9).is_empty());
+        assert_eq!(withdrawal.next_circuit(&circuits(&[(7, 2)])), None);
     }
 
     #[test]
@@ -155,8 +155,8 @@ mod tests {
         withdrawal.new_connection();
         withdrawal.see([point(2, 2)].iter());
         withdrawal.set(Presence::Out);
-        assert_eq!(withdrawal.take_circuits(&circuits(&[(5, 2), (6, 1)]), 9), ["5"]);
+        assert_eq!(withdrawal.next_circuit(&circuits(&[(5, 2), (6, 1)])).as_deref(), Some("5"));
         withdrawal.new_process();
-        assert_eq!(withdrawal.take_circuits(&circuits(&[(7, 2), (8, 1)]), 9), ["7"]);
+        assert_eq!(withdrawal.next_circuit(&circuits(&[(7, 2), (8, 1)])).as_deref(), Some("7"));
     }
 }
