@@ -84,12 +84,15 @@ impl Scenario<'_> {
         let names = self.names();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let holder = self.cluster.holder(LONG)?;
+        let mut last_missing = "nothing".to_owned();
         let status = self.cluster.wait_for(holder, "both slots of the new half", ROTATED + LONG, |status| {
             let turned = slots(status) != before;
             let fact = if turned { Ok(()) } else { Err(format!("slots are still {before:?}")) };
-            fact.and_then(|()| plan::has_points_of(status, &names)).and_then(|()| plan::is_confirmed(status, u64::MAX))
+            let fact = fact.and_then(|()| plan::has_points_of(status, &names));
+            fact.and_then(|()| plan::is_confirmed(status, u64::MAX)).inspect_err(|why| last_missing.clone_from(why))
         })?;
         self.report.in_time(&format!("{rotation:?}: both slots confirmed"), due.elapsed(), ROTATED);
+        self.report.note(&format!("was missing last: {last_missing}"));
         self.report.note(&format!("slots {before:?} became {:?}", slots(&status)));
         self.hsdirs_hold_the_plan(holder, &format!("{rotation:?}"))
     }
