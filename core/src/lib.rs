@@ -31,6 +31,7 @@ pub mod state_key;
 pub mod status;
 pub mod time;
 pub mod tor;
+mod write_failures;
 
 pub use health::HostFacts;
 pub use id::{ClusterId, EffectId, NodeId, TorId, WgPublicKey};

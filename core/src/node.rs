@@ -471,6 +471,7 @@ impl Node {
             }),
             orders: self.cluster.given_orders().map(|(node, given)| OrderStatus::new(*node, given)).collect(),
             unheard: self.cluster.unheard().map(|node| hex(&node.0)).collect(),
+            unsaved: self.cluster.unsaved().map(|kind| format!("state/{}", kind.file_name())).collect(),
             members: self
                 .cluster
                 .members()

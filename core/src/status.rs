@@ -55,6 +55,9 @@ pub struct Status {
     pub orders: Vec<OrderStatus>,
     /// Live members that have not said, since anything changed here, that they know all that this node knows.
     pub unheard: Vec<String>,
+    /// Files of the state directory whose newest content is not on the disk yet: a restart would undo it.
+    #[serde(default)]
+    pub unsaved: Vec<String>,
     /// The roster.
     pub members: Vec<MemberStatus>,
     /// What is published.

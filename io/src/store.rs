@@ -52,7 +52,7 @@ pub(crate) use staged::{remove, remove_or_warn};
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The system refused.
-    #[error("{}: cannot {action}: {source}; check that the path exists and that this user has access to it", path.display())]
+    #[error("{}: cannot {action}: {source}; {}", path.display(), way_out(source.kind()))]
     Io {
         /// What was tried.
         action: &'static str,
@@ -141,6 +141,15 @@ pub enum StoreError {
         /// What is wrong.
         why: String,
     },
+}
+
+/// Out of a system's refusal.
+fn way_out(refusal: io::ErrorKind) -> &'static str {
+    match refusal {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on that disk",
+        io::ErrorKind::ReadOnlyFilesystem => "mount that disk so that it can be written",
+        _ => "check that the path exists and that this user has access to it",
+    }
 }
 
 fn process(pid: Option<u32>) -> String {

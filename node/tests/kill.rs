@@ -114,11 +114,6 @@ fn assert_no_orphan(node: &Node) {
     node.wait("the end of all tors", |node| pids_naming(&node.dir().join("tor")).is_empty());
 }
 
-fn status(node: &Node) -> serde_json::Value {
-    let run = node.run(&["status", "--json"]);
-    serde_json::from_str(&run.stdout).unwrap_or_else(|_| panic!("no status: {}\n{}", run.stderr, node.log_text()))
-}
-
 /// Waits until a node that was just started answers.
 fn until_it_answers(running: &mut Running<'_>) {
     running.node.wait("a status", |node| {
@@ -132,7 +127,7 @@ fn a_node_that_is_killed_while_it_starts_starts_again() {
     let (node, outside) = (Node::new(), Outside::new());
     let id = {
         let _running = node.start();
-        status(&node)["node"].clone()
+        node.status()["node"].clone()
     };
     for mut rng in strikes("start") {
         let running = outside.spawn(&node, &["run"]);
@@ -143,7 +138,7 @@ fn a_node_that_is_killed_while_it_starts_starts_again() {
         outside.assert_clean(&node, &[]);
     }
     let _running = node.start();
-    assert_eq!(status(&node)["node"], id);
+    assert_eq!(node.status()["node"], id);
 }
 
 #[test]
@@ -163,7 +158,7 @@ fn a_tor_that_is_killed_is_replaced_whenever_that_happens() {
             !now.is_empty() && now.iter().all(|pid| !before.contains(pid))
         });
     }
-    node.wait("a count", |node| status(node)["tors"].to_string().contains("ends within an hour: "));
+    node.wait("a count", |node| node.status()["tors"].to_string().contains("ends within an hour: "));
     running.signal(Signal::KILL);
     assert_eq!(running.end().0, None);
     assert_no_orphan(&node);
@@ -213,7 +208,7 @@ impl Written {
     fn assert_kept(&mut self, node: &Node) {
         let listed = node.run(&["clients", "list"]).stdout;
         assert!(self.clients.iter().all(|name| listed.contains(name.as_str())), "{:?} in {listed}", self.clients);
-        let ordered = status(node)["ordered"].clone();
+        let ordered = node.status()["ordered"].clone();
         let lines = |weight: &Option<u32>| weight.iter().map(|weight| format!("weight {weight}")).collect::<Vec<_>>();
         let kept = [self.weight, self.tried].into_iter().find(|weight| ordered == serde_json::json!(lines(weight)));
         self.weight = kept.unwrap_or_else(|| panic!("{:?} or {:?} in {ordered}", self.weight, self.tried));
@@ -224,7 +219,7 @@ impl Written {
 fn what_a_node_said_to_have_done_before_it_was_killed_it_has_done() {
     let (node, outside, mut written) = (Node::new(), Outside::new(), Written::default());
     let mut running = node.start();
-    let id = status(&node)["node"].as_str().expect("text").to_owned();
+    let id = node.status()["node"].as_str().expect("text").to_owned();
     for (strike, mut rng) in strikes("writes").enumerate() {
         let victims = one_of(&mut rng, NODE);
         let mut later = rng.clone();
@@ -240,7 +235,7 @@ fn what_a_node_said_to_have_done_before_it_was_killed_it_has_done() {
         outside.assert_clean(&node, &[]);
         running = outside.spawn(&node, &["run"]);
         until_it_answers(&mut running);
-        assert_eq!(status(&node)["node"], id.as_str());
+        assert_eq!(node.status()["node"], id.as_str());
         written.assert_kept(&node);
     }
 }

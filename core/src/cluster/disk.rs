@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::roster::RosterFile;
 use super::rotation::Staged;
-use super::timing::PERSIST_RETRY;
 use super::{Cluster, Key, sign};
 use crate::id::EffectId;
 use crate::input::EffectError;
 use crate::output::{DurableKind, Event, Outbox};
 use crate::time::Mono;
+use crate::write_failures::WriteFailures;
 
 #[derive(Debug, Default)]
 struct File {
@@ -20,7 +20,7 @@ struct File {
     /// Whether those two are equal: they may be long, and are compared only when one of them changes.
     settled: bool,
     writing: Option<(EffectId, Vec<u8>)>,
-    retry_at: Mono,
+    failures: WriteFailures,
 }
 
 impl File {
@@ -54,10 +54,15 @@ impl Disk {
         self.files.get(&kind).is_none_or(|file| file.settled)
     }
 
+    /// Whose newest content is not on disk yet.
+    pub(super) fn unsettled(&self) -> impl Iterator<Item = DurableKind> {
+        self.files.iter().filter(|(_, file)| !file.settled).map(|(kind, _)| *kind)
+    }
+
     /// Starts due writes.
     pub(super) fn tick(&mut self, now: Mono, out: &mut Outbox) {
         for (kind, file) in &mut self.files {
-            if file.is_due() && now >= file.retry_at {
+            if file.is_due() && now >= file.failures.retry_at() {
                 let id = out.persist(*kind, file.wanted.clone());
                 file.writing = Some((id, file.wanted.clone()));
             }
@@ -72,23 +77,21 @@ impl Disk {
             return false;
         };
         let written = file.writing.take().map(|(_, bytes)| bytes).unwrap_or_default();
+        let what = format!("state/{}", kind.file_name());
         match result {
             Ok(()) => {
+                file.failures.succeeded(&what, out);
                 file.durable = written;
                 file.settled = file.wanted == file.durable;
             }
-            Err(EffectError::Disk(why)) => {
-                file.retry_at = now.plus(PERSIST_RETRY);
-                let name = kind.file_name();
-                out.event(Event::Warning(format!("cannot write state/{name}: {why}; trying again, check the disk")));
-            }
+            Err(EffectError::Disk(why)) => file.failures.failed(now, &what, why, out),
         }
         true
     }
 
     /// When a failed write is due again.
     pub(super) fn next_timeout(&self) -> Option<Mono> {
-        self.files.values().filter(|file| file.is_due()).map(|file| file.retry_at).min()
+        self.files.values().filter(|file| file.is_due()).map(|file| file.failures.retry_at()).min()
     }
 }
 
@@ -173,6 +176,7 @@ impl Cluster {
 mod tests {
     use super::*;
     use crate::output::Output;
+    use crate::write_failures::WRITE_AGAIN;
 
     fn write(out: &mut Outbox) -> Option<EffectId> {
         match out.pop() {
@@ -209,7 +213,7 @@ mod tests {
         assert!(disk.done(Mono::from_ms(5), id, &Err(EffectError::Disk("full".into())), &mut out));
         assert!(matches!(out.pop(), Some(Output::Event(Event::Warning(text))) if text.contains("state/roster: full")));
         let retry = disk.next_timeout().unwrap();
-        assert_eq!(retry, Mono::from_ms(5).plus(PERSIST_RETRY));
+        assert_eq!(retry, Mono::from_ms(5).plus(WRITE_AGAIN));
         disk.tick(Mono::from_ms(6), &mut out);
         assert_eq!(write(&mut out), None);
         disk.tick(retry, &mut out);

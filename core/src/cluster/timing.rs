@@ -170,8 +170,6 @@ pub const ORDERS_MAX: usize = 64;
 pub const STEP_DOWN_SECS_MAX: u32 = 86_400;
 /// No pause is longer, seconds.
 pub const PAUSE_SECS_MAX: u32 = 86_400;
-/// A failed write is repeated after this long.
-pub const PERSIST_RETRY: Duration = Duration::from_millis(1000);
 /// Conflicts over our own record within [`DUPLICATE_WINDOW`] that mean a second node runs with our keys.
 pub const DUPLICATE_CONFLICTS: usize = 3;
 /// See [`DUPLICATE_CONFLICTS`].

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Access, Cluster, ProvenPlan, Record};
 use crate::id::NodeId;
 use crate::onion::period::Slot;
-use crate::output::Peer;
+use crate::output::{DurableKind, Peer};
 use crate::time::{Mono, Now};
 
 /// What we believe of a member.
@@ -151,6 +151,11 @@ impl Cluster {
         let others = self.roster.members().keys().copied().filter(|node| *node != self.me.id);
         let live = others.filter(|node| self.members.liveness(*node) == Liveness::Live);
         live.filter(|node| !self.gossip.is_in_step(&self.items, *node))
+    }
+
+    /// The state files whose newest content is not on the disk yet: a restart would undo it.
+    pub fn unsaved(&self) -> impl Iterator<Item = DurableKind> {
+        self.disk.unsettled()
     }
 
     /// What we say of ourselves.

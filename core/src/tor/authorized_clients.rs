@@ -5,20 +5,21 @@
 //! So the files are empty exactly where everybody may connect.
 
 use core::fmt::Write as _;
-use core::time::Duration;
 use std::sync::Arc;
 
 use crate::cluster::Access;
 use crate::id::EffectId;
 use crate::input::EffectError;
 use crate::onion::client::{AUTH_FILE_SUFFIX, HsClientDescEncKey};
-use crate::output::{DurableKind, Event, Outbox};
+use crate::output::{DurableKind, Outbox};
 use crate::time::Mono;
+use crate::write_failures::WriteFailures;
 
 /// Our own client's name; no [`ClientName`](crate::onion::client::ClientName) begins so.
 const OWN_NAME: &str = "_rustbalance";
-/// A failed write is repeated after this.
-const RETRY: Duration = Duration::from_secs(1);
+
+/// The files, to the operator.
+const WHAT: &str = "tor's authorized_clients";
 
 /// Names one content of the files. 0 is none.
 pub type FilesSerial = u64;
@@ -43,14 +44,14 @@ pub struct AuthorizedClients {
     written: FilesSerial,
     writing: Option<(EffectId, FilesSerial)>,
     failed: bool,
-    retry_at: Mono,
+    failures: WriteFailures,
 }
 
 impl AuthorizedClients {
     /// Nothing is known of the files yet. `own` is the service's own client.
     pub fn new(own: HsClientDescEncKey) -> Self {
-        let retry_at = Mono::default();
-        Self { own, access: None, serial: 0, written: 0, writing: None, failed: false, retry_at }
+        let failures = WriteFailures::default();
+        Self { own, access: None, serial: 0, written: 0, writing: None, failed: false, failures }
     }
 
     /// Has them written if they do not say `access`.
@@ -58,9 +59,9 @@ impl AuthorizedClients {
         if self.access.as_ref() != Some(access) {
             self.access = Some(Arc::clone(access));
             self.serial += 1;
-            self.retry_at = now;
+            self.failures.hurry();
         }
-        if self.written != self.serial && self.writing.is_none() && now >= self.retry_at {
+        if self.written != self.serial && self.writing.is_none() && now >= self.failures.retry_at() {
             let id = out.persist(DurableKind::AuthorizedClients, self.text(access).into_bytes());
             self.writing = Some((id, self.serial));
         }
@@ -71,12 +72,11 @@ impl AuthorizedClients {
         let Some((_, serial)) = self.writing.take_if(|(writing, _)| *writing == id) else { return false };
         self.failed = result.is_err();
         match result {
-            Ok(()) => self.written = serial,
-            Err(EffectError::Disk(why)) => {
-                self.retry_at = now.plus(RETRY);
-                let text = format!("cannot write tor's authorized_clients: {why}; trying again, check the disk");
-                out.event(Event::Warning(text));
+            Ok(()) => {
+                self.written = serial;
+                self.failures.succeeded(WHAT, out);
             }
+            Err(EffectError::Disk(why)) => self.failures.failed(now, WHAT, why, out),
         }
         true
     }
@@ -94,7 +94,7 @@ impl AuthorizedClients {
 
     /// When a failed write is due again.
     pub fn next_timeout(&self) -> Option<Mono> {
-        (self.written != self.serial && self.writing.is_none()).then_some(self.retry_at)
+        (self.written != self.serial && self.writing.is_none()).then_some(self.failures.retry_at())
     }
 
     /// One line per file: its name, a space, its content.
@@ -116,7 +116,8 @@ impl AuthorizedClients {
 mod tests {
     use super::*;
     use crate::onion::client::HsClientDescEncKeypair;
-    use crate::output::Output;
+    use crate::output::{Event, Output};
+    use crate::write_failures::WRITE_AGAIN;
 
     fn key(n: u8) -> HsClientDescEncKey {
         HsClientDescEncKeypair::from_bytes(&[n; 32]).public()
@@ -174,10 +175,10 @@ mod tests {
         let (id, _) = written(&mut out).unwrap();
         clients.done(now, id, &Err(EffectError::Disk("full".into())), &mut out);
         assert!(matches!(out.pop(), Some(Output::Event(Event::Warning(text))) if text.contains("full")));
-        assert_eq!((clients.files(), clients.next_timeout()), (Files::Failed, Some(now.plus(RETRY))));
+        assert_eq!((clients.files(), clients.next_timeout()), (Files::Failed, Some(now.plus(WRITE_AGAIN))));
         clients.tick(now, &restricted(&[]), &mut out);
         assert_eq!(written(&mut out), None);
-        clients.tick(now.plus(RETRY), &restricted(&[]), &mut out);
+        clients.tick(now.plus(WRITE_AGAIN), &restricted(&[]), &mut out);
         assert!(written(&mut out).is_some());
     }
 }

@@ -4,6 +4,7 @@
 //! (`__OwningControllerFD`). We hold the other end, idle. When it closes, which the kernel does for us if we die,
 //! tor exits at once; and there is no moment in which a started tor has no owner.
 
+use std::collections::VecDeque;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -190,7 +191,7 @@ fn locked(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Hands tor's output to our log until it ends; returns the last problem it named.
+/// Hands tor's output to our log until it ends; returns the last problems it named.
 async fn log(
     TorId(id): TorId,
     stdout: Option<impl AsyncRead + Unpin>,
@@ -202,7 +203,7 @@ async fn log(
 
 async fn log_stream(id: u8, stream: Option<impl AsyncRead + Unpin>) -> Option<String> {
     let mut lines = BufReader::new(stream?).split(b'\n');
-    let mut last_problem = None;
+    let mut problems = LastProblems::default();
     while let Some(Ok(line)) = lines.next().await {
         let line = String::from_utf8_lossy(&line);
         let Entry { severity, text } = Entry::parse(&line);
@@ -213,10 +214,32 @@ async fn log_stream(id: u8, stream: Option<impl AsyncRead + Unpin>) -> Option<St
             Severity::Detail => tracing::trace!(target: "tor", tor = id, "{text}"),
         }
         if matches!(severity, Severity::Err | Severity::Warn) {
-            last_problem = Some(text.to_owned());
+            problems.note(text);
         }
     }
-    last_problem
+    problems.in_words()
+}
+
+/// What tor last complained of: the cause comes before what it was the cause of, and the last line often says only that.
+#[derive(Default)]
+struct LastProblems(VecDeque<String>);
+
+impl LastProblems {
+    const MAX: usize = 3;
+
+    fn note(&mut self, text: &str) {
+        if text.ends_with("see warnings above.") || text.starts_with("set_options(): Bug") {
+            return;
+        }
+        if self.0.len() == Self::MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back(text.to_owned());
+    }
+
+    fn in_words(self) -> Option<String> {
+        (!self.0.is_empty()).then(|| Vec::from(self.0).join(" | "))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,6 +277,19 @@ impl<'a> Entry<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_problems_name_the_cause_and_not_that_there_was_one() {
+        let mut problems = LastProblems::default();
+        assert_eq!(LastProblems::default().in_words(), None);
+        for text in ["old", "Error writing to \"x\": No space left on device", "Error writing cookie", "No cookie."] {
+            problems.note(text);
+        }
+        problems.note("set_options(): Bug: Acting on config options left us in a broken state. Dying.");
+        problems.note("Reading config failed--see warnings above.");
+        let words = "Error writing to \"x\": No space left on device | Error writing cookie | No cookie.";
+        assert_eq!(problems.in_words().as_deref(), Some(words));
+    }
 
     #[test]
     fn a_tor_that_is_killed_while_it_reads_its_configuration_is_asked_again_a_few_times() {

@@ -94,8 +94,8 @@ impl Supervisor {
         let last_words = process.stop().await;
         told?;
         let mut end = ended?;
-        if let Some(words) = last_words {
-            end.reason = format!("{}; its last warning: {words}", end.reason);
+        if let Some(words) = last_words.filter(|_| !end.is_wished) {
+            end.reason = format!("{}; its last warnings: {words}", end.reason);
         }
         Some(end)
     }

@@ -15,7 +15,8 @@ use crate::output;
 /// The node that was asked gives up on another after 10 s.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(15);
 
-/// Has a node follow an order, the running one if none is named, and returns its node id once it has obeyed.
+/// Has a node follow an order, the running one if none is named, and returns its node id once it has obeyed and a restart
+/// would not undo that.
 ///
 /// # Errors
 /// No node runs there; the name fits none or several members; it refuses, does not answer, or nobody hears it.
@@ -25,7 +26,12 @@ pub fn give(dir: &Path, whom: Option<&str>, order: Order) -> Result<String, Fail
     let other = member.filter(|member| member.node != status.node);
     let node = other.map(member::id).transpose()?;
     rustbalance_io::status::order(dir, Request::Order { node, order })?;
-    let Some(other) = other else { return Ok(status.node) };
+    let Some(other) = other else {
+        effect::wait(dir, effect::AT_ONCE, "the order is obeyed, but on this node's disk", |status| {
+            status.unsaved.is_empty().then_some(())
+        })?;
+        return Ok(status.node);
+    };
     let what = format!("{} answers", member::name(other));
     let answer = effect::wait(dir, ANSWERED_WITHIN, &what, |status| {
         let given = status.orders.iter().find(|given| given.node == other.node)?;

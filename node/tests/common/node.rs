@@ -82,6 +82,12 @@ impl Node {
         rustbalance(args.iter().copied().chain(["--dir", text(&self.dir())]))
     }
 
+    /// What it says of itself.
+    pub fn status(&self) -> serde_json::Value {
+        let run = self.run(&["status", "--json"]);
+        serde_json::from_str(&run.stdout).unwrap_or_else(|_| panic!("no status: {}\n{}", run.stderr, self.log_text()))
+    }
+
     /// Starts the node, all its logs going to a file, and waits until it answers.
     pub fn start(&self) -> Running<'_> {
         self.start_logging_to(fs::File::create(self.log()).expect("room for a log"))

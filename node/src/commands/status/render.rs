@@ -306,6 +306,7 @@ mod tests {
             paused: Some(PauseStatus { by: "aa".repeat(32), left_ms: 3_600_000 }),
             orders: Vec::new(),
             unheard: Vec::new(),
+            unsaved: Vec::new(),
             members: vec![member("aa", "one", "live"), member("bb", "", "unknown")],
             publication: PublicationStatus {
                 period: None,
