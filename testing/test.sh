@@ -72,25 +72,28 @@ fi
 step "lints" cargo clippy --quiet --workspace --all-targets --features rustbalance-testing/sabotage -- -D warnings
 # Those that only run when asked for are no targets of "all".
 step "lints of the tests that take minutes" \
-    cargo clippy --quiet --package rustbalance-testing --test attach --test clock --test e2e --test machines \
+    cargo clippy --quiet --workspace --test attach --test clock --test e2e --test machines \
     --test migration --test pow --test spread -- -D warnings
 step "build" cargo build --quiet --workspace --all-targets
 step "unit, property, vector and simulator tests" cargo test --quiet --workspace
 step "campaign of the simulator" \
     cargo run --release --quiet --package rustbalance-testing --bin simulate -- --ci --from 1
 step "whatever rule of the protocol is broken, the simulator notices" \
-    cargo test --quiet --package rustbalance-testing --features sabotage --test sabotage
+    cargo test --quiet --workspace --features rustbalance-testing/sabotage --test sabotage
 if [ "$(id -u)" -eq 0 ]; then
+    # What is mounted there is gone with the namespace, however the test ends.
+    step "a real disk without room" \
+        unshare --mount cargo test --quiet --workspace --test full_disk -- --ignored
     command -v systemd-analyze >/dev/null ||
         step "installing systemd-analyze" apt-get install -qq --yes --no-install-recommends systemd
     cargo deb --version >/dev/null 2>&1 || step "installing cargo-deb" cargo install --quiet --locked --debug cargo-deb
     step "package" sh node/package/deb.sh
     step "deploying, on machines of their own" \
-        cargo test --quiet --package rustbalance-testing --test deploy -- --ignored
+        cargo test --quiet --workspace --test deploy -- --ignored
 else
-    printf '\n=== deploying: left out, as it needs root\n'
+    printf '\n=== a disk without room, deploying: left out, as they need root\n'
 fi
-step "end to end, on a private tor network" cargo test --quiet --package rustbalance-testing --test e2e
+step "end to end, on a private tor network" cargo test --quiet --workspace --test e2e
 
 if [ -n "$full" ]; then
     command -v cargo-deny >/dev/null || step "installing cargo-deny" cargo install --quiet --locked cargo-deny
@@ -101,24 +104,24 @@ if [ -n "$full" ]; then
     step "a minute of fuzzing of whatever reads foreign bytes" sh fuzz/run.sh all 60
     if [ "$(id -u)" -eq 0 ]; then
         step "three machines, deployed, joined by invite, drained, removed, left and restored" \
-            cargo test --quiet --package rustbalance-testing --test machines
+            cargo test --quiet --workspace --test machines
     else
         printf '\n=== three machines: left out, as it needs root\n'
     fi
     step "fresh clients fall on three nodes and on twelve by chance alone" \
-        cargo test --quiet --package rustbalance-testing --test spread -- --nocapture
+        cargo test --quiet --workspace --test spread -- --nocapture
     step "an address moves in from a plain tor and from Onionbalance, and out again" \
-        cargo test --quiet --package rustbalance-testing --test migration -- --nocapture
+        cargo test --quiet --workspace --test migration -- --nocapture
     step "clients that solve get through a crowd, on one node and on three" \
-        cargo test --quiet --package rustbalance-testing --test pow -- --nocapture
+        cargo test --quiet --workspace --test pow -- --nocapture
     step "a node attached to a tor that somebody else runs serves beside another" \
-        cargo test --quiet --package rustbalance-testing --test attach
+        cargo test --quiet --workspace --test attach
     if ! have_faketime && [ "$(id -u)" -eq 0 ]; then
         step "installing libfaketime" apt-get install -qq --yes --no-install-recommends libfaketime
     fi
     if have_faketime; then
         step "a node that is started with a clock an hour ahead harms nobody" \
-            cargo test --quiet --package rustbalance-testing --test clock -- --nocapture
+            cargo test --quiet --workspace --test clock -- --nocapture
     else
         printf '\n=== a wrong clock: left out, as libfaketime is not installed\n'
     fi
