@@ -45,7 +45,7 @@ const FAILED_MS: u64 = 120_000;
 const ASKED_MS: u64 = 900_000;
 /// A client's consensus is so much older than the newest at most, seconds.
 const LAG_SECS_MAX: u64 = 3_600;
-/// So long after they came back nodes have told the HSDirs, milliseconds.
+/// So long after the last fault the HSDirs hold what stays, milliseconds.
 const PUBLISHED_MS: u64 = 60_000;
 /// Descriptors kept decoded.
 const DECODED_MAX: usize = 64;
@@ -65,8 +65,6 @@ pub struct Clients {
     blinded: BTreeMap<TimePeriod, HsBlindId>,
     /// By text: all clients that fetch one descriptor decode it once.
     decoded: BTreeMap<Arc<str>, Option<Arc<[Listed]>>>,
-    /// When it was last seen that no node could serve anybody, milliseconds of true time.
-    dark_at: Option<u64>,
 }
 
 /// One tor client.
@@ -126,7 +124,6 @@ impl Clients {
             next_name: REGULARS,
             blinded: BTreeMap::new(),
             decoded: BTreeMap::new(),
-            dark_at: None,
         }
     }
 
@@ -147,9 +144,6 @@ impl Clients {
     }
 
     fn step(&mut self, world: &mut World) {
-        if !can_serve(world) {
-            self.dark_at = Some(self.next_at());
-        }
         match self.due.first().copied() {
             Some((at, name)) if at <= self.next_visit => {
                 self.due.pop_first();
@@ -203,7 +197,7 @@ impl Clients {
                 client.visit = Some(Visit { step, ..visit });
             }
             Next::Done(result) => {
-                let is_judged = self.is_judged(world, at, &client);
+                let is_judged = Self::is_judged(world, at, &client);
                 self.end(world, at, visit, result, is_judged);
                 if result.is_ok() {
                     client.asked.clear();
@@ -215,15 +209,14 @@ impl Clients {
         }
     }
 
-    /// Whoever has an older consensus asks the HSDirs of then. They list whom they listed then: perhaps nobody who lives, if
-    /// all nodes came back since, or were struck since.
-    fn is_judged(&self, world: &World, at: u64, client: &Client) -> bool {
+    /// Whoever has an older consensus asks the HSDirs of then. They list what they listed then: perhaps no point that lives,
+    /// if all tors were struck since, or so shortly before that their new points were told to others only.
+    fn is_judged(world: &World, at: u64, client: &Client) -> bool {
         let turn = TorNetwork::valid_after(wall(world, at).as_secs());
         let turned_at = turn.saturating_sub(world.options.start_secs) * 1_000;
         turned_at == 0
             || turn == TorNetwork::valid_after(secs(world, at, client))
-            || (self.dark_at.is_none_or(|dark_at| dark_at + PUBLISHED_MS < turned_at)
-                && world.calm_since <= turned_at + PUBLISHED_MS)
+            || world.calm_since + PUBLISHED_MS <= turned_at
     }
 
     fn end(&mut self, world: &mut World, at: u64, visit: Visit, result: Result<(), Failure>, is_judged: bool) {

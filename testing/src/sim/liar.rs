@@ -80,7 +80,10 @@ impl World {
             Lie::ForgedPlan | Lie::ForgedTombstone | Lie::ForgedRotation | Lie::ForgedAccess | Lie::ForgedPause => {
                 self.forged_items(index, lie, &forger)
             }
-            Lie::Flood => (0..FLOOD).map(|_| self.some_datagram()).collect(),
+            Lie::Flood => {
+                self.nodes[index].flooded_at = Some(self.now);
+                (0..FLOOD).map(|_| self.some_datagram()).collect()
+            }
             Lie::Replay => self.said.all.iter().map(|said| said.to_vec()).collect(),
             Lie::Garble => (0..REMEMBERED_MAX).map(|_| self.garbled()).collect(),
             Lie::UnknownKinds => (0..8).map(|length| unknown_kind(&vec![7; length * 8 + 1])).collect(),

@@ -63,6 +63,8 @@ pub struct SimNode {
     pub started_at: u64,
     /// Datagrams sent in the current second of true time, and that second.
     pub sent: (u64, u64),
+    /// When it last flooded the others, milliseconds of true time.
+    pub flooded_at: Option<u64>,
     /// All it has sent.
     pub traffic: Traffic,
     /// When its daemon last came out of a freeze that its clocks have seen, milliseconds of true time.
@@ -143,6 +145,7 @@ impl SimNode {
             since: 0,
             started_at: 0,
             sent: (0, 0),
+            flooded_at: None,
             traffic: Traffic::default(),
             woke_at: 0,
             epoch_seen: 0,

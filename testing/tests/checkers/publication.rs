@@ -216,6 +216,13 @@ fn a_flood_is_seen() {
     // The verdict is of two seconds later.
     let said = verdict(|world| world.nodes[1].sent = (world.now / 1000 + 2, 151));
     assert_eq!(said, "1 sent 151 datagrams in one second");
+    let mut world = calm();
+    world.now = world.now / 1000 * 1000 + 2_000;
+    world.nodes[1].sent = (world.now / 1000, 151);
+    world.nodes[1].flooded_at = Some(world.now - 100);
+    assert_eq!(world.check(), Ok(()), "it answers those whom it flooded");
+    world.nodes[1].flooded_at = Some(world.now - 3_000);
+    assert_eq!(world.check(), Err(said));
 }
 
 #[test]

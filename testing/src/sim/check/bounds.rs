@@ -11,6 +11,8 @@ const DATAGRAMS_PER_SECOND_MAX: u64 = 150;
 const DATAGRAMS_IN_TURMOIL_MAX: u64 = 600;
 /// More for each member beyond five: a holder sends its beacons to 32, and is sent everybody's beats and records.
 const DATAGRAMS_PER_MEMBER: u64 = 20;
+/// So long those whom a node flooded answer it, and it answers them, milliseconds.
+const FLOOD_MS: u64 = 2_000;
 /// A lease that changes hands has a fault as its cause; a claim may have a rival, and a start brings a few.
 const LEASES_AT_START: u64 = 8;
 const LEASES_PER_FAULT: u64 = 2;
@@ -103,6 +105,9 @@ fn datagrams(world: &World, index: usize) -> Result<(), String> {
     let (second, sent) = world.nodes[index].sent;
     if second != world.now / 1000 {
         return Ok(()); // of a time when more may have been allowed
+    }
+    if world.nodes[index].flooded_at.is_some_and(|at| world.now < at + FLOOD_MS) {
+        return Ok(()); // as much as it brought upon itself
     }
     let most = if world.turmoil { DATAGRAMS_IN_TURMOIL_MAX } else { DATAGRAMS_PER_SECOND_MAX };
     if sent <= most {
