@@ -76,8 +76,10 @@ step "lints of the tests that take minutes" \
     --test migration --test pow --test spread -- -D warnings
 step "build" cargo build --quiet --workspace --all-targets
 step "unit, property, vector and simulator tests" cargo test --quiet --workspace
+# Fresh seeds for each state of the sources, and the same ones for the same state: again, for a change and not by chance.
+tree=$(git rev-parse --short=7 'HEAD^{tree}' 2>/dev/null || echo 1)
 step "campaign of the simulator" \
-    cargo run --release --quiet --package rustbalance-testing --bin simulate -- --ci --from 1
+    cargo run --release --quiet --package rustbalance-testing --bin simulate -- --ci --from "$((0x$tree))"
 step "whatever rule of the protocol is broken, the simulator notices" \
     cargo test --quiet --workspace --features rustbalance-testing/sabotage --test sabotage
 if [ "$(id -u)" -eq 0 ]; then

@@ -323,7 +323,7 @@ fn a_join_that_is_killed_can_be_asked_for_again_and_is_the_same_node() {
             let again = joiner.run(&words);
             assert_eq!(again.code, 0, "{}\n{}", again.stderr, member.log_text());
         }
-        let members = status(&member)["members"].as_array().map(Vec::len);
+        let members = member.status()["members"].as_array().map(Vec::len);
         assert_eq!(members, Some(strike + 2), "one more");
         assert_eq!(joiner.run(&["config", "check"]).code, 0);
         outside.assert_clean(&joiner, &[]);
