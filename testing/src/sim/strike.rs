@@ -144,6 +144,7 @@ impl World {
                     && self.another_is_offered(node)
                     && self.cut.is_empty()
                     && self.trouble.is_over(self.now)
+                    && self.nodes.iter().all(|machine| self.now >= machine.mesh.burst_until)
                     && self.nodes.iter().enumerate().any(hears)
             }
             Fault::Stop { node }
