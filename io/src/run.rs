@@ -35,7 +35,7 @@ mod parts;
 pub use error::RunError;
 
 /// Pieces of up to 64 KiB that tor said and that may wait; tor waits with the rest.
-const TOR_INPUTS: usize = 16;
+const TOR_INPUTS: usize = 4;
 /// Time tor has to exit at the end; beyond it is killed.
 const TOR_STOPS_WITHIN: Duration = Duration::from_secs(10);
 

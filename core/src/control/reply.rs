@@ -120,6 +120,16 @@ impl Reader {
     /// # Errors
     /// The peer broke the protocol. The reader stays failed.
     pub fn next_reply(&mut self) -> Result<Option<Reply>, ReplyError> {
+        self.next_reply_with(|_, _| false)
+    }
+
+    /// The same for who reads long data blocks as they come, so that they are not held: `take` gets the text that a block
+    /// follows and one of its lines after the other, each as in [`Line`] but for its LF. The lines that it says it took are
+    /// missing in the reply.
+    ///
+    /// # Errors
+    /// As for [`next_reply`](Self::next_reply).
+    pub fn next_reply_with(&mut self, mut take: impl FnMut(&[u8], &[u8]) -> bool) -> Result<Option<Reply>, ReplyError> {
         while self.failed.is_none() {
             let Some(end) = self.line_end() else {
                 if self.buffer.len() - self.start > LINE_MAX {
@@ -129,7 +139,7 @@ impl Reader {
                 return Ok(None);
             };
             let line = self.buffer.get(self.start..end).unwrap_or_default();
-            let complete = self.partial.take_line(line);
+            let complete = self.partial.take_line(line, &mut take);
             self.start = end + CRLF.len();
             self.searched = self.start;
             match complete {
@@ -171,20 +181,31 @@ const CRLF: &[u8] = b"\r\n";
 
 impl Partial {
     /// One line without CRLF; the whole reply if it was its last.
-    fn take_line(&mut self, line: &[u8]) -> Result<Option<Reply>, ReplyError> {
+    fn take_line(
+        &mut self,
+        line: &[u8],
+        take: &mut impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<Option<Reply>, ReplyError> {
         self.size += line.len() + if self.in_data { 1 } else { size_of::<Line>() };
         if line.len() > LINE_MAX || self.size > REPLY_MAX {
             return Err(ReplyError::TooLong);
         }
-        if self.in_data { self.take_data(line) } else { self.take_text(line) }
+        if self.in_data { self.take_data(line, take) } else { self.take_text(line) }
     }
 
-    fn take_data(&mut self, line: &[u8]) -> Result<Option<Reply>, ReplyError> {
+    fn take_data(
+        &mut self,
+        line: &[u8],
+        take: &mut impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<Option<Reply>, ReplyError> {
         if line == b"." {
             self.in_data = false;
-        } else if let Some(data) = self.lines.last_mut().and_then(|last| last.data.as_mut()) {
-            data.extend_from_slice(line.strip_prefix(b".").unwrap_or(line));
-            data.push(b'\n');
+        } else if let Some(Line { text, data: Some(data) }) = self.lines.last_mut() {
+            let line = line.strip_prefix(b".").unwrap_or(line);
+            if !take(text, line) {
+                data.extend_from_slice(line);
+                data.push(b'\n');
+            }
         }
         Ok(None)
     }
@@ -240,6 +261,37 @@ mod tests {
         assert_eq!(reply.value("OK"), None);
         assert!(reply.is_ok() && !reply.is_event());
         assert!(event.is_event() && !event.is_ok());
+    }
+
+    #[test]
+    fn a_block_that_is_read_as_it_comes_is_not_held() {
+        let bytes = b"250+long=\r\nx\r\n..y\r\n.\r\n250+short=\r\nz\r\n.\r\n250 OK\r\n";
+        let (mut reader, mut taken) = (Reader::default(), Vec::new());
+        let mut replies = Vec::new();
+        for byte in bytes {
+            reader.push(&[*byte]);
+            let take = |text: &[u8], line: &[u8]| {
+                let is_long = text == b"long=";
+                taken.extend(is_long.then(|| line.to_vec()));
+                is_long
+            };
+            replies.extend(reader.next_reply_with(take).unwrap());
+        }
+        assert_eq!(taken, [&b"x"[..], b".y"]);
+        let [reply] = replies.as_slice() else { panic!("{replies:?}") };
+        assert_eq!((reply.value("long"), reply.value("short")), (Some(&b""[..]), Some(&b"z\n"[..])));
+    }
+
+    #[test]
+    fn a_block_that_is_not_held_is_bounded_all_the_same() {
+        let mut reader = Reader::default();
+        reader.push(b"250+x=\r\n");
+        let chunk = b"0123456789\r\n".repeat(1 << 12);
+        let ended = (0..=REPLY_MAX / (11 << 12)).find_map(|_| {
+            reader.push(&chunk);
+            reader.next_reply_with(|_, _| true).err()
+        });
+        assert_eq!(ended, Some(ReplyError::TooLong));
     }
 
     #[test]

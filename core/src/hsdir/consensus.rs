@@ -57,21 +57,8 @@ impl Consensus {
     /// The first line that is not what a microdescriptor consensus has there.
     pub fn parse(text: &[u8]) -> Result<Self, ConsensusError> {
         let mut draft = Draft::default();
-        let mut line_number = 0;
-        for line in text.split(|byte| *byte == b'\n') {
-            line_number += 1;
-            // Only ASCII keywords matter; a line of other bytes (a contact) is skipped.
-            let Ok(line) = core::str::from_utf8(line) else { continue };
-            let line = line.strip_suffix('\r').unwrap_or(line);
-            if line_number == 1 && !is_microdesc_version(line) {
-                return Err(ConsensusError { line: 1, expected: "`network-status-version 3 microdesc`" });
-            }
-            if line == "directory-footer" {
-                break;
-            }
-            draft.line(line).map_err(|expected| ConsensusError { line: line_number, expected })?;
-        }
-        draft.finish().map_err(|expected| ConsensusError { line: line_number, expected })
+        text.split(|byte| *byte == b'\n').for_each(|line| draft.line(line));
+        draft.finish()
     }
 
     /// Period lengths; `testing` is tor's `TestingTorNetwork`, where a period is as long as a shared random run.
@@ -100,9 +87,14 @@ fn is_microdesc_version(line: &str) -> bool {
     [words.next(), words.next(), words.next()] == [Some("network-status-version"), Some("3"), Some("microdesc")]
 }
 
-/// A consensus while it is read.
+/// A consensus while it is read, line by line, so that nobody need hold its text: it has megabytes.
 #[derive(Default)]
-struct Draft {
+pub struct Draft {
+    /// Lines read.
+    lines: usize,
+    /// Nothing that matters follows: the footer was read, or what cannot be.
+    is_over: bool,
+    fault: Option<ConsensusError>,
     valid_after: Option<u64>,
     fresh_until: Option<u64>,
     valid_until: Option<u64>,
@@ -116,8 +108,26 @@ struct Draft {
 }
 
 impl Draft {
-    /// Takes one line; the error says what was expected.
-    fn line(&mut self, line: &str) -> Result<(), &'static str> {
+    /// Takes the next line, without its LF.
+    pub fn line(&mut self, line: &[u8]) {
+        if self.is_over {
+            return;
+        }
+        self.lines += 1;
+        // Only ASCII keywords matter; a line of other bytes (a contact) is skipped.
+        let Ok(line) = core::str::from_utf8(line) else { return };
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        let read = if self.lines == 1 && !is_microdesc_version(line) {
+            Err("`network-status-version 3 microdesc`")
+        } else {
+            self.take(line)
+        };
+        self.fault = read.err().map(|expected| ConsensusError { line: self.lines, expected });
+        self.is_over = self.fault.is_some() || line == "directory-footer";
+    }
+
+    /// The error says what was expected.
+    fn take(&mut self, line: &str) -> Result<(), &'static str> {
         let (keyword, rest) = line.split_once(' ').unwrap_or((line, ""));
         match keyword {
             "valid-after" => self.valid_after = Some(date(rest)?),
@@ -149,13 +159,21 @@ impl Draft {
         self.relay_is_hsdir = false;
     }
 
-    fn finish(mut self) -> Result<Consensus, &'static str> {
+    /// All lines were read.
+    ///
+    /// # Errors
+    /// As for [`Consensus::parse`].
+    pub fn finish(mut self) -> Result<Consensus, ConsensusError> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
         self.end_relay();
-        let valid_after = self.valid_after.ok_or("a `valid-after` line before the end")?;
-        let fresh_until = self.fresh_until.ok_or("a `fresh-until` line before the end")?;
-        let valid_until = self.valid_until.ok_or("a `valid-until` line before the end")?;
+        let expected = |expected| ConsensusError { line: self.lines, expected };
+        let valid_after = self.valid_after.ok_or(expected("a `valid-after` line before the end"))?;
+        let fresh_until = self.fresh_until.ok_or(expected("a `fresh-until` line before the end"))?;
+        let valid_until = self.valid_until.ok_or(expected("a `valid-until` line before the end"))?;
         if !(valid_after < fresh_until && fresh_until < valid_until) {
-            return Err("`valid-after`, `fresh-until`, `valid-until` in this order");
+            return Err(expected("`valid-after`, `fresh-until`, `valid-until` in this order"));
         }
         Ok(Consensus {
             valid_after: ValidAfter::from_secs(valid_after),
@@ -272,6 +290,12 @@ mod tests {
         assert_eq!(error(&SMALL.replace("m apA/", "m apA")).line, 7);
         assert!(error(&SMALL.replace("valid-until", "unknown")).expected.contains("valid-until"));
         assert!(error(&SMALL.replace("23 16:", "23 14:")).expected.contains("order"));
+    }
+
+    #[test]
+    fn a_draft_that_no_line_reached_is_no_consensus() {
+        let error = Draft::default().finish().unwrap_err();
+        assert_eq!((error.line, error.expected), (0, "a `valid-after` line before the end"));
     }
 
     #[test]

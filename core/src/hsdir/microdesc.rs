@@ -5,24 +5,52 @@ use crate::id::RelayEd25519Id;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
-/// SHA-256 digest of each microdescriptor to its relay's ed25519 identity. Those without one are skipped.
+/// SHA-256 digest of a microdescriptor, and its relay's ed25519 identity.
+pub type Identity = ([u8; 32], RelayEd25519Id);
+
+const LF: &[u8] = b"\n";
+
+/// Those of all microdescriptors in `text`. Those without an identity are skipped.
 pub fn identities(text: &[u8]) -> BTreeMap<[u8; 32], RelayEd25519Id> {
-    let mut identities = BTreeMap::new();
-    let mut current: Option<Microdesc> = None;
+    let (mut identities, mut draft) = (BTreeMap::new(), Draft::default());
     for line in text.split_inclusive(|byte| *byte == b'\n') {
-        // Annotations of tor's cache stand between microdescriptors and are not hashed.
-        if starts_microdesc(line) || line.starts_with(b"@") {
-            current.take().and_then(Microdesc::finish).map(|(digest, id)| identities.insert(digest, id));
-        }
-        if starts_microdesc(line) {
-            current = Some(Microdesc::default());
-        }
-        if let Some(microdesc) = &mut current {
-            microdesc.line(line);
-        }
+        identities.extend(match line.strip_suffix(LF) {
+            Some(line) => draft.line(line),
+            None => draft.part(line, b""),
+        });
     }
-    current.and_then(Microdesc::finish).map(|(digest, id)| identities.insert(digest, id));
+    identities.extend(draft.finish());
     identities
+}
+
+/// One microdescriptor after the other while they are read, line by line, so that nobody need hold their text: it has
+/// megabytes.
+#[derive(Default)]
+pub struct Draft(Option<Microdesc>);
+
+impl Draft {
+    /// Takes the next line, without its LF; what the microdescriptor that ended before it says.
+    pub fn line(&mut self, line: &[u8]) -> Option<Identity> {
+        self.part(line, LF)
+    }
+
+    fn part(&mut self, line: &[u8], end: &[u8]) -> Option<Identity> {
+        let starts = starts_microdesc(line);
+        // Annotations of tor's cache stand between microdescriptors and are not hashed.
+        let ended = if starts || line.starts_with(b"@") { self.0.take() } else { None };
+        if starts {
+            self.0 = Some(Microdesc::default());
+        }
+        if let Some(microdesc) = &mut self.0 {
+            microdesc.line(line, end);
+        }
+        ended.and_then(Microdesc::finish)
+    }
+
+    /// All lines were read; what the last microdescriptor says.
+    pub fn finish(self) -> Option<Identity> {
+        self.0.and_then(Microdesc::finish)
+    }
 }
 
 /// Every microdescriptor begins with this line, even once its key object is gone (dir-spec).
@@ -38,15 +66,16 @@ struct Microdesc {
 }
 
 impl Microdesc {
-    fn line(&mut self, line: &[u8]) {
+    fn line(&mut self, line: &[u8], end: &[u8]) {
         self.hash.update(line);
+        self.hash.update(end);
         let value = line.strip_prefix(b"id ed25519 ").and_then(|value| core::str::from_utf8(value).ok());
         if let Some(id) = value.and_then(|value| decode_base64(value.trim_ascii_end())) {
             self.id.get_or_insert(RelayEd25519Id(id));
         }
     }
 
-    fn finish(self) -> Option<([u8; 32], RelayEd25519Id)> {
+    fn finish(self) -> Option<Identity> {
         self.id.map(|id| (self.hash.finalize().into(), id))
     }
 }
@@ -67,6 +96,12 @@ mod tests {
     fn digest_covers_the_exact_text() {
         let found = identities(format!("{ONE}@last-listed 2026-01-01\n{TWO}").as_bytes());
         assert_eq!(found.keys().copied().collect::<std::collections::BTreeSet<_>>(), [digest(ONE), digest(TWO)].into());
+    }
+
+    #[test]
+    fn a_last_line_that_does_not_end_is_hashed_as_it_is() {
+        let cut = TWO.trim_end();
+        assert_eq!(identities(cut.as_bytes()).into_keys().collect::<Vec<_>>(), [digest(cut)]);
     }
 
     #[test]

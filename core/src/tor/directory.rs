@@ -9,13 +9,12 @@ use super::poll::Poll;
 use super::session::Asked;
 use crate::control::event::{bootstrap_phase, bootstrap_progress};
 use crate::control::reply::Reply;
-use crate::hsdir::consensus::{Consensus, ConsensusError};
+use crate::hsdir::consensus::{self, Consensus, ConsensusError};
 use crate::hsdir::microdesc;
 use crate::hsdir::ring::Ring;
 use crate::id::RelayEd25519Id;
 use crate::onion::period::TimePeriod;
 use crate::sabotage::{Rule, is_broken};
-use crate::shared;
 use crate::time::{Mono, ValidAfter, Wall};
 
 /// `GETINFO` keys of [`Asked::Status`]. None of them ever fails.
@@ -48,10 +47,14 @@ pub(super) struct Directory {
     announced: Vec<u8>,
     read: Vec<u8>,
     reading: bool,
+    consensus_draft: consensus::Draft,
     consensus: Option<Consensus>,
     microdescs: Poll,
+    microdescs_draft: microdesc::Draft,
     microdescs_pause: Duration,
     missing: usize,
+    /// What microdescriptors say by their digests, so that what was read once holds whatever tor says later. After each
+    /// answer only of relays in the newest consensus.
     identities: BTreeMap<[u8; 32], RelayEd25519Id>,
     ring: Option<Arc<Ring>>,
 }
@@ -66,8 +69,10 @@ impl Directory {
             announced: Vec::new(),
             read: Vec::new(),
             reading: false,
+            consensus_draft: consensus::Draft::default(),
             consensus: None,
             microdescs: Poll::at(Mono::default()),
+            microdescs_draft: microdesc::Draft::default(),
             microdescs_pause: MICRODESCS_PAUSE_MIN,
             missing: 0,
             identities: BTreeMap::new(),
@@ -79,6 +84,9 @@ impl Directory {
     pub(super) fn connected(&mut self, now: Mono) {
         self.progress = 0;
         self.reading = false;
+        // Their answers may have been cut off.
+        self.consensus_draft = consensus::Draft::default();
+        self.microdescs_draft = microdesc::Draft::default();
         self.announced.clear();
         self.status = Poll::at(now);
         self.microdescs = Poll::at(now);
@@ -135,31 +143,58 @@ impl Directory {
         self.process.replace(process.clone()) != Some(process)
     }
 
-    /// The answer to [`Asked::Consensus`].
+    /// Takes a line of the data block behind `text`, if that is one of the two long answers: they are read as they come,
+    /// since their text is several times as long as what is kept of it.
+    pub(super) fn take_line(&mut self, text: &[u8], line: &[u8]) -> bool {
+        let Some(key) = text.strip_suffix(b"=") else { return false };
+        // A lone LF is content to the control protocol, and the end of a line here.
+        let lines = line.split(|byte| *byte == b'\n');
+        if key == CONSENSUS_KEY.as_bytes() {
+            lines.for_each(|line| self.consensus_draft.line(line));
+        } else if key == MICRODESCS_KEY.as_bytes() {
+            self.identities.extend(lines.filter_map(|line| self.microdescs_draft.line(line)));
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// The answer to [`Asked::Consensus`], whose lines were taken before.
     ///
     /// # Errors
     /// It cannot be read; the next consensus may do better, until then the last one stays.
     pub(super) fn consensus_read(&mut self, now: Mono, reply: &Reply) -> Result<(), ConsensusError> {
         self.reading = false;
-        let Some(text) = reply.value(CONSENSUS_KEY) else {
+        let draft = core::mem::take(&mut self.consensus_draft);
+        if reply.value(CONSENSUS_KEY).is_none() {
             self.announced.clear(); // not on tor's disk yet: the next status asks again
             return Ok(());
-        };
+        }
         self.read.clone_from(&self.announced);
-        self.consensus = Some(shared::answer(&[b"consensus", text], || Consensus::parse(text))?);
+        self.consensus = Some(draft.finish()?);
         self.microdescs.hasten(now);
         self.microdescs_pause = MICRODESCS_PAUSE_MIN;
         self.make_ring();
         Ok(())
     }
 
-    /// The answer to [`Asked::Microdescs`].
+    /// The answer to [`Asked::Microdescs`], whose lines were taken before.
     pub(super) fn microdescs_read(&mut self, reply: &Reply) {
         self.microdescs.answered();
-        if let Some(text) = reply.value(MICRODESCS_KEY) {
-            self.identities = shared::answer(&[b"microdescriptors", text], || microdesc::identities(text));
+        let draft = core::mem::take(&mut self.microdescs_draft);
+        self.identities.extend(draft.finish());
+        if reply.value(MICRODESCS_KEY).is_some() {
+            self.forget_unnamed();
             self.make_ring();
         }
+    }
+
+    /// Tor keeps microdescriptors for days after the last consensus that named them.
+    fn forget_unnamed(&mut self) {
+        let Some(consensus) = &self.consensus else { return };
+        let mut named: Vec<_> = consensus.hsdirs.iter().map(|(_, digest)| digest).collect();
+        named.sort_unstable();
+        self.identities.retain(|digest, _| named.binary_search(&digest).is_ok());
     }
 
     /// Makes the newest consensus' ring, unless too much is missing: then the last one serves on.

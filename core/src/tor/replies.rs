@@ -2,10 +2,10 @@
 
 use super::error::TorError;
 use super::news::UploadFailure;
-use super::session::{Asked, Session};
+use super::session::Asked;
 use super::{CIRCUITS_KEY, Tor, publishing};
 use crate::control::event::{self, HsDesc, HsDescAction};
-use crate::control::reply::Reply;
+use crate::control::reply::{Reply, ReplyError};
 use crate::output::Outbox;
 use crate::time::Now;
 
@@ -18,7 +18,7 @@ impl Tor {
         if let Some(session) = &mut self.session {
             session.push(bytes);
         }
-        while let Some(reply) = self.session.as_mut().map_or(Ok(None), Session::next_reply)? {
+        while let Some(reply) = self.next_reply()? {
             if reply.is_event() {
                 self.event(&reply, out);
             } else {
@@ -27,6 +27,11 @@ impl Tor {
             }
         }
         Ok(())
+    }
+
+    fn next_reply(&mut self) -> Result<Option<Reply>, ReplyError> {
+        let Self { session, directory, .. } = self;
+        session.as_mut().map_or(Ok(None), |session| session.next_reply(|text, line| directory.take_line(text, line)))
     }
 
     /// A reply and the command it answers.

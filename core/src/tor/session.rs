@@ -72,9 +72,9 @@ impl Session {
         self.reader.push(bytes);
     }
 
-    /// The next reply or event.
-    pub(super) fn next_reply(&mut self) -> Result<Option<Reply>, ReplyError> {
-        self.reader.next_reply()
+    /// The next reply or event, `take` as for [`Reader::next_reply_with`].
+    pub(super) fn next_reply(&mut self, take: impl FnMut(&[u8], &[u8]) -> bool) -> Result<Option<Reply>, ReplyError> {
+        self.reader.next_reply_with(take)
     }
 
     /// The command that a reply answers; `None` if tor was not asked anything.

@@ -125,6 +125,27 @@ fn an_unchanged_consensus_is_read_once_even_over_a_reconnect() {
 }
 
 #[test]
+fn an_answer_that_a_lost_connection_cuts_off_is_read_from_its_beginning_on_the_next() {
+    for key in ["dir/status-vote/current/consensus-microdesc", "md/all"] {
+        let mut dialogue = Dialogue::new(World::serving());
+        dialogue.connect();
+        while dialogue.open.front().is_some_and(|command| !command.ends_with(key)) {
+            dialogue.answer();
+        }
+        let text =
+            if key == "md/all" { dialogue.world.microdescs.clone() } else { World::serving().consensus.unwrap() };
+        let half = String::from_utf8(text[..text.len() / 2].to_vec()).unwrap().replace('\n', "\r\n");
+        dialogue.say(format!("250+{key}=\r\n{half}").as_bytes()).unwrap();
+        assert!(dialogue.tor.facts().ring.is_none(), "{key}");
+        dialogue.close();
+        dialogue.connect();
+        dialogue.answer_all();
+        assert_eq!(dialogue.tor.facts().ring.as_ref().map(|ring| ring.relays()), Some(27), "{key}");
+        assert_eq!(dialogue.warnings, [""; 0]);
+    }
+}
+
+#[test]
 fn a_new_consensus_moves_the_ring_at_the_event_or_within_five_seconds() {
     for hint in [&b"650 STATUS_CLIENT NOTICE CONSENSUS_ARRIVED\r\n"[..], b""] {
         let mut dialogue = Dialogue::connected(World::serving());
