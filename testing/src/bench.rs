@@ -4,9 +4,11 @@
 pub mod consensus;
 #[cfg(feature = "arti")]
 pub mod descriptor;
+pub mod node;
 pub mod onionbalance;
 #[cfg(feature = "arti")]
 pub mod primitives;
 pub mod ring;
 pub mod simulator;
+pub mod stand_in;
 pub mod stopwatch;

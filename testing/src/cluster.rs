@@ -41,6 +41,22 @@ pub struct Report {
     pub master_key_file: PathBuf,
 }
 
+impl Report {
+    /// What another node passes to `rustbalance` to join through this one, whose mesh listens there.
+    pub(crate) fn join_arguments(&self, endpoint: &str) -> Vec<String> {
+        let (token, key) = (self.cluster_token_file.display().to_string(), self.master_key_file.display().to_string());
+        let flags = [
+            ("--master-onion", self.address.as_str()),
+            ("--peer-endpoint", endpoint),
+            ("--peer-pubkey", &self.peer_pubkey),
+            ("--cluster-token-file", &token),
+            ("--master-key-file", &key),
+        ];
+        let flags = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value.to_owned()]);
+        std::iter::once("join".to_owned()).chain(flags).collect()
+    }
+}
+
 /// A cluster on the test network. Nodes are counted from 0 and called `node1`, `node2`, ...
 pub struct Cluster<'a> {
     net: &'a TorNet,
@@ -325,14 +341,19 @@ pub fn binary() -> Result<PathBuf> {
     }
     let own = std::env::current_exe()?;
     let found = own.ancestors().skip(1).take(2).map(|dir| dir.join("rustbalance")).find(|path| path.is_file());
-    found.with_context(|| format!("no rustbalance near {}: run `cargo build -p rustbalance` first", own.display()))
+    found.with_context(|| {
+        format!(
+            "no rustbalance near {}: run `cargo build -p rustbalance` first, with this program's profile",
+            own.display()
+        )
+    })
 }
 
 /// Runs a command to its end and returns its standard output.
 ///
 /// # Errors
 /// With its standard error if it fails.
-fn output(command: &mut Command) -> Result<String> {
+pub(crate) fn output(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{}: {}", output.status, said.trim());

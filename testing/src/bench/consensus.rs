@@ -9,7 +9,7 @@ use rustbalance_core::rng::{Rng, Seed};
 use rustbalance_core::time::Wall;
 use sha2::{Digest as _, Sha256};
 
-const HOUR_SECS: u64 = 3600;
+pub(super) const HOUR_SECS: u64 = 3600;
 
 /// What tor gives its controller.
 pub struct Network {

@@ -1,10 +1,9 @@
 //! Measures RustBalance beside its peers, and its simulator.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use rustbalance_testing::bench::{ring, simulator};
+use rustbalance_testing::bench::{node, ring, simulator};
 use serde_json::{Map, Value};
 
 /// Prints medians and how many times as fast as the peer each part is; the machine may be busy, ratios hold anyway.
@@ -39,7 +38,8 @@ enum Part {
         #[arg(long, default_value_t = 300)]
         rounds: usize,
     },
-    /// The HSDir ring of 8,000 relays beside Onionbalance 0.2.4, which is installed for it.
+    /// The HSDir ring of 8,000 relays beside Onionbalance 0.2.4, which is installed for it, and the memory of a node that
+    /// has it.
     Ring {
         /// How often everything is done in turns.
         #[arg(long, default_value_t = 9)]
@@ -48,13 +48,10 @@ enum Part {
         #[arg(long, default_value_t = 60)]
         settle_secs: u64,
     },
-    /// The process whose memory `ring` measures.
-    #[command(hide = true)]
-    Hold {
-        /// Where `consensus` and `microdescs` lie.
-        directory: PathBuf,
-        /// How long it rests, seconds.
-        #[arg(long)]
+    /// The memory of a node with 8,000 relays alone, which `ring` measures, too.
+    Memory {
+        /// When memory is measured, seconds after loading.
+        #[arg(long, default_value_t = 60)]
         settle_secs: u64,
     },
 }
@@ -66,7 +63,7 @@ fn main() -> anyhow::Result<()> {
         Part::Simulator { seeds, nodes, seconds } => simulator::run(seeds, &nodes, seconds)?,
         Part::Descriptor { rounds } => descriptor(rounds)?,
         Part::Ring { rounds, settle_secs } => ring::run(rounds, Duration::from_secs(settle_secs))?,
-        Part::Hold { directory, settle_secs } => return ring::hold(&directory, Duration::from_secs(settle_secs)),
+        Part::Memory { settle_secs } => node::run(Duration::from_secs(settle_secs))?,
     };
     if arguments.json {
         println!("{}", Value::Object(ratios));
@@ -92,7 +89,7 @@ mod tests {
 
     #[test]
     fn every_part_is_known_whatever_was_built_in() {
-        for part in ["simulator", "descriptor", "ring"] {
+        for part in ["simulator", "descriptor", "ring", "memory"] {
             assert!(Arguments::try_parse_from(["bench", part, "--json"]).is_ok(), "{part}");
         }
     }

@@ -128,18 +128,7 @@ impl Node {
 
     /// What another node passes to `rustbalance` to join through this one.
     pub fn join_arguments(&self) -> Vec<String> {
-        let Report { address, peer_pubkey, cluster_token_file, master_key_file, .. } = &self.report;
-        let endpoint = self.endpoint.to_string();
-        let (token, key) = (cluster_token_file.display().to_string(), master_key_file.display().to_string());
-        let flags = [
-            ("--master-onion", address),
-            ("--peer-endpoint", &endpoint),
-            ("--peer-pubkey", peer_pubkey),
-            ("--cluster-token-file", &token),
-            ("--master-key-file", &key),
-        ];
-        let flags = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value.clone()]);
-        std::iter::once("join".to_owned()).chain(flags).collect()
+        self.report.join_arguments(&self.endpoint.to_string())
     }
 
     /// `rustbalance run`, with these environment variables besides.

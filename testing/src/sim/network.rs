@@ -51,6 +51,16 @@ pub struct Hour {
     pub(super) consensus_reply: Arc<[u8]>,
 }
 
+impl Hour {
+    fn new(consensus: String, microdescs: &str) -> Self {
+        let parsed = Consensus::parse(consensus.as_bytes()).expect("our own consensus parses");
+        let identities = microdesc::identities(microdescs.as_bytes());
+        let ring = Arc::new(Ring::new(&parsed, &identities, false));
+        let consensus_reply = block("dir/status-vote/current/consensus-microdesc", &consensus);
+        Self { consensus, ring, consensus_reply }
+    }
+}
+
 /// Hours kept: tors lag behind, and some look back.
 const HOURS_MAX: usize = 6;
 
@@ -91,6 +101,16 @@ impl Default for TorNetwork {
 }
 
 impl TorNetwork {
+    /// One with these consensuses and microdescriptors instead of its own; points lie on relays that are in neither.
+    pub fn of<'a>(consensuses: impl IntoIterator<Item = &'a str>, microdescs: &str) -> Self {
+        let hours = consensuses.into_iter().map(|consensus| Arc::new(Hour::new(consensus.to_owned(), microdescs)));
+        Self {
+            hours: hours.map(|hour| (hour.ring.valid_after().as_secs(), hour)).collect(),
+            microdescs_reply: Some(block("md/all", microdescs)),
+            ..Self::default()
+        }
+    }
+
     /// The relay is not in the consensuses after the one at unix time `secs`.
     pub(super) fn leave(&mut self, relay: RelayFingerprint, secs: u64) {
         let next = Self::valid_after(secs) + VOTING_INTERVAL_SECS;
@@ -159,12 +179,7 @@ impl TorNetwork {
         if let Some(hour) = self.hours.get(&valid_after) {
             return hour.clone();
         }
-        let consensus = self.consensus(secs);
-        let parsed = Consensus::parse(consensus.as_bytes()).expect("our own consensus parses");
-        let identities = microdesc::identities(self.microdescs().as_bytes());
-        let ring = Arc::new(Ring::new(&parsed, &identities, false));
-        let consensus_reply = block("dir/status-vote/current/consensus-microdesc", &consensus);
-        let hour = Arc::new(Hour { consensus, ring, consensus_reply });
+        let hour = Arc::new(Hour::new(self.consensus(secs), &self.microdescs()));
         while self.hours.len() >= HOURS_MAX {
             self.hours.pop_first();
         }

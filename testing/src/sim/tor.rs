@@ -112,7 +112,7 @@ impl TorModel {
     }
 
     /// Bootstrap ends; returns the event.
-    pub(super) fn bootstrap(&mut self) -> Vec<u8> {
+    pub fn bootstrap(&mut self) -> Vec<u8> {
         self.bootstrapped = true;
         self.revision = 1;
         self.descriptor = None;
@@ -120,7 +120,7 @@ impl TorModel {
     }
 
     /// An introduction point more, on a relay that has none; returns the event.
-    pub(super) fn add_point(&mut self, network: &TorNetwork, secs: u64) -> Vec<u8> {
+    pub fn add_point(&mut self, network: &TorNetwork, secs: u64) -> Vec<u8> {
         let point = loop {
             let point = self.new_point(network, secs);
             if self.points.iter().all(|other| other.relay() != point.relay()) {
@@ -163,7 +163,7 @@ impl TorModel {
     }
 
     /// The descriptor catches up with the circuits.
-    pub(super) fn relist(&mut self) {
+    pub fn relist(&mut self) {
         if self.listed != self.points {
             self.listed = self.points.clone();
             self.revision += 1;
