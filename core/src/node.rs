@@ -455,7 +455,7 @@ impl Node {
                 others: view.clock_offset.others,
             },
             host: self.health.host(),
-            warnings: self.health.warnings(),
+            warnings: [self.health.warnings(), self.publisher.warnings(now.mono)].concat(),
             access: AccessStatus { restricted: view.access.is_restricted(), clients: view.access.clients().count() },
             presence: match self.cluster.presence(now.mono) {
                 Presence::In => "in",

@@ -43,7 +43,7 @@ use core::fmt;
 use core::time::Duration;
 use counter::{CLOCK_OFFSET_MAX_MS, ClockWatch, CounterClock};
 use fetch::Fetching;
-use foreign::Suspect;
+use foreign::{Sighting, Suspect};
 use gathering::Gathering;
 use majority::Majority;
 use mode::{Duty, Mode};
@@ -149,10 +149,10 @@ pub struct Publisher {
     gathering: Gathering,
     /// What the last one brought, if it was not ours.
     suspect: Option<Suspect>,
-    /// When such a thing was last warned of.
-    warned_at: Option<Mono>,
-    /// And of one that cannot be read.
-    unread_warned_at: Option<Mono>,
+    /// Somebody else's that was read,
+    stranger: Sighting,
+    /// and one that cannot be.
+    unread_stranger: Sighting,
     planner: Planner,
     schedule: Schedule,
     majority: Majority,
@@ -182,8 +182,8 @@ impl Publisher {
             fetching: None,
             gathering: Gathering::default(),
             suspect: None,
-            warned_at: None,
-            unread_warned_at: None,
+            stranger: Sighting::default(),
+            unread_stranger: Sighting::default(),
             planner: Planner::new(places),
             schedule: Schedule::default(),
             majority: Majority::default(),

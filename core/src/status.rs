@@ -37,7 +37,7 @@ pub struct Status {
     /// This machine.
     #[serde(default)]
     pub host: HostStatus,
-    /// What is wrong with the two, and what to do, a line each.
+    /// What is wrong with the two, or that somebody else publishes the address, and what to do, a line each.
     #[serde(default)]
     pub warnings: Vec<String>,
     /// Who may connect.

@@ -1,7 +1,7 @@
 //! Tor's answers: what became of uploads and fetches.
 
 use super::fetch::Fetching;
-use super::foreign::{self, Suspect};
+use super::foreign::Suspect;
 use super::majority::Published;
 use super::target::Confirmed;
 use super::upload::SlotUploads;
@@ -40,7 +40,7 @@ impl Publisher {
             let was_mysterious = target.is_mysterious();
             target.fail(now.mono, failure.clone(), current, flight.ahead, &mut self.rng);
             if !current && target.is_mysterious() && !was_mysterious {
-                foreign::warn_unread(&mut self.unread_warned_at, now.mono, hsdir, out);
+                self.unread_stranger.unread(now.mono, hsdir, out);
             }
         }
         out.event(Event::Publication(PublicationEvent::Failed { slot: *slot, hsdir, failure }));

@@ -13,6 +13,8 @@ use crate::time::Mono;
 
 /// Between two warnings: it is seen about as often as HSDirs are read back.
 const WARN_AGAIN: Duration = Duration::from_secs(600);
+/// Status tells of it for so long after it was seen: several times as long as whoever goes on takes to be seen again.
+const TOLD: Duration = Duration::from_secs(3600);
 
 /// A descriptor on an HSDir that we did not put there.
 pub(super) struct Suspect {
@@ -28,18 +30,40 @@ impl Suspect {
     }
 }
 
-/// Warns of a counter that passes ours on an HSDir of the period that clients do not ask for, where nothing can be read back.
-/// `warned_at`: when that was last said, of whichever HSDir.
-pub(super) fn warn_unread(warned_at: &mut Option<Mono>, now: Mono, hsdir: RelayFingerprint, out: &mut Outbox) {
-    if warned_at.is_some_and(|at| now < at.plus(WARN_AGAIN)) {
-        return;
+/// Another publisher, as it was seen on some HSDir.
+#[derive(Debug, Default)]
+pub(super) struct Sighting {
+    /// When the log was told.
+    told_at: Option<Mono>,
+    last: Option<(Mono, String)>,
+}
+
+impl Sighting {
+    /// Seen again: the log hears of it now and then, an operator who asks for longer.
+    fn seen(&mut self, now: Mono, words: String, out: &mut Outbox) {
+        if self.told_at.is_none_or(|at| now >= at.plus(WARN_AGAIN)) {
+            self.told_at = Some(now);
+            out.event(Event::Warning(words.clone()));
+        }
+        self.last = Some((now, words));
     }
-    *warned_at = Some(now);
-    out.event(Event::Warning(format!(
-        "HSDir {hsdir}, and perhaps others, refuses this address's descriptor for the other time period, as it holds a newer \
-         one, which cannot be read: perhaps somebody else publishes with its key, or one of its machines' clocks was ahead. \
-         Its counter is passed"
-    )));
+
+    /// What was seen last, and when, if that is not long ago.
+    fn in_words(&self, now: Mono) -> Option<String> {
+        let (at, words) = self.last.as_ref()?;
+        let ago = now.since(*at);
+        (ago < TOLD).then(|| format!("{words} (last seen {} min ago)", ago.as_secs() / 60))
+    }
+
+    /// A counter that passes ours, on an HSDir of the period that clients do not ask for, where nothing can be read back.
+    pub(super) fn unread(&mut self, now: Mono, hsdir: RelayFingerprint, out: &mut Outbox) {
+        let words = format!(
+            "HSDir {hsdir}, and perhaps others, refuses this address's descriptor for the other time period, as it holds a \
+             newer one, which cannot be read: perhaps somebody else publishes with its key, or one of its machines' clocks \
+             was ahead. Its counter is passed"
+        );
+        self.seen(now, words, out);
+    }
 }
 
 impl Publisher {
@@ -53,17 +77,21 @@ impl Publisher {
         let known =
             records.flat_map(|record| &record.points).chain(proven.flat_map(|part| &part.points)).chain(planned);
         let is_known = known.into_iter().any(|point| points.contains(&point.auth_key));
-        let was_said = self.warned_at.is_some_and(|at| now < at.plus(WARN_AGAIN));
-        if points.is_empty() || is_known || was_said {
+        if points.is_empty() || is_known {
             return;
         }
-        self.warned_at = Some(now);
-        out.event(Event::Warning(format!(
+        let words = format!(
             "HSDir {hsdir} holds a descriptor of this address with {} introduction points of no member (revision {}): \
              somebody else publishes with its key, perhaps a tor or Onionbalance that was left running; stop it, or if \
              the key was stolen, move to a new address. It is replaced as often as it is found",
             points.len(),
             revision.0
-        )));
+        );
+        self.stranger.seen(now, words, out);
+    }
+
+    /// What an operator has to be told, a line each: that somebody else publishes.
+    pub(crate) fn warnings(&self, now: Mono) -> Vec<String> {
+        [&self.stranger, &self.unread_stranger].into_iter().filter_map(|sighting| sighting.in_words(now)).collect()
     }
 }

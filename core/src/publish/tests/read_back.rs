@@ -92,6 +92,24 @@ fn foreign_descriptor_is_warned_of_and_replaced_on_that_hsdir_alone_however_high
     }
 }
 
+#[test]
+fn an_operator_is_told_of_a_stranger_for_an_hour_after_it_was_last_seen() {
+    let mut world = proven();
+    let (hsdir, period) = (alone(&world), world.period(Slot::First));
+    let copy = world.foreign(Slot::First, secs(60));
+    world.run(secs(65));
+    assert!(world.publisher().warnings(world.now.mono).is_empty());
+    world.hsdirs.stored.insert((hsdir, period), copy);
+    world.run(secs(660));
+    let told = world.publisher().warnings(world.now.mono);
+    let [told] = &told[..] else { panic!("{told:?}") };
+    assert!(told.starts_with(&world.sites[0].warnings[0]) && told.contains(" min ago)"), "{told}");
+    world.run(secs(2900));
+    assert_eq!(world.publisher().warnings(world.now.mono).len(), 1);
+    world.run(secs(660));
+    assert!(world.publisher().warnings(world.now.mono).is_empty());
+}
+
 /// `text` with another counter, which no client could read.
 fn replaced(text: &[u8], revision: RevisionCounter) -> Vec<u8> {
     let text = String::from_utf8(text.to_vec()).unwrap();

@@ -186,6 +186,7 @@ fn an_hsdir_that_refuses_the_next_round_holds_the_plan_no_longer_and_is_told_of_
     assert_eq!(state(&world), ("refused".to_owned(), false, false));
     let told: Vec<_> = world.sites[0].warnings.iter().filter(|warning| warning.contains("cannot be read")).collect();
     assert_eq!(told.len(), 1, "{:?}", world.sites[0].warnings);
+    assert!(world.publisher().warnings(world.now.mono)[0].starts_with(&**told[0]));
     world.hsdirs.behaviour.clear();
     world.run(secs(3 * 60));
     assert_eq!(state(&world), ("confirmed".to_owned(), true, true));
