@@ -83,9 +83,10 @@ fn why_not(status: &Status) -> Option<String> {
     let named: Vec<_> =
         lacking.map(|(slot, hsdir)| format!("{} is {} ({} slot)", hsdir.relay, hsdir.state, slot.slot)).collect();
     let way_out = "wait a little (--wait); what stays so for minutes is in the log with its reason";
-    Some(match named.first() {
-        Some(first) => format!("{} HSDirs lack it, {first} among them; {way_out}", named.len()),
-        None => format!("nothing is published yet; {way_out}"),
+    Some(match named.as_slice() {
+        [] => format!("nothing is published yet; {way_out}"),
+        [only] => format!("one HSDir lacks it: {only}; {way_out}"),
+        [first, ..] => format!("{} HSDirs lack it, {first} among them; {way_out}", named.len()),
     })
 }
 
@@ -111,5 +112,30 @@ mod tests {
         let role = "follower".to_owned();
         let status = Status { role, holder: Some("0c".repeat(32)), members: vec![member], ..Status::default() };
         assert!(why_not(&status).is_some_and(|why| why.contains("another node publishes (0c0c0c0c)")));
+    }
+
+    /// Why nothing is proven with these states on a slot that clients do not read.
+    fn lacking(states: &[&str]) -> String {
+        let hsdir = |(number, state): (usize, &&str)| {
+            serde_json::json!({
+                "relay": format!("relay{number}"), "state": state, "failure": null, "confirmed_ms": null, "verified_ms": null,
+            })
+        };
+        let hsdirs: Vec<_> = states.iter().enumerate().map(hsdir).collect();
+        let slot = serde_json::json!({
+            "slot": "first", "period": 1, "current": false, "revision": null, "hsdirs": hsdirs,
+        });
+        let slots = vec![serde_json::from_value(slot).expect("a slot")];
+        let publication = PublicationStatus { slots, ..PublicationStatus::default() };
+        let why = why_not(&Status { role: "holder".to_owned(), publication, ..Status::default() });
+        why.and_then(|why| why.split(';').next().map(str::to_owned)).unwrap_or_default()
+    }
+
+    #[test]
+    fn hsdirs_that_lack_it_are_counted_and_the_first_is_named() {
+        assert_eq!(lacking(&[]), "nothing is published yet");
+        assert_eq!(lacking(&["confirmed", "refused"]), "one HSDir lacks it: relay1 is refused (first slot)");
+        let two = "2 HSDirs lack it, relay0 is sent (first slot) among them";
+        assert_eq!(lacking(&["sent", "confirmed", "wanted"]), two);
     }
 }
