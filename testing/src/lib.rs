@@ -8,7 +8,7 @@
 //! * [`client`]: fresh tor clients that load a page, and [`visitors`] that keep loading it, in the background or as a
 //!   [`crowd`];
 //! * [`hsdir`]: an independent reader of what the HSDirs hold; [`native`]: what tor publishes by itself, beside ours;
-//! * [`onionbalance`]: the peer that everybody runs;
+//! * [`plain`]: a service of a plain tor; [`onionbalance`]: the peer that everybody runs;
 //! * `arti` (with the feature of that name): Arti's descriptors, oracle and peer of ours.
 //!
 //! Nothing outlives the program that started it: see [`process`].
@@ -27,6 +27,7 @@ pub mod hsdir;
 pub mod machine;
 pub mod native;
 pub mod onionbalance;
+pub mod plain;
 pub mod process;
 pub mod report;
 pub mod sim;

@@ -3,9 +3,7 @@
 //! OPERATIONS. Both at once take 10 to 20 minutes: what served before runs on until the next time period.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder};
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,6 +16,7 @@ use rustbalance_core::onion::period::{Half, TimePeriod};
 use rustbalance_testing::cluster::{self, Cluster, plan};
 use rustbalance_testing::hsdir::{self, HsDirReader};
 use rustbalance_testing::onionbalance::{self, Onionbalance};
+use rustbalance_testing::plain::Plain;
 use rustbalance_testing::process::{self, RunDir};
 use rustbalance_testing::tor::Tor;
 use rustbalance_testing::tor_net::{Rotation, Shape, TorNet};
@@ -77,9 +76,9 @@ fn plain_tor(net: &TorNet, say: Say<'_>) -> Result<()> {
     story.visited("served by a plain tor", &["before"], PATIENCE)?;
 
     story.wait_for_calm(MOVE, &ROTATIONS)?;
-    before.tor.control()?.command(&command::set_conf(&[("PublishHidServDescriptors", "0")]))?;
+    before.tor().control()?.command(&command::set_conf(&[("PublishHidServDescriptors", "0")]))?;
     let mut cluster = Cluster::new(net, "info")?;
-    story.moves(|| found(&mut cluster, &before.service))?;
+    story.moves(|| found(&mut cluster, before.service()))?;
     story.visited("moved in", &["node1"], RELOAD)?;
     story.wait_for_another_period()?;
     before.stop()?;
@@ -140,52 +139,6 @@ fn found(cluster: &mut Cluster<'_>, key: &Path) -> Result<()> {
 
 fn in_words(path: &Path) -> Result<&str> {
     path.to_str().context("a path in UTF-8")
-}
-
-/// A service of a plain tor, with a web application of its own.
-struct Plain {
-    tor: Tor,
-    /// Its `HiddenServiceDir`.
-    service: PathBuf,
-    _web: Web,
-}
-
-impl Plain {
-    /// Starts it, with a new key, or that in the directory `service`.
-    fn start(net: &TorNet, name: &str, service: Option<&Path>) -> Result<Self> {
-        let service = service.map_or_else(|| net.dir_of(&format!("{name}-service")), Path::to_path_buf);
-        Self::start_with(net, name, service, &[])
-    }
-
-    /// Starts it as a backend of the service `master`.
-    fn start_behind(net: &TorNet, name: &str, master: &str) -> Result<Self> {
-        let service = net.dir_of(&format!("{name}-service"));
-        DirBuilder::new().mode(0o700).create(&service)?;
-        fs::write(service.join("ob_config"), format!("MasterOnionAddress {master}\n"))?;
-        Self::start_with(net, name, service, &["HiddenServiceOnionBalanceInstance 1".to_owned()])
-    }
-
-    fn start_with(net: &TorNet, name: &str, service: PathBuf, lines: &[String]) -> Result<Self> {
-        let web = Web::start(name)?;
-        let mut torrc = net.client_torrc_lines();
-        torrc.push("SocksPort 0".into());
-        torrc.push(format!("HiddenServiceDir {}", service.display()));
-        torrc.push(format!("HiddenServicePort 80 {}", web.target()));
-        torrc.extend_from_slice(lines);
-        let tor = Tor::start(net.binary(), name, &net.dir_of(name), &torrc)?;
-        tor.wait_bootstrapped(LIMIT)?;
-        Ok(Self { tor, service, _web: web })
-    }
-
-    fn address(&self) -> Result<String> {
-        Ok(fs::read_to_string(self.service.join("hostname"))?.trim().to_owned())
-    }
-
-    /// As an operator stops it.
-    fn stop(mut self) -> Result<()> {
-        self.tor.process().signal(rustix::process::Signal::TERM);
-        self.tor.process().wait_exit(LIMIT).map(|_| ())
-    }
 }
 
 /// Clients of one address, all the time.
