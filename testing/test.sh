@@ -2,8 +2,8 @@
 # Every test, stopping at the first failure. About 40 minutes on 2 cores, a third of them for the end-to-end tests.
 # Usage: sh testing/test.sh [--full]
 #   --full   also the checks of licences and duplicates (cargo-deny), Arti as oracle, fuzzing, three deployed machines
-#            (as root), on private tor networks twelve nodes, moves in and out, proof of work, an attached tor and a
-#            wrong clock, and longer campaigns of the randomised tests
+#            (as root), on private tor networks twelve nodes, moves in and out, proof of work, an attached tor, strangers
+#            with the key and a wrong clock, and longer campaigns of the randomised tests
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -73,7 +73,7 @@ step "lints" cargo clippy --quiet --workspace --all-targets --features rustbalan
 # Those that only run when asked for are no targets of "all".
 step "lints of the tests that take minutes" \
     cargo clippy --quiet --workspace --test attach --test clock --test e2e --test machines \
-    --test migration --test pow --test spread -- -D warnings
+    --test migration --test pow --test spread --test strangers -- -D warnings
 step "build" cargo build --quiet --workspace --all-targets
 step "unit, property, vector and simulator tests" cargo test --quiet --workspace
 # Fresh seeds for each state of the sources, and the same ones for the same state: again, for a change and not by chance.
@@ -103,6 +103,7 @@ if [ -n "$full" ]; then
     step "Arti reads our descriptors and we Arti's, and both judge damaged ones alike" \
         cargo test --quiet --release --package rustbalance-testing --features arti --test arti_oracle \
         --test arti_difference
+    step "the demo" sh testing/demo.sh
     step "a minute of fuzzing of whatever reads foreign bytes" sh fuzz/run.sh all 60
     if [ "$(id -u)" -eq 0 ]; then
         step "three machines, deployed, joined by invite, drained, removed, left and restored" \
@@ -118,6 +119,8 @@ if [ -n "$full" ]; then
         cargo test --quiet --workspace --test pow -- --nocapture
     step "a node attached to a tor that somebody else runs serves beside another" \
         cargo test --quiet --workspace --test attach
+    step "copies that an HSDir lost, or that somebody else with the key put there, are found and replaced" \
+        cargo test --quiet --workspace --test strangers -- --nocapture
     if ! have_faketime && [ "$(id -u)" -eq 0 ]; then
         step "installing libfaketime" apt-get install -qq --yes --no-install-recommends libfaketime
     fi

@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 use rustbalance_core::control::command;
+use rustbalance_core::id::RelayFingerprint;
 
 use crate::control::Control;
 use crate::tor::Tor;
@@ -24,12 +25,14 @@ use subnet::Subnet;
 /// Every relay has an address of its own, so all use the same ports.
 const OR_PORT: u16 = 21_000;
 const DIR_PORT: u16 = 21_001;
-/// Before the first consensus: the shortest round tor allows, so that it comes early.
-const FIRST_INTERVAL_SECS: u64 = 10;
+/// Of a round before the first consensus: relays that are started later may be late for it.
+const EARLY: f64 = 0.6;
 /// For votes and again for signatures in such a round: the shortest tor allows.
 const FIRST_DELAY_SECS: u64 = 2;
 /// What every relay is said to carry.
 const BANDWIDTH: u32 = 1000;
+/// More than a network takes to start.
+const START_SECS: u64 = 150;
 /// Relays are up within one voting interval of being started, or something is wrong.
 const UP_LIMIT: Duration = Duration::from_secs(120);
 
@@ -44,6 +47,8 @@ pub struct Shape {
     pub relays: u8,
     /// V: a multiple of 5, at least 10.
     pub voting_interval_secs: u64,
+    /// The same before the first consensus. At least 10, with which that comes early.
+    pub first_interval_secs: u64,
     /// The first three bytes of the relays' addresses, if the network is not to be on loopback: a /24 of this machine,
     /// which nobody else uses.
     pub subnet: Option<[u8; 3]>,
@@ -51,7 +56,20 @@ pub struct Shape {
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { tor: "tor".into(), authorities: 3, relays: 8, voting_interval_secs: 20, subnet: None }
+        let (voting_interval_secs, first_interval_secs) = (20, 10);
+        Self { tor: "tor".into(), authorities: 3, relays: 8, voting_interval_secs, first_interval_secs, subnet: None }
+    }
+}
+
+impl Shape {
+    /// One in which no tor fetches another consensus for `calm`, at most an hour, and nothing would rotate with it. As a
+    /// relay that is late for the first one would be in none, that comes late.
+    pub fn calm_for(calm: Duration) -> Self {
+        let (now, least) = (since_epoch().as_secs(), calm.as_secs() + START_SECS);
+        // Tor wants a day to be divisible by it, and counters of no more than 2^18 seconds: the first slot's reach 48 of these.
+        let intervals = (0..=5400).step_by(5).filter(|interval| *interval > least && 86_400 % interval == 0);
+        let mut calm = intervals.filter(|interval| now.next_multiple_of(12 * interval) - now > least);
+        Self { voting_interval_secs: calm.next().unwrap_or(3600), first_interval_secs: 60, ..Self::default() }
     }
 }
 
@@ -84,7 +102,7 @@ impl TorNet {
         let authorities = make_authorities(dir, &shape, &subnet)?;
         let common = common_lines(&authorities);
         let mut net = Self { dir: dir.to_path_buf(), shape, subnet, common, tors: Vec::new() };
-        wait_past_a_vote();
+        wait_past_a_vote(net.shape.first_interval_secs);
         for authority in &authorities {
             let lines = [relay_lines(&authority.name, authority.address), net.authority_lines()].concat();
             net.start_tor(&authority.name, &lines)?;
@@ -129,6 +147,15 @@ impl TorNet {
         self.tors.len()
     }
 
+    /// One of its relays.
+    ///
+    /// # Errors
+    /// If there is none with this fingerprint.
+    pub fn relay(&self, wanted: RelayFingerprint) -> Result<&Tor> {
+        let is_it = |tor: &&Tor| fingerprint(tor).as_deref() == Some(&*wanted.to_string());
+        self.tors.iter().find(is_it).with_context(|| format!("no relay {wanted}"))
+    }
+
     /// What rotates next, and in how long.
     pub fn next_rotation(&self) -> (Rotation, Duration) {
         let run = Duration::from_secs(24 * self.shape.voting_interval_secs);
@@ -156,7 +183,7 @@ impl TorNet {
         .map(str::to_owned)
         .into();
         lines.push(format!("V3BandwidthsFile {}", self.dir.join("bandwidths").display()));
-        let first = ("TestingV3AuthInitial", FIRST_INTERVAL_SECS, FIRST_DELAY_SECS);
+        let first = ("TestingV3AuthInitial", self.shape.first_interval_secs, FIRST_DELAY_SECS);
         for (prefix, interval, delay) in [("V3Auth", interval, 4), first] {
             lines.push(format!("{prefix}VotingInterval {interval}"));
             lines.push(format!("{prefix}VoteDelay {delay}"));
@@ -172,9 +199,7 @@ impl TorNet {
         let mut file = format!("{}\n", since_epoch().as_secs());
         for tor in &self.tors {
             let fingerprint = wait::until("a relay's fingerprint", UP_LIMIT, || {
-                let line = fs::read_to_string(tor.dir().join("data/fingerprint")).unwrap_or_default();
-                let word = line.split_whitespace().nth(1).map(str::to_owned);
-                Ok(Answer::from_option(word, || format!("none in {}", tor.dir().display())))
+                Ok(Answer::from_option(fingerprint(tor), || format!("none in {}", tor.dir().display())))
             })?;
             file.push_str(&format!("node_id=${fingerprint} bw={BANDWIDTH}\n"));
         }
@@ -205,12 +230,18 @@ impl TorNet {
     }
 }
 
+/// A relay's, once it has keys.
+fn fingerprint(tor: &Tor) -> Option<String> {
+    let line = fs::read_to_string(tor.dir().join("data/fingerprint")).unwrap_or_default();
+    line.split_whitespace().nth(1).map(str::to_owned)
+}
+
 /// Waits, if the next vote is too near for the relays to have registered by then, for the round after it: the first
 /// consensus would lack them, and the second comes a whole interval later.
-fn wait_past_a_vote() {
-    const REGISTERING_SECS: f64 = 4.0;
-    let left = FIRST_INTERVAL_SECS as f64 - since_epoch().as_secs_f64() % FIRST_INTERVAL_SECS as f64;
-    if left < REGISTERING_SECS + 2.0 * FIRST_DELAY_SECS as f64 {
+fn wait_past_a_vote(interval_secs: u64) {
+    let interval = interval_secs as f64;
+    let left = interval - since_epoch().as_secs_f64() % interval;
+    if left < (1.0 - EARLY) * interval + 2.0 * FIRST_DELAY_SECS as f64 {
         thread::sleep(Duration::from_secs_f64(left));
     }
 }
