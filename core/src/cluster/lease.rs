@@ -11,7 +11,7 @@
 
 mod claim;
 mod hear;
-mod reach;
+pub(super) mod reach;
 
 pub(super) use self::hear::Heard;
 use self::reach::Reach;
@@ -144,6 +144,11 @@ impl Lease {
             priority: u8::MAX,
             stopping: false,
         }
+    }
+
+    /// Which epochs are believed.
+    pub(super) fn reach(&mut self) -> &mut Reach {
+        &mut self.reach
     }
 
     /// Newest epoch seen or claimed; to be durable.

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::item::{Items, Key, Stamp};
+use super::lease::reach::Reach;
 use super::record::{LINK_SPECIFIERS_MAX, are_points_within_bounds};
 use super::roster::Roster;
 use super::sign::{self, Purpose, Unverified};
-use super::timing::{EPOCH_JUMP_MAX, ITEM_MAX};
+use super::timing::ITEM_MAX;
 use super::{Identity, PeerError};
 use crate::hsdesc::{IntroPoint, NUM_INTRO_POINT_MAX};
 use crate::id::NodeId;
 use crate::onion::period::Slot;
 use crate::spread::CONTENTS_MAX;
+use crate::time::Mono;
 
 /// Points of all descriptors together.
 const POINTS_MAX: usize = CONTENTS_MAX * NUM_INTRO_POINT_MAX;
@@ -90,12 +92,15 @@ impl Plans {
     /// A plan from gossip, kept if newer.
     ///
     /// # Errors
-    /// State unchanged: not by a member, malformed, out of bounds, badly signed or not newer.
+    /// State unchanged: not by a member, malformed, out of bounds, badly signed or not newer. `EpochJump`: too far ahead for
+    /// now; `reach` grows as for a beacon, or who refuses for good what the others hold would never be told that it holds
+    /// all, and be neither given the lease nor give it.
     pub(super) fn accept(
         &mut self,
+        now: Mono,
         me: &Identity,
         roster: &Roster,
-        epoch_max: u64,
+        reach: &mut Reach,
         items: &mut Items,
         blob: &[u8],
     ) -> Result<(), PeerError> {
@@ -105,7 +110,8 @@ impl Plans {
         if !roster.knows(by) {
             return Err(PeerError::NotAMember);
         }
-        if plan.epoch > epoch_max.saturating_add(EPOCH_JUMP_MAX) {
+        let is_believed = reach.believes(plan.epoch);
+        if !is_believed && !reach.may_grow(now) {
             return Err(PeerError::EpochJump);
         }
         if !plan.nodes.values().all(|node| are_points_within_bounds(&node.points)) {
@@ -116,6 +122,10 @@ impl Plans {
             return Err(PeerError::Stale);
         }
         let signed = signed.verify(by, Purpose::Plan, me.cluster).ok_or(PeerError::BadSignature)?;
+        if !is_believed {
+            reach.grow(now);
+            return Err(PeerError::EpochJump);
+        }
         items.put(Key::Plan, stamp, blob.to_vec());
         self.proven = Some(Arc::new(signed.plan));
         Ok(())
@@ -144,7 +154,11 @@ mod tests {
     use super::*;
     use crate::cluster::roster;
     use crate::cluster::tests::{CLUSTER, identity};
+    use crate::cluster::timing::EPOCH_JUMP_MAX;
     use crate::id::WgPublicKey;
+    use core::time::Duration;
+
+    const NOW: Mono = Mono::from_ms(0);
 
     fn plan(epoch: u64, serial: u64) -> Publication {
         let proven = Some(Arc::new(ProvenPlan { epoch, serial, nodes: BTreeMap::new() }));
@@ -169,8 +183,9 @@ mod tests {
         let blob = items.blob(Key::Plan).unwrap().1.to_vec();
 
         let (mut other, mut theirs) = (Plans::default(), Items::default());
-        assert_eq!(other.accept(&me, &roster, 3, &mut theirs, &blob), Ok(()));
-        assert_eq!(other.accept(&me, &roster, 3, &mut theirs, &blob), Err(PeerError::Stale));
+        let mut reach = Reach::new(NOW, 3);
+        assert_eq!(other.accept(NOW, &me, &roster, &mut reach, &mut theirs, &blob), Ok(()));
+        assert_eq!(other.accept(NOW, &me, &roster, &mut reach, &mut theirs, &blob), Err(PeerError::Stale));
         let mut loaded = Plans::default();
         loaded.load(&me, &mut Items::default(), &blob);
         assert_eq!((loaded.proven(), other.proven()), (plans.proven(), plans.proven()));
@@ -192,16 +207,23 @@ mod tests {
         assert!(Plans::default().publish(&me, &mut items, &plan));
         let blob = items.blob(Key::Plan).unwrap().1.to_vec();
         let mut theirs = Plans::default();
-        assert_eq!(theirs.accept(&me, &roster, 3, &mut Items::default(), &blob), Ok(()));
+        let mut reach = Reach::new(NOW, 3);
+        assert_eq!(theirs.accept(NOW, &me, &roster, &mut reach, &mut Items::default(), &blob), Ok(()));
         assert_eq!(theirs.proven(), plan.proven.as_ref());
     }
 
     #[test]
-    fn a_plan_of_an_impossible_epoch_is_dropped() {
+    fn a_plan_of_an_epoch_too_far_ahead_is_believed_once_so_many_beats_have_passed() {
         let (me, roster, mut items) = founder();
-        Plans::default().publish(&me, &mut items, &plan(EPOCH_JUMP_MAX + 1, 1));
+        let mut reach = Reach::new(NOW, 0);
+        Plans::default().publish(&me, &mut items, &plan(3 * EPOCH_JUMP_MAX, 1));
         let blob = items.blob(Key::Plan).unwrap().1.to_vec();
-        let accept = |seen| Plans::default().accept(&me, &roster, seen, &mut Items::default(), &blob);
-        assert_eq!((accept(0), accept(1)), (Err(PeerError::EpochJump), Ok(())));
+        let mut accept = |ms| {
+            let now = NOW.plus(Duration::from_millis(ms));
+            Plans::default().accept(now, &me, &roster, &mut reach, &mut Items::default(), &blob)
+        };
+        let refused = [0, 499, 500, 999, 1_000].map(&mut accept);
+        assert_eq!(refused, [(); 5].map(|()| Err(PeerError::EpochJump)));
+        assert_eq!(accept(1_001), Ok(()));
     }
 }

@@ -222,7 +222,7 @@ impl Cluster {
                 None => self.push_own(now.mono),
             },
             Key::Plan => {
-                self.plans.accept(&self.me, &self.roster, self.lease.epoch_max(), &mut self.items, blob)?;
+                self.plans.accept(now.mono, &self.me, &self.roster, self.lease.reach(), &mut self.items, blob)?;
             }
             Key::Rotation => self.accept_rotation(now.mono, Some(from), blob, out)?,
             Key::Pause => self.accept_pause(now, Some(from), blob, out)?,

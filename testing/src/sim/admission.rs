@@ -129,7 +129,7 @@ impl World {
         node.id = node.keypair().id();
         node.disk.clear();
         node.epoch_seen = 0;
-        (node.is_leaving, node.is_removed, node.is_draining) = (false, false, false);
+        (node.is_leaving, node.is_gone, node.is_removed, node.is_draining) = (false, false, false, false);
         node.removal_heard.clear();
         node.founded = None;
         self.names.insert(node.id, node.who);

@@ -114,6 +114,8 @@ pub struct SimNode {
     pub(super) is_frozen: bool,
     pub(super) is_tor_frozen: bool,
     pub(super) is_leaving: bool,
+    /// It has left, whoever heard of that: it does not start again.
+    pub(super) is_gone: bool,
     /// Writes fail.
     pub(super) disk_fails: bool,
     /// Slowest write, milliseconds, if more than [`Options::disk_ms_max`].
@@ -173,6 +175,7 @@ impl SimNode {
             is_frozen: false,
             is_tor_frozen: false,
             is_leaving: false,
+            is_gone: false,
             disk_fails: false,
             disk_ms: 0,
             token: TOKEN,

@@ -126,7 +126,7 @@ impl World {
             Output::Token(token) => self.nodes[index].token = *token.expose_secret(),
             Output::Stopped(why) => {
                 self.see(index, &Sight::Stops(why));
-                self.nodes[index].is_member &= !self.nodes[index].is_leaving;
+                self.nodes[index].is_gone = self.nodes[index].is_leaving;
                 self.kill(index);
             }
             Output::Peers(peers) => self.set_peers(index, &peers),
@@ -141,7 +141,10 @@ impl World {
             self.changed.roles = true;
             self.note_rivals(0);
         } else if let Event::Left(node) = event {
-            self.has_left(*node);
+            // Who leaves says so of itself, too; if nobody hears it, it is a member still, for the others.
+            if self.nodes[index].id != *node {
+                self.has_left(*node);
+            }
         } else if let Event::Removed(node) = event {
             self.was_removed(index, *node);
         }

@@ -113,6 +113,14 @@ impl World {
         joined.any(|machine| !is_listed(&status, machine.id))
     }
 
+    /// Whether a node is the only member that has heard of a removal: it would be forgotten.
+    fn alone_knows_of_a_removal(&self, node: usize) -> bool {
+        let heard = |by: &usize| *by != node && self.nodes[*by].is_member;
+        let alone =
+            |machine: &SimNode| machine.removal_heard.contains(&node) && !machine.removal_heard.iter().any(heard);
+        self.nodes.iter().any(|machine| machine.is_removed && alone(machine))
+    }
+
     /// Whether whom the fault hits is in a state to be hit.
     fn makes_sense(&self, fault: &Fault) -> bool {
         let exists = |node: usize| node < self.nodes.len();
@@ -144,8 +152,8 @@ impl World {
                     && self.another_is_offered(node)
                     && self.cut.is_empty()
                     && self.trouble.is_over(self.now)
-                    && self.nodes.iter().all(|machine| self.now >= machine.mesh.burst_until)
                     && self.nodes.iter().enumerate().any(hears)
+                    && !self.alone_knows_of_a_removal(node)
             }
             Fault::Stop { node }
             | Fault::Drain { node }
@@ -202,7 +210,7 @@ impl World {
 
     /// Dead, and it was admitted once and has not left.
     fn may_start(&self, node: usize) -> bool {
-        self.nodes.get(node).is_some_and(|node| node.core.is_none() && node.is_member)
+        self.nodes.get(node).is_some_and(|node| node.core.is_none() && node.is_member && !node.is_gone)
     }
 
     /// Dead, and not a member: it never was one, or it has left.

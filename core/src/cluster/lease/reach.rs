@@ -7,28 +7,28 @@ use crate::time::Mono;
 /// The highest epoch believed. It grows by [`EPOCH_JUMP_MAX`] a beat at most, whoever says what: so no liar can use
 /// epochs up, and who was away while one lied catches up in no more beats than the lies took.
 #[derive(Debug)]
-pub(super) struct Reach {
+pub(in super::super) struct Reach {
     limit: u64,
     grown_at: Mono,
 }
 
 impl Reach {
     /// `epoch_max` is the newest seen.
-    pub(super) fn new(now: Mono, epoch_max: u64) -> Self {
+    pub(in super::super) fn new(now: Mono, epoch_max: u64) -> Self {
         Self { limit: epoch_max.saturating_add(EPOCH_JUMP_MAX), grown_at: now }
     }
 
-    pub(super) fn believes(&self, epoch: u64) -> bool {
+    pub(in super::super) fn believes(&self, epoch: u64) -> bool {
         epoch <= self.limit || is_broken(Rule::BoundedEpochs)
     }
 
     /// Whether it may grow now.
-    pub(super) fn may_grow(&self, now: Mono) -> bool {
+    pub(in super::super) fn may_grow(&self, now: Mono) -> bool {
         now.since(self.grown_at) >= BEAT
     }
 
-    /// A member published under an epoch beyond it: the next such beacon may find it grown enough.
-    pub(super) fn grow(&mut self, now: Mono) {
+    /// A member published under an epoch beyond it: the next such beacon or plan may find it grown enough.
+    pub(in super::super) fn grow(&mut self, now: Mono) {
         if self.may_grow(now) {
             self.limit = self.limit.saturating_add(EPOCH_JUMP_MAX);
             self.grown_at = now;

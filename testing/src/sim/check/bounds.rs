@@ -60,8 +60,12 @@ impl Bounds {
         Ok(())
     }
 
-    /// A lease is handed over to better priority only, so in calm at most once to each.
+    /// A lease is handed over to better priority only, so while nothing happens, and all hear each other, at most once to
+    /// each.
     fn hand_over(&mut self, world: &World) -> Result<(), String> {
+        if !world.cut.is_empty() || !world.trouble.is_over(world.now) {
+            return Ok(());
+        }
         let (since, count) = self.handed_over;
         self.handed_over = (world.calm_since, if since == world.calm_since { count + 1 } else { 1 });
         let members = world.nodes.iter().filter(|node| node.is_member).count() as u64;
