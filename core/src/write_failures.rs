@@ -52,10 +52,9 @@ mod tests {
     use crate::output::Output;
 
     fn said(out: &mut Outbox) -> Option<Event> {
-        match out.pop()? {
-            Output::Event(event) => Some(event),
-            other => panic!("{other:?}"),
-        }
+        let output = out.pop()?;
+        let Output::Event(event) = output else { panic!("{output:?}") };
+        Some(event)
     }
 
     #[test]

@@ -145,10 +145,12 @@ pub enum StoreError {
 
 /// Out of a system's refusal.
 fn way_out(refusal: io::ErrorKind) -> &'static str {
-    match refusal {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on that disk",
-        io::ErrorKind::ReadOnlyFilesystem => "mount that disk so that it can be written",
-        _ => "check that the path exists and that this user has access to it",
+    if matches!(refusal, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        "make room on that disk"
+    } else if refusal == io::ErrorKind::ReadOnlyFilesystem {
+        "mount that disk so that it can be written"
+    } else {
+        "check that the path exists and that this user has access to it"
     }
 }
 

@@ -59,8 +59,7 @@ impl Drop for Disk {
 
 /// Founds a node on each of `disks`, from one that has room for the configuration alone to the first that is large enough.
 fn found_on(disks: impl Iterator<Item = String>) {
-    let mut refused = 0;
-    for room in disks {
+    for (refused, room) in disks.enumerate() {
         let node = Node::unfounded();
         let disk = Disk::mount(&node, &room);
         let run = node.run(&["init"]);
@@ -68,7 +67,6 @@ fn found_on(disks: impl Iterator<Item = String>) {
             assert!(refused > 2, "{room} is more than enough");
             return;
         }
-        refused += 1;
         assert_eq!((run.code, run.stdout.as_str()), (1, ""), "{room}: {}", run.stderr);
         assert!(
             run.stderr.contains("No space left on device (os error 28); make room on that disk"),
