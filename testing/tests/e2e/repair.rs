@@ -139,6 +139,8 @@ impl Scenario<'_> {
 
     /// Has the application of a node fail, and checks that HSDirs and the node itself follow.
     fn without_target(&mut self, number: usize, fail: impl FnOnce(&Web)) -> Result<()> {
+        // An upload from just before that tor has dropped is waited for a minute (DECISIONS, "Uploads that tor drops").
+        self.cluster.settled("before an application fails", LONG)?;
         let (node, relays) = (self.cluster.node(number)?, self.relays_of(number)?);
         fail(node.web());
         let gone = self.left_the_plan(number, Instant::now())?;

@@ -17,9 +17,10 @@ use crate::{FRESH, LONG, RELOAD, Scenario};
 const ROOM: Duration = Duration::from_secs(90);
 /// Visitors come from this long before a rotation.
 const BEFORE: Duration = Duration::from_secs(15);
-/// Tors learn of a rotation with their next consensus, some 20 s later at worst; then both slots are uploaded, and to an HSDir
-/// that has not answered once more, which can take a minute.
-const ROTATED: Duration = Duration::from_secs(100);
+/// Tors learn of a rotation with their next consensus, some 20 s later at worst; then both slots are uploaded. Each takes a
+/// minute more if tor drops it, which it does when its own descriptor changes: for the rotation, and for new points once
+/// more (DECISIONS, "Uploads that tor drops").
+const ROTATED: Duration = Duration::from_secs(160);
 
 impl Scenario<'_> {
     /// Crosses one of each, and does the rest meanwhile.
