@@ -2,7 +2,7 @@
 # Every test, stopping at the first failure. About 40 minutes on 2 cores, a third of them for the end-to-end tests.
 # Usage: sh testing/test.sh [--full]
 #   --full   also the checks of licences and duplicates (cargo-deny), Arti as oracle, fuzzing, three deployed machines
-#            (as root), on private tor networks twelve nodes, moves in and out, proof of work, an attached tor, strangers
+#            (as root), the demo, on private tor networks twelve nodes, moves in and out, proof of work, an attached tor, strangers
 #            with the key and a wrong clock, and longer campaigns of the randomised tests
 set -eu
 cd "$(dirname "$0")/.."
