@@ -69,7 +69,8 @@ const STALLS_APART: Duration = Duration::from_secs(10);
 /// `GETINFO` key of [`Asked::Circuits`].
 const CIRCUITS_KEY: &str = "circuit-status";
 /// What we subscribe to.
-const EVENTS: [&str; 6] = ["CIRC", "CIRC_MINOR", "CONF_CHANGED", "HS_DESC", "HS_DESC_CONTENT", "STATUS_CLIENT"];
+const EVENTS: [&str; 7] =
+    ["CIRC", "CIRC_MINOR", "CONF_CHANGED", "HS_DESC", "HS_DESC_CONTENT", "STATUS_CLIENT", "STREAM"];
 
 /// One tor.
 pub struct Tor {

@@ -4,7 +4,7 @@
 //! * [`world::World`] owns what is still to happen (`queue`) and the machines; `perform` does what a daemon wishes.
 //! * [`machine`] is a machine with its [`clock`]; `admission` is how it becomes a member.
 //! * [`mesh`] is the network between machines, `tunnel` a WireGuard tunnel's end.
-//! * [`tor::TorModel`] speaks tor's control protocol to a daemon; `tors` are the tors in their world.
+//! * [`tor::TorModel`] speaks tor's control protocol to a daemon; `tors` are the tors in their world, `uploads` theirs.
 //! * [`hsdirs::HsDirs`] keeps what was uploaded under tor's revision rule; [`network::TorNetwork`] makes the consensus,
 //!   [`layout`] says which HSDirs matter. [`clients::Clients`] visit the service.
 //! * `liar` says what is not so.
@@ -49,5 +49,6 @@ mod tors;
 pub mod traffic;
 pub mod trouble;
 mod tunnel;
+mod uploads;
 pub mod witness;
 pub mod world;

@@ -20,6 +20,8 @@ pub enum Event {
     },
     /// `CIRC` and `CIRC_MINOR`.
     Circ(Circ),
+    /// `STREAM`.
+    Stream(Stream),
     /// `STATUS_CLIENT`.
     StatusClient {
         /// `BOOTSTRAP`, `CONSENSUS_ARRIVED`, ...
@@ -119,6 +121,39 @@ impl Circ {
     }
 }
 
+/// A stream that tor opened, for an application or for itself (control-spec `[STREAM]`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// Stream id.
+    pub id: String,
+    /// `NEW`, `SUCCEEDED`, `CLOSED`, ...
+    pub status: String,
+    /// The relay that it is to end at, where that is said: `address.$FINGERPRINT.exit:port`.
+    pub relay: Option<RelayFingerprint>,
+    /// `PURPOSE=`, said of new streams only.
+    pub purpose: Option<String>,
+}
+
+impl Stream {
+    fn from_words<'a>(mut words: impl Iterator<Item = Word<'a>>) -> Option<Self> {
+        let (id, status, _circuit, target) =
+            (bare(words.next()?)?, bare(words.next()?)?, words.next()?, words.next()?.text());
+        let relay = target.split('.').find(|label| label.starts_with('$')).and_then(RelayFingerprint::from_hex);
+        let purpose = words.find(|word| word.key == Some("PURPOSE")).map(|word| word.text());
+        Some(Self { id, status, relay, purpose })
+    }
+
+    /// A directory document (of tor's own, or a descriptor) is to be uploaded to this relay.
+    pub fn uploads_to(&self) -> Option<RelayFingerprint> {
+        self.relay.filter(|_| self.status == "NEW" && self.purpose.as_deref() == Some("DIR_UPLOAD"))
+    }
+
+    /// `CLOSED`, or `FAILED` for good.
+    pub fn is_gone(&self) -> bool {
+        matches!(self.status.as_str(), "CLOSED" | "FAILED")
+    }
+}
+
 /// Reads a 650 reply; `None` if it is malformed.
 pub fn parse(reply: &Reply) -> Option<Event> {
     let line = reply.lines.first().filter(|_| reply.is_event())?;
@@ -132,6 +167,7 @@ pub fn parse(reply: &Reply) -> Option<Event> {
             Some(Event::HsDescContent { address, hsdir: RelayFingerprint::from_hex(&hsdir.text()), content })
         }
         "CIRC" | "CIRC_MINOR" => Circ::from_words(words).map(Event::Circ),
+        "STREAM" => Stream::from_words(words).map(Event::Stream),
         "STATUS_CLIENT" => {
             let (_severity, action) = (words.next()?, bare(words.next()?)?);
             Some(Event::StatusClient { action, args: pairs(words) })
@@ -275,6 +311,26 @@ mod tests {
     }
 
     #[test]
+    fn uploads_are_told_by_their_streams() {
+        let stream = |line: &str| match one(line.as_bytes()) {
+            Some(Event::Stream(stream)) => stream,
+            other => panic!("{other:?}"),
+        };
+        let relay = RelayFingerprint([0xab; 20]);
+        for address in ["10.0.0.9", "[fc00::9]"] {
+            let target = format!("{address}.${relay}.exit:9001");
+            let new = stream(&format!("650 STREAM 77 NEW 0 {target} PURPOSE=DIR_UPLOAD CLIENT_PROTOCOL=UNKNOWN"));
+            assert_eq!((new.uploads_to(), new.is_gone(), new.id.as_str()), (Some(relay), false, "77"));
+            let fetch = stream(&format!("650 STREAM 78 NEW 0 {target} PURPOSE=DIR_FETCH"));
+            assert_eq!(fetch.uploads_to(), None);
+            let closed = stream(&format!("650 STREAM 77 CLOSED 0 {target} REASON=END REMOTE_REASON=DONE"));
+            assert_eq!((closed.uploads_to(), closed.is_gone(), closed.id), (None, true, new.id));
+        }
+        let visitor = stream("650 STREAM 79 NEW 0 example.com:443 SOURCE_ADDR=127.0.0.1:4000 PURPOSE=USER");
+        assert_eq!((visitor.relay, visitor.uploads_to()), (None, None));
+    }
+
+    #[test]
     fn reads_bootstrap_and_consensus_news() {
         let news: Vec<_> = events("service-start")
             .into_iter()
@@ -295,6 +351,7 @@ mod tests {
             b"650 HS_DESC UPLOADED x",
             b"650 CIRC 1",
             b"650 CIRC 1 BUILT $AB~x",
+            b"650 STREAM 1 NEW 0",
             b"650 STATUS_CLIENT NOTICE",
             b"250 OK",
         ] {

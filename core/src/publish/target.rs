@@ -222,7 +222,7 @@ impl Target {
                 self.steps = self.steps.saturating_add(u32::from(ahead));
             }
             // It may have been taken, and what refuses the next one may be a rival's that has passed it since.
-            UploadFailure::Timeout | UploadFailure::Disconnected => self.refused = None,
+            UploadFailure::Timeout | UploadFailure::Dropped | UploadFailure::Disconnected => self.refused = None,
             UploadFailure::Refused(_) | UploadFailure::Failed(_) => {}
         }
         self.failure = Some(failure);
@@ -391,9 +391,12 @@ mod tests {
     fn what_may_have_been_taken_between_refusals_parts_them_and_what_never_arrived_does_not() {
         let failed = UploadFailure::Failed("UNEXPECTED".to_owned());
         let (one_more, poison) = (Need::Clock { above: None }, Need::Ahead { secs: STEP_SECS });
-        for (between, need) in
-            [(UploadFailure::Timeout, one_more), (UploadFailure::Disconnected, one_more), (failed, poison)]
-        {
+        for (between, need) in [
+            (UploadFailure::Timeout, one_more),
+            (UploadFailure::Dropped, one_more),
+            (UploadFailure::Disconnected, one_more),
+            (failed, poison),
+        ] {
             let mut target = refused(&[0, 1], false, false);
             target.fail(at(20), between.clone(), false, false, &mut rng());
             target.fail(at(31), UploadFailure::Rejected, false, false, &mut rng());

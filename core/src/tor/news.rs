@@ -26,6 +26,8 @@ pub enum UploadFailure {
     Refused(String),
     /// No answer in time.
     Timeout,
+    /// Tor gave it up without an answer.
+    Dropped,
     /// The HSDir could not be reached, or other reason: tor's word.
     Failed(String),
     /// The control connection went away.
@@ -38,6 +40,7 @@ impl fmt::Display for UploadFailure {
             Self::Rejected => f.write_str("the HSDir refused it (its revision counter is not above the stored one?)"),
             Self::Refused(words) => write!(f, "tor refused it: {words}"),
             Self::Timeout => f.write_str("the HSDir did not answer in time"),
+            Self::Dropped => f.write_str("tor broke it off (its own descriptor changed, or the circuit failed)"),
             Self::Failed(reason) => write!(f, "tor could not upload it: {reason}"),
             Self::Disconnected => f.write_str("the control connection was lost meanwhile"),
         }

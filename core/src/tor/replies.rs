@@ -91,6 +91,11 @@ impl Tor {
             Some(event::Event::ConfChanged(options)) => self.options_set(&options, out),
             Some(event::Event::Circ(circuit)) => self.service.circuit_event(self.clock, &self.host, circuit),
             Some(event::Event::StatusClient { action, args }) => self.directory.news(self.clock, &action, &args),
+            Some(event::Event::Stream(stream)) => match stream.uploads_to() {
+                Some(hsdir) => self.uploads.stream_opened(stream.id, hsdir),
+                None if stream.is_gone() => self.uploads.stream_closed(self.clock, &stream.id),
+                None => {}
+            },
             Some(event::Event::HsDesc(event)) if event.address == self.host => self.descriptor_event(event),
             Some(event::Event::HsDescContent { address, hsdir: Some(hsdir), content }) if address == self.host => {
                 let content = Some(content).filter(|content| !content.is_empty());

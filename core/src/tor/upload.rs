@@ -1,6 +1,7 @@
 //! Uploads and whose they are. `HS_DESC UPLOADED` names the HSDir and nothing else (DESIGN 2.8), and tor's own uploads
 //! give the same event, so at most one upload of ours is under way per HSDir, and an HSDir that still owes an answer
-//! gets no new one.
+//! gets no new one. Of an upload that tor breaks off (DECISIONS.md, Uploads that tor drops) no `HS_DESC` tells, only the end
+//! of its stream.
 
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
@@ -15,16 +16,23 @@ pub(super) const IN_FLIGHT_MAX: usize = 16;
 pub(super) const TIMEOUT: Duration = Duration::from_secs(15);
 /// How long an HSDir that owes an answer gets no new upload.
 pub(super) const BLOCKED: Duration = Duration::from_secs(60);
+/// An answer is told when its stream is closed, at once after that.
+const ANSWERED: Duration = Duration::from_secs(2);
 /// HSDirs followed at once. Two slots have 16; the ring may move under them.
 const LANES_MAX: usize = 128;
+/// Streams followed at once: one for each upload, and a tor with other services has theirs.
+const STREAMS_MAX: usize = 128;
 
 /// Every HSDir that owes an answer.
 #[derive(Default)]
 pub(super) struct Uploads {
     lanes: BTreeMap<RelayFingerprint, Lane>,
+    /// Open streams of uploads, by id: where they lead.
+    streams: BTreeMap<String, RelayFingerprint>,
 }
 
 /// What is under way to one HSDir. Answers are anonymous: with several owed, all must be good for any to count.
+#[derive(Default)]
 struct Lane {
     /// Our upload's deadline, while its outcome is wanted.
     ours: Option<Mono>,
@@ -34,16 +42,26 @@ struct Lane {
     owed: u8,
     /// One of them is tor's own.
     native: bool,
+    /// One of them is, or was, ours.
+    shared: bool,
+    /// A good answer came.
+    taken: bool,
     /// The first bad answer.
     failure: Option<UploadFailure>,
+    /// All its streams are closed: what is not answered by then was broken off.
+    closed: Option<Mono>,
     /// After this nothing is expected any more.
     forget_at: Mono,
 }
 
 impl Lane {
     fn new(now: Mono) -> Self {
-        let forget_at = now.plus(BLOCKED);
-        Self { ours: None, unreplied: false, owed: 0, native: false, failure: None, forget_at }
+        Self { forget_at: now.plus(BLOCKED), ..Self::default() }
+    }
+
+    /// Its streams are closed for so long that no answer comes any more.
+    fn is_dropped(&self, now: Mono) -> bool {
+        !self.unreplied && self.closed.is_some_and(|closed| closed <= now)
     }
 }
 
@@ -56,7 +74,7 @@ impl Uploads {
 
     /// Our `+HSPOST` was sent.
     pub(super) fn start(&mut self, now: Mono, hsdir: RelayFingerprint) {
-        let lane = Lane { ours: Some(now.plus(TIMEOUT)), unreplied: true, ..Lane::new(now) };
+        let lane = Lane { ours: Some(now.plus(TIMEOUT)), unreplied: true, shared: true, ..Lane::new(now) };
         self.lanes.insert(hsdir, lane);
     }
 
@@ -70,7 +88,11 @@ impl Uploads {
         let Some(lane) = self.lanes.get_mut(&hsdir) else { return };
         lane.unreplied = false;
         match reply {
-            Ok(()) => lane.owed = lane.owed.saturating_add(1),
+            Ok(()) => {
+                lane.owed = lane.owed.saturating_add(1);
+                // A stream that has closed by now was another's.
+                lane.closed = None;
+            }
             Err(words) => {
                 if lane.ours.take().is_some() {
                     events.push_back(TorEvent::UploadFailed(hsdir, UploadFailure::Refused(words)));
@@ -101,6 +123,7 @@ impl Uploads {
     ) {
         let Some(lane) = self.lanes.get_mut(&hsdir).filter(|lane| lane.owed > 0) else { return };
         lane.owed -= 1;
+        lane.taken |= answer.is_ok();
         lane.failure = lane.failure.take().or(answer.err());
         if lane.owed > 0 {
             return;
@@ -118,19 +141,46 @@ impl Uploads {
         self.lanes.remove(&hsdir);
     }
 
-    /// Ends what took too long.
-    pub(super) fn expire(&mut self, now: Mono, events: &mut VecDeque<TorEvent>) {
-        for (hsdir, lane) in &mut self.lanes {
-            if lane.ours.take_if(|deadline| *deadline <= now).is_some() {
-                events.push_back(TorEvent::UploadFailed(*hsdir, UploadFailure::Timeout));
+    /// The stream of an upload to `hsdir`, ours or tor's own, is open.
+    pub(super) fn stream_opened(&mut self, id: String, hsdir: RelayFingerprint) {
+        if self.streams.len() < STREAMS_MAX {
+            self.streams.insert(id, hsdir);
+            if let Some(lane) = self.lanes.get_mut(&hsdir) {
+                lane.closed = None;
             }
         }
-        self.lanes.retain(|_, lane| lane.ours.is_some() || lane.unreplied || now < lane.forget_at);
+    }
+
+    /// A stream was closed.
+    pub(super) fn stream_closed(&mut self, now: Mono, id: &str) {
+        let Some(hsdir) = self.streams.remove(id) else { return };
+        let is_last = !self.streams.values().any(|other| *other == hsdir);
+        if let Some(lane) = self.lanes.get_mut(&hsdir).filter(|_| is_last) {
+            lane.closed = Some(now.plus(ANSWERED));
+        }
+    }
+
+    /// Ends what was broken off, and what took too long.
+    pub(super) fn expire(&mut self, now: Mono, events: &mut VecDeque<TorEvent>) {
+        for (hsdir, lane) in &mut self.lanes {
+            let dropped = lane.is_dropped(now);
+            if lane.ours.take_if(|deadline| dropped || *deadline <= now).is_some() {
+                let why = if dropped { UploadFailure::Dropped } else { UploadFailure::Timeout };
+                events.push_back(TorEvent::UploadFailed(*hsdir, why));
+            }
+            // Tor breaks its own off for newer ones: what was answered is the last of them.
+            if dropped && lane.native && lane.taken && !lane.shared && lane.failure.is_none() {
+                events.push_back(TorEvent::NativeUploaded(*hsdir));
+            }
+        }
+        self.lanes
+            .retain(|_, lane| lane.ours.is_some() || lane.unreplied || (now < lane.forget_at && !lane.is_dropped(now)));
     }
 
     /// The control connection is gone. Tor may be alive and upload on, so the HSDirs stay blocked, but no longer than an
     /// upload takes: most likely the answer came while nobody listened.
     pub(super) fn disconnected(&mut self, events: &mut VecDeque<TorEvent>) {
+        self.streams.clear();
         for (hsdir, lane) in &mut self.lanes {
             if let Some(deadline) = lane.ours.take() {
                 lane.forget_at = deadline;
@@ -149,7 +199,12 @@ impl Uploads {
 
     /// When [`expire`](Self::expire) has something to do.
     pub(super) fn deadline(&self) -> Option<Mono> {
-        self.lanes.values().filter_map(|lane| lane.ours.or((!lane.unreplied).then_some(lane.forget_at))).min()
+        let of_lane = |lane: &Lane| {
+            let closed = lane.closed.filter(|_| !lane.unreplied);
+            let forgotten = (!lane.unreplied).then_some(lane.forget_at);
+            lane.ours.or(forgotten).into_iter().chain(closed).min()
+        };
+        self.lanes.values().filter_map(of_lane).min()
     }
 }
 
@@ -161,6 +216,20 @@ mod tests {
         let mut id = [0; 20];
         id[..8].copy_from_slice(&n.to_le_bytes());
         RelayFingerprint(id)
+    }
+
+    #[test]
+    fn so_many_streams_are_followed_and_the_end_of_one_more_says_nothing() {
+        let (now, mut uploads, mut events) = (Mono::from_ms(1), Uploads::default(), VecDeque::new());
+        (0..=STREAMS_MAX).for_each(|n| uploads.stream_opened(n.to_string(), hsdir(n)));
+        assert_eq!(uploads.streams.len(), STREAMS_MAX);
+        for n in [0, STREAMS_MAX] {
+            uploads.start(now, hsdir(n));
+            uploads.replied(hsdir(n), Ok(()), &mut events);
+            uploads.stream_closed(now, &n.to_string());
+        }
+        uploads.expire(now.plus(ANSWERED), &mut events);
+        assert_eq!(events, [TorEvent::UploadFailed(hsdir(0), UploadFailure::Dropped)]);
     }
 
     #[test]

@@ -107,6 +107,7 @@ impl History {
             | Sight::Posts { .. }
             | Sight::Fetches
             | Sight::IsTooLong
+            | Sight::BreaksOff
             | Sight::HsDirLeaves => {}
         }
     }

@@ -41,11 +41,12 @@ pub enum Mark {
     HsDirLeft,
     SessionsOutlived,
     PathTooNarrow,
+    UploadBrokenOff,
 }
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::DuelingClaim,
         Self::EqualCounter,
         Self::CounterFarBehind,
@@ -80,6 +81,7 @@ impl Mark {
         Self::HsDirLeft,
         Self::SessionsOutlived,
         Self::PathTooNarrow,
+        Self::UploadBrokenOff,
     ];
 
     /// In a sentence.
@@ -117,6 +119,7 @@ impl Mark {
             Self::DistinctContents => "every HSDir confirmed its own one of different descriptors",
             Self::SessionsOutlived => "a partition outlived the tunnels' sessions",
             Self::PathTooNarrow => "a datagram was lost since it was longer than what the path carries",
+            Self::UploadBrokenOff => "a tor broke uploads off, since its own descriptor had changed",
             Self::HsDirLeft => "a responsible HSDir left the consensus",
             Self::RemovedHolderQuiet => "a publisher that was removed was told, and stopped publishing",
         }

@@ -111,6 +111,7 @@ impl Marks {
             }
             Sight::Fetches => {}
             Sight::IsTooLong => self.reach(Mark::PathTooNarrow),
+            Sight::BreaksOff => self.reach(Mark::UploadBrokenOff),
             Sight::HsDirLeaves => self.reach(Mark::HsDirLeft),
             Sight::Befell(_) => (0..world.nodes.len()).for_each(|node| self.look_at_native(world, node)),
         }

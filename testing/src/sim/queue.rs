@@ -96,8 +96,12 @@ pub(super) enum TorHappening {
     Reopen { point: IntroPoint },
     /// The descriptor follows the circuits.
     Listed,
-    /// An upload arrives at this HSDir.
-    Upload { relay: RelayFingerprint, text: Arc<str> },
+    /// It comes to upload its own descriptor: those of the daemon end.
+    BreakOff,
+    /// An upload arrives at its HSDir.
+    Upload { stream: u64, text: Arc<str> },
+    /// The HSDir's answer arrives: taken, or why not.
+    Answered { stream: u64, reason: Option<&'static str> },
     /// A fetch arrives at this HSDir.
     Fetch { relay: RelayFingerprint },
 }

@@ -72,6 +72,9 @@ pub struct TorModel {
     listed: Vec<IntroPoint>,
     circuits: Vec<(u64, RelayFingerprint)>,
     next_circuit: u64,
+    /// Open streams of uploads, and where they lead.
+    streams: BTreeMap<u64, RelayFingerprint>,
+    next_stream: u64,
     /// How often circuits behind points were opened again, by key.
     reopened: BTreeMap<[u8; 32], u8>,
     /// Circuits opened in a period of [`LAUNCH_PERIOD_MS`], and when it began, milliseconds of true time.
@@ -102,6 +105,8 @@ impl TorModel {
             listed: Vec::new(),
             circuits: Vec::new(),
             next_circuit: 1,
+            streams: BTreeMap::new(),
+            next_stream: 1,
             reopened: BTreeMap::new(),
             launches: (0, 0),
             pending: Vec::new(),
@@ -162,13 +167,39 @@ impl TorModel {
         format!("650 CIRC {}\r\n", self.circuit(circuit, "BUILT")).into()
     }
 
-    /// The descriptor catches up with the circuits.
-    pub fn relist(&mut self) {
-        if self.listed != self.points {
+    /// The descriptor catches up with the circuits; whether that changes it.
+    pub fn relist(&mut self) -> bool {
+        let changes = self.listed != self.points;
+        if changes {
             self.listed = self.points.clone();
             self.revision += 1;
             self.descriptor = None;
         }
+        changes
+    }
+
+    /// A stream for an upload to `relay`; returns its number and the event.
+    pub(super) fn open_stream(&mut self, relay: RelayFingerprint) -> (u64, Vec<u8>) {
+        let stream = self.next_stream;
+        self.next_stream += 1;
+        self.streams.insert(stream, relay);
+        (stream, format!("650 STREAM {stream} NEW 0 {} PURPOSE=DIR_UPLOAD\r\n", directory(relay)).into())
+    }
+
+    /// Streams of uploads that are open.
+    pub(super) fn streams(&self) -> Vec<u64> {
+        self.streams.keys().copied().collect()
+    }
+
+    /// Where a stream leads that is open.
+    pub(super) fn stream_leads_to(&self, stream: u64) -> Option<RelayFingerprint> {
+        self.streams.get(&stream).copied()
+    }
+
+    /// A stream that is open ends; returns the event.
+    pub(super) fn close_stream(&mut self, stream: u64) -> Vec<u8> {
+        let relay = self.streams.remove(&stream).expect("an open stream");
+        format!("650 STREAM {stream} CLOSED 0 {} REASON=DONE\r\n", directory(relay)).into()
     }
 
     /// Sets `PublishHidServDescriptors`; returns the event, if that is a change.
@@ -370,6 +401,11 @@ impl TorModel {
         )
         .into_bytes()
     }
+}
+
+/// How a stream names a relay's directory.
+fn directory(relay: RelayFingerprint) -> String {
+    format!("10.0.0.1.${relay}.exit:9001")
 }
 
 /// Undoes dot-stuffing and CRLF.

@@ -1,4 +1,4 @@
-//! The tors of the machines in their world: control connections, introduction points, uploads and fetches.
+//! The tors of the machines in their world: control connections, introduction points, fetches.
 
 use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::Arc;
@@ -10,19 +10,15 @@ use rustbalance_core::id::RelayFingerprint;
 use rustbalance_core::tor::Attachment;
 use rustbalance_core::{ControlInput, Input, TorId};
 
-use super::fault::UploadFault;
-use super::hsdirs::{Accepted, Refused, Uploader};
 use super::queue::{Happening, Told, TorHappening};
 use super::tor::{Effect, TorModel};
-use super::witness::{Sight, Upload};
-use super::world::{POINTS, Posted, Taken, World};
+use super::witness::Sight;
+use super::world::{POINTS, Posted, World};
 
 /// A descriptor follows its circuits so much later, milliseconds.
 const LISTED_AFTER_MS: u64 = 1_000;
 /// The next circuit is established up to so much later, milliseconds.
 const POINT_AFTER_MS: u64 = 600;
-/// A late answer to an upload takes up to so long, milliseconds.
-const LATE_MS: u64 = 20_000;
 
 impl World {
     /// The node's tor starts anew: control connection soon, points some seconds later.
@@ -121,9 +117,7 @@ impl World {
                     let mut hasher = DefaultHasher::new();
                     hasher.write(text.as_bytes());
                     self.posted = Some(Posted { by: index, text: hasher.finish(), said });
-                    self.see(index, &Sight::Posts { text: &text });
-                    let delay = 100 + self.draw(200);
-                    self.tor_after(index, tor, delay, TorHappening::Upload { relay, text });
+                    self.begin_upload(index, tor, relay, text);
                 }
                 Effect::Fetch(relay) => self.tor_after(index, tor, 80, TorHappening::Fetch { relay }),
             }
@@ -145,8 +139,10 @@ impl World {
             }
             TorHappening::Point => self.point_comes(index, tor),
             TorHappening::Reopen { point } => self.point_reopens(index, tor, point),
-            TorHappening::Listed => self.nodes[index].tors[tor].relist(),
-            TorHappening::Upload { relay, text } => self.upload(index, tor, relay, &text),
+            TorHappening::Listed => self.relist(index, tor),
+            TorHappening::BreakOff => self.break_off(index, tor),
+            TorHappening::Upload { stream, text } => self.upload(index, tor, stream, &text),
+            TorHappening::Answered { stream, reason } => self.upload_answered(index, tor, stream, reason),
             TorHappening::Fetch { relay } => self.fetch(index, tor, relay),
         }
     }
@@ -231,47 +227,6 @@ impl World {
     pub(super) fn say(&mut self, index: usize, tor: usize, delay: u64, bytes: Arc<[u8]>) {
         let connection = self.nodes[index].tors[tor].control.connection;
         self.push(index, delay, Happening::Control { tor, connection, bytes });
-    }
-
-    fn upload(&mut self, index: usize, tor: usize, relay: RelayFingerprint, text: &Arc<str>) {
-        let (now, fault) = (self.now, self.nodes[index].tors[tor].uploads);
-        let fault = fault.filter(|(_, until)| now < *until).map(|(fault, _)| fault);
-        let arrives = !matches!(fault, Some(UploadFault::Lost | UploadFault::Failed));
-        let reason = if arrives { self.store(index, relay, text) } else { Some("UNEXPECTED") };
-        let event = self.nodes[index].tors[tor].upload_event(relay, reason);
-        let delay = 50 + self.draw(200);
-        let late = self.hsdirs.answers_late(relay, now) || fault == Some(UploadFault::Late);
-        let delay = if late { delay + self.draw(LATE_MS) } else { delay };
-        if !matches!(fault, Some(UploadFault::Silent | UploadFault::Lost)) {
-            self.say(index, tor, delay, event.into());
-        }
-    }
-
-    /// An upload has reached its HSDir: why it is refused, if it is.
-    fn store(&mut self, index: usize, relay: RelayFingerprint, text: &Arc<str>) -> Option<&'static str> {
-        let (service, wall) = (self.service, self.wall());
-        let layout = self.layout();
-        let stored = self.hsdirs.revision(relay, text);
-        let by = Uploader { who: Some(index), at: self.now };
-        let result = self.hsdirs.upload(by, relay, text, service, &layout, wall);
-        let ahead = |accepted: &Accepted| accepted.stored.secs.cast_signed() - wall.as_secs().cast_signed();
-        self.note(|| format!("{index} uploads to {relay}, seconds ahead: {:?}", result.as_ref().map(ahead)));
-        let points = result.as_ref().ok().map(|accepted| &*accepted.stored.points);
-        let revision = rustbalance_core::hsdesc::peek_revision(text.as_bytes()).map_or(0, |revision| revision.0);
-        self.see(index, &Sight::Uploads(Upload { points, revision, stored }));
-        match result {
-            Ok(accepted) => {
-                self.taken = Some(Taken::new(index, relay, &accepted));
-                self.changed.stored = true;
-                None
-            }
-            Err(Refused::Stale) => Some("UPLOAD_REJECTED"),
-            Err(Refused::Ill) => Some("UNEXPECTED"),
-            Err(Refused::Bad(what)) => {
-                self.fail(format!("{index} uploaded a bad descriptor: {what}"));
-                Some("UPLOAD_REJECTED")
-            }
-        }
     }
 
     fn fetch(&mut self, index: usize, tor: usize, relay: RelayFingerprint) {

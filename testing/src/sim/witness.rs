@@ -38,6 +38,8 @@ pub enum Sight<'a> {
     },
     /// An upload of the node's tor has reached an HSDir.
     Uploads(Upload<'a>),
+    /// Its tor breaks uploads off.
+    BreaksOff,
     /// What it sends is longer than what the path carries.
     IsTooLong,
     /// A fetch of the node's tor has reached an HSDir.

@@ -17,10 +17,9 @@ use crate::{FRESH, LONG, RELOAD, Scenario};
 const ROOM: Duration = Duration::from_secs(90);
 /// Visitors come from this long before a rotation.
 const BEFORE: Duration = Duration::from_secs(15);
-/// Tors learn of a rotation with their next consensus, some 20 s later at worst; then both slots are uploaded. Each takes a
-/// minute more if tor drops it, which it does when its own descriptor changes: for the rotation, and for new points once
-/// more (DECISIONS, "Uploads that tor drops").
-const ROTATED: Duration = Duration::from_secs(160);
+/// Tors learn of a rotation with their next consensus, some 20 s later at worst; then both slots are uploaded. What tor breaks
+/// off, when its own descriptor changes (DECISIONS, "Uploads that tor drops"), is sent again some seconds later.
+const ROTATED: Duration = Duration::from_secs(90);
 
 impl Scenario<'_> {
     /// Crosses one of each, and does the rest meanwhile.

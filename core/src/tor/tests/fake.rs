@@ -221,6 +221,11 @@ impl Dialogue {
         self.say(format!("650 HS_DESC {action} {ADDRESS} UNKNOWN ${hsdir}~relay {rest}\r\n").as_bytes()).unwrap();
     }
 
+    /// Tor fires `STREAM` of a stream to the directory of `relay`.
+    pub fn stream(&mut self, status: &str, id: u64, relay: RelayFingerprint, rest: &str) {
+        self.say(format!("650 STREAM {id} {status} 0 10.0.0.9.${relay}.exit:9001{rest}\r\n").as_bytes()).unwrap();
+    }
+
     /// The world answers the oldest open command.
     pub fn answer(&mut self) {
         let command = self.open.pop_front().expect("an open command");

@@ -17,7 +17,7 @@ fn a_new_connection_subscribes_before_it_asks() {
     assert_eq!(dialogue.tor.next_timeout(), None);
     dialogue.connect();
     let expected = [
-        "SETEVENTS CIRC CIRC_MINOR CONF_CHANGED HS_DESC HS_DESC_CONTENT STATUS_CLIENT",
+        "SETEVENTS CIRC CIRC_MINOR CONF_CHANGED HS_DESC HS_DESC_CONTENT STATUS_CLIENT STREAM",
         "GETCONF TestingTorNetwork",
         "SETCONF PublishHidServDescriptors=\"0\"",
         "GETINFO status/bootstrap-phase consensus/valid-after process/pid",

@@ -108,6 +108,84 @@ fn an_hsdir_that_never_answers_is_free_again_after_a_minute() {
     assert!(dialogue.tor.can_upload(relay(1)));
 }
 
+/// C tor closes uploads in flight when its own descriptor changes, and no `HS_DESC` tells of it.
+#[test]
+fn an_upload_that_tor_breaks_off_ends_with_its_stream_and_its_hsdir_is_free_at_once() {
+    let mut dialogue = connected();
+    dialogue.upload(relay(1));
+    dialogue.answer_all();
+    dialogue.stream("NEW", 7, relay(1), " PURPOSE=DIR_UPLOAD");
+    dialogue.stream("SUCCEEDED", 7, relay(1), "");
+    dialogue.stream("CLOSED", 7, relay(1), " REASON=DONE");
+    dialogue.run(Duration::from_millis(1_999));
+    assert_eq!(dialogue.events(), [], "an answer comes after the end of its stream");
+    dialogue.run(Duration::from_millis(1));
+    assert_eq!(dialogue.events(), [failed(relay(1), UploadFailure::Dropped)]);
+    assert!(dialogue.tor.can_upload(relay(1)));
+}
+
+#[test]
+fn an_answer_after_the_end_of_its_stream_counts() {
+    let mut dialogue = connected();
+    dialogue.upload(relay(1));
+    dialogue.answer_all();
+    dialogue.stream("NEW", 7, relay(1), " PURPOSE=DIR_UPLOAD");
+    dialogue.stream("CLOSED", 7, relay(1), " REASON=END REMOTE_REASON=DONE");
+    dialogue.hs_desc("UPLOADED", relay(1), "");
+    assert_eq!(dialogue.events(), [TorEvent::Uploaded(relay(1))]);
+}
+
+#[test]
+fn streams_that_are_no_uploads_and_those_of_an_earlier_upload_end_none() {
+    let mut dialogue = connected();
+    dialogue.stream("NEW", 6, relay(1), " PURPOSE=DIR_UPLOAD");
+    dialogue.upload(relay(1));
+    dialogue.stream("CLOSED", 6, relay(1), " REASON=DONE");
+    dialogue.answer_all();
+    dialogue.stream("NEW", 7, relay(1), " PURPOSE=DIR_UPLOAD");
+    dialogue.stream("NEW", 8, relay(1), " PURPOSE=DIR_FETCH");
+    dialogue.stream("CLOSED", 8, relay(1), " REASON=DONE");
+    dialogue.stream("CLOSED", 9, relay(1), " REASON=DONE");
+    dialogue.run(Duration::from_secs(10));
+    assert_eq!(dialogue.events(), []);
+    dialogue.hs_desc("UPLOADED", relay(1), "");
+    assert_eq!(dialogue.events(), [TorEvent::Uploaded(relay(1))]);
+}
+
+#[test]
+fn an_answer_beside_an_upload_that_was_broken_off_is_credited_to_neither() {
+    let mut dialogue = connected();
+    dialogue.upload(relay(1));
+    dialogue.answer_all();
+    dialogue.stream("NEW", 7, relay(1), " PURPOSE=DIR_UPLOAD");
+    dialogue.stream("NEW", 8, relay(1), " PURPOSE=DIR_UPLOAD");
+    dialogue.hs_desc("UPLOAD", relay(1), "id");
+    dialogue.stream("CLOSED", 7, relay(1), " REASON=DONE");
+    dialogue.run(Duration::from_secs(3));
+    assert_eq!(dialogue.events(), [], "the other is under way");
+    dialogue.stream("CLOSED", 8, relay(1), " REASON=END REMOTE_REASON=DONE");
+    dialogue.hs_desc("UPLOADED", relay(1), "");
+    dialogue.run(Duration::from_secs(2));
+    assert_eq!(dialogue.events(), [failed(relay(1), UploadFailure::Dropped)]);
+    assert!(dialogue.tor.can_upload(relay(1)));
+}
+
+#[test]
+fn of_tors_own_uploads_the_last_counts_whose_forerunner_it_broke_off() {
+    let mut dialogue = connected();
+    for id in [7, 8] {
+        dialogue.stream("NEW", id, relay(1), " PURPOSE=DIR_UPLOAD");
+        dialogue.hs_desc("UPLOAD", relay(1), "id HSDIR_INDEX=00");
+    }
+    dialogue.stream("CLOSED", 7, relay(1), " REASON=DONE");
+    dialogue.stream("CLOSED", 8, relay(1), " REASON=END REMOTE_REASON=DONE");
+    dialogue.hs_desc("UPLOADED", relay(1), "");
+    assert_eq!(dialogue.events(), []);
+    dialogue.run(Duration::from_secs(2));
+    assert_eq!(dialogue.events(), [TorEvent::NativeUploaded(relay(1))]);
+    assert!(dialogue.tor.can_upload(relay(1)));
+}
+
 #[test]
 fn a_lost_connection_fails_everything_and_blocks_until_the_process_is_known_to_be_new() {
     for (process, free) in [(1, false), (2, true)] {
