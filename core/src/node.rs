@@ -19,7 +19,9 @@ use crate::rng::Seed;
 use crate::sabotage::{Rule, is_broken};
 use crate::status::{AccessStatus, ClockStatus, MemberStatus, OrderStatus, PauseStatus, Status};
 use crate::time::{Mono, Now};
-use crate::tor::{AuthorizedClients, Files, Look, Native, Presence, Renewal, Tor, TorState, Validity, Watchdog, turn};
+use crate::tor::{
+    AuthorizedClients, Files, Look, Native, Presence, Renewal, Tor, TorEvent, TorState, Validity, Watchdog, turn,
+};
 use crate::{NodeId, TorId};
 
 /// Most tors of a node.
@@ -278,8 +280,12 @@ impl Node {
     fn advance_tors(&mut self, now: Now) {
         for tor in &mut self.tors {
             tor.tick(now, &mut self.out);
+            let has_company = tor.has_company();
             while let Some(event) = tor.poll_event() {
-                self.publisher.handle(now, event, &mut self.out);
+                // One whose own publishing cannot be turned off is left alone with it.
+                if !(has_company && matches!(event, TorEvent::NativeRefused(_))) {
+                    self.publisher.handle(now, event, &mut self.out);
+                }
             }
         }
     }

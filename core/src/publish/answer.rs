@@ -20,6 +20,17 @@ impl Publisher {
             TorEvent::UploadFailed(hsdir, failure) => self.upload_failed(now, hsdir, failure, out),
             TorEvent::Fetched(hsdir, text) => self.fetched(now, hsdir, text.as_deref()),
             TorEvent::NativeUploaded(hsdir) => self.mode.native_uploaded(hsdir),
+            TorEvent::NativeRefused(hsdir) => self.native_refused(now, hsdir, out),
+        }
+    }
+
+    fn native_refused(&mut self, now: Now, hsdir: RelayFingerprint, out: &mut Outbox) {
+        if self.mode.native_refused(now.mono) {
+            out.event(Event::Warning(format!(
+                "HSDir {hsdir} refuses what tor publishes by itself: it holds a newer descriptor of this address, from \
+                 before or from somebody else with the key. Tor would try again in an hour or two; this node publishes \
+                 itself instead, and leaves it to tor again later"
+            )));
         }
     }
 

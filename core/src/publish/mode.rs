@@ -32,6 +32,8 @@ pub(super) struct Mode {
     /// This node has one tor.
     may_be_native: bool,
     native: Fallback,
+    /// When an HSDir last refused what tor uploaded while this node was alone.
+    refused: Option<Mono>,
     /// HSDirs that tor has uploaded to since native publishing went on.
     seen: BTreeSet<RelayFingerprint>,
     /// There is no way back: tor's own publishing stays off.
@@ -51,7 +53,8 @@ enum Fallback {
 impl Mode {
     /// On a node with so many tors.
     pub(super) fn new(tors: u8) -> Self {
-        Self { may_be_native: tors == 1, native: Fallback::Merged, keeps_merged: false, seen: BTreeSet::new() }
+        let (may_be_native, native) = (tors == 1, Fallback::Merged);
+        Self { may_be_native, native, refused: None, keeps_merged: false, seen: BTreeSet::new() }
     }
 
     /// Whether tor's own publishing may ever be on.
@@ -70,6 +73,11 @@ impl Mode {
         self.may_be_native && !self.keeps_merged
     }
 
+    /// Since when a node that is alone publishes by itself, or has begun to: it was left alone then, or tor was refused.
+    fn merged_since(&self, view: &View) -> Option<Mono> {
+        view.alone_since.max(self.refused)
+    }
+
     /// Takes the next step of the way back. `overtaken`: tor's own counters are above everything we stored.
     /// `hsdirs`: those of both slots.
     pub(super) fn tick(
@@ -80,7 +88,10 @@ impl Mode {
         hsdirs: impl FnOnce() -> BTreeSet<RelayFingerprint>,
         wake: &mut Wake,
     ) {
-        let (Role::Alone, Some(since), true) = (view.role, view.alone_since, self.leaves_it_to_tor()) else {
+        if view.role != Role::Alone || !self.leaves_it_to_tor() {
+            self.refused = None;
+        }
+        let (Role::Alone, Some(since), true) = (view.role, self.merged_since(view), self.leaves_it_to_tor()) else {
             (self.native, self.seen) = (Fallback::Merged, BTreeSet::new());
             return;
         };
@@ -106,10 +117,17 @@ impl Mode {
         }
     }
 
+    /// An HSDir refused what tor uploaded by itself, which tor tries again in one to two hours
+    /// (`HS_SERVICE_NEXT_UPLOAD_TIME_MIN`, `_MAX`): this node publishes, and goes the way back later. Whether that is new.
+    pub(super) fn native_refused(&mut self, now: Mono) -> bool {
+        (self.native, self.seen) = (Fallback::Merged, BTreeSet::new());
+        self.refused.replace(now).is_none()
+    }
+
     /// Whether tor's own publishing should be on.
     pub(super) fn wants_native(&self, view: &View) -> bool {
         self.leaves_it_to_tor()
-            && match (view.role, view.alone_since) {
+            && match (view.role, self.merged_since(view)) {
                 (Role::Alone, None) => true,
                 (Role::Alone, Some(_)) => self.native != Fallback::Merged,
                 (Role::Follower | Role::Holder { .. }, _) => false,
@@ -123,7 +141,7 @@ impl Mode {
 
     /// What to do now.
     pub(super) fn duty(&self, view: &View) -> Duty {
-        match (view.role, view.alone_since) {
+        match (view.role, self.merged_since(view)) {
             (Role::Holder { epoch }, _) => Duty::Publish(epoch),
             (Role::Alone, None) if self.leaves_it_to_tor() => Duty::Native,
             (Role::Alone, Some(_)) if self.native == Fallback::Done => Duty::Native,

@@ -15,6 +15,8 @@ pub enum TorEvent {
     Fetched(RelayFingerprint, Option<Vec<u8>>),
     /// Tor itself uploaded (native publishing): seen by `HS_DESC UPLOAD`, confirmed by `UPLOADED`.
     NativeUploaded(RelayFingerprint),
+    /// This HSDir refused (`UPLOAD_REJECTED`) what tor uploaded by itself.
+    NativeRefused(RelayFingerprint),
 }
 
 /// Why an upload failed.

@@ -129,8 +129,12 @@ impl Uploads {
             return;
         }
         let failure = lane.failure.take();
-        if core::mem::take(&mut lane.native) && failure.is_none() {
-            events.push_back(TorEvent::NativeUploaded(hsdir));
+        if core::mem::take(&mut lane.native) {
+            match failure {
+                None => events.push_back(TorEvent::NativeUploaded(hsdir)),
+                Some(UploadFailure::Rejected) if !lane.shared => events.push_back(TorEvent::NativeRefused(hsdir)),
+                Some(_) => {}
+            }
         }
         if lane.unreplied {
             return;

@@ -1,7 +1,8 @@
-//! Somebody else has the master key and uploads descriptors with counters from the future: to an HSDir that clients read, and
-//! to one of the other time period, which cannot be read back. Meanwhile another HSDir loses all its copies, as its tor is
+//! Somebody else has the master key and uploads descriptors with counters from the future. First to all HSDirs of a node that
+//! is alone, whose tor they refuse from then on: it publishes by itself. Then, of two nodes, to an HSDir that clients read,
+//! and to one of the other time period, which cannot be read back. Meanwhile another HSDir loses all its copies, as its tor is
 //! killed. Each is found, told of, and gets ours again, and no other HSDir anything; visitors are served throughout. HSDirs
-//! are read back every 5 to 10 minutes, so all that takes 10 to 20.
+//! are read back every 5 to 10 minutes, so all that takes 15 to 25.
 
 #![allow(clippy::indexing_slicing, reason = "tests: a wrong index is a failed test")]
 
@@ -27,6 +28,7 @@ use rustbalance_testing::process::{self, RunDir};
 use rustbalance_testing::tor_net::{Shape, TorNet};
 use rustbalance_testing::visitors::{self, PATIENCE, REGULAR_PATIENCE, Regulars};
 use rustbalance_testing::wait::{self, Answer};
+use rustix::process::Signal;
 use stranger::{Forged, Stranger, other, upload};
 use watch::{Key, Watch};
 
@@ -63,13 +65,15 @@ fn strangers_descriptors_and_lost_copies_are_found_told_of_and_replaced_on_those
     let mut cluster = Cluster::new(&net, "info")?;
     cluster.add(None)?;
     cluster.wait_for(0, "the first node alone", LIMIT, plan::alone_and_native)?;
+    let stranger = Stranger::start(&net, &cluster)?;
+    let mut reader = HsDirReader::start(&net)?;
+    a_lone_node_publishes_where_its_tor_is_refused(&cluster, &stranger, &mut reader, &say)?;
     cluster.add(Some(0))?;
     let (holder, _) = cluster.settled("both nodes", LIMIT)?;
-    let stranger = Stranger::start(&net, &cluster)?;
     let story = Story {
         regulars: Regulars::start(&net, cluster.address()?, 2)?,
         net: &net,
-        reader: HsDirReader::start(&net)?,
+        reader,
         cluster,
         holder,
         stranger,
@@ -77,6 +81,44 @@ fn strangers_descriptors_and_lost_copies_are_found_told_of_and_replaced_on_those
     };
     story.tell()?;
     dir.good();
+    Ok(())
+}
+
+/// Tor, which publishes for a node that is alone, would try again in an hour or two. The node goes back to that later.
+fn a_lone_node_publishes_where_its_tor_is_refused(
+    cluster: &Cluster<'_>,
+    stranger: &Stranger,
+    reader: &mut HsDirReader,
+    say: &dyn Fn(&str),
+) -> Result<()> {
+    let mut control = reader.tor().control()?;
+    let ring = hsdir::ring(&mut control)?;
+    let current = ring.params().current_slot(ring.valid_after());
+    for (slot, hsdirs) in [current, other(current)].into_iter().zip(stranger.responsible(&ring)) {
+        let forged = stranger.forge(&ring, slot, UNREAD_AHEAD_SECS)?;
+        for hsdir in hsdirs {
+            let refusal = upload(&mut control, hsdir, &stranger.address, &forged.text)?;
+            ensure!(refusal.is_none(), "{hsdir} does not take the stranger's: {refusal:?}");
+        }
+    }
+    let node = cluster.node(0)?;
+    say(&format!("all HSDirs have a stranger's copy, {UNREAD_AHEAD_SECS} s ahead; the tor of {} is killed", node.name));
+    process::signal(node.tor_pid()?, Signal::KILL);
+    let (begun, named) = (Instant::now(), [node.name.as_str()]);
+    cluster.wait_for(0, "its own descriptors on all HSDirs", LIMIT + PASSED, |status| {
+        plan::has_points_of(status, &named)?;
+        plan::is_confirmed(status, u64::MAX)
+    })?;
+    say(&format!("all have the node's own after {:.1} s", begun.elapsed().as_secs_f32()));
+    for (hsdir, copy) in reader.read(cluster.address()?)? {
+        let copy = copy.with_context(|| format!("{hsdir} holds nothing"))?;
+        ensure!(hsdir::auth_keys(&copy) == planned(&node.status()?), "{hsdir} holds another's points");
+    }
+    let log = fs::read_to_string(node.log())?;
+    let told =
+        log.lines().filter(|line| line.contains(" WARN ") && line.contains("refuses what tor publishes by itself"));
+    ensure!(told.count() == 1, "the log tells of it once");
+    ensure!(node.status()?.role == "alone", "it is alone");
     Ok(())
 }
 

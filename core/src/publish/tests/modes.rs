@@ -2,6 +2,7 @@
 
 use crate::cluster::{Role, View};
 use crate::onion::period::Slot;
+use crate::output::Outbox;
 use crate::publish::testing::{World, counter, keys_of, member, members, poison, secs};
 use crate::tor::TorEvent;
 
@@ -29,12 +30,12 @@ fn wants_native(world: &World) -> bool {
 
 fn native_uploads_to(world: &mut World, slot: Slot) {
     for hsdir in world.responsible(slot) {
-        world.sites[0].publisher.handle(
-            world.now,
-            TorEvent::NativeUploaded(hsdir),
-            &mut crate::output::Outbox::default(),
-        );
+        native_event(world, TorEvent::NativeUploaded(hsdir));
     }
+}
+
+fn native_event(world: &mut World, event: TorEvent) {
+    world.sites[0].publisher.handle(world.now, event, &mut Outbox::default());
 }
 
 #[test]
@@ -117,6 +118,47 @@ fn native_waits_until_tors_own_counters_are_above_the_stored_ones() {
         world.run(secs(400));
         assert!(wants_native(&world), "{stored_by_us}");
     }
+}
+
+/// An address that somebody else published: an HSDir holds a counter that tor's are below.
+#[test]
+fn where_what_tor_uploads_is_refused_the_node_publishes_until_all_hsdirs_take_tors() {
+    let mut world = World::new(30);
+    world.view().role = Role::Alone;
+    members(world.view()).truncate(1);
+    world.consensus_moves = false;
+    world.run(secs(10));
+    assert!(wants_native(&world) && world.hsdirs.seen.is_empty());
+    let ahead = counter(&mut world, Slot::First, 300);
+    poison(&mut world, Slot::First, ahead);
+    let refusing = world.responsible(Slot::First);
+    for hsdir in &refusing {
+        native_event(&mut world, TorEvent::NativeRefused(*hsdir));
+    }
+    assert!(!wants_native(&world));
+    world.run(secs(300));
+    assert_eq!(world.listed(), keys_of(&world.sites[0].view, &[1]));
+    world.run(secs(700));
+    assert!(wants_native(&world), "its counters are above all again");
+    for slot in [Slot::First, Slot::Second] {
+        native_uploads_to(&mut world, slot);
+    }
+    world.forget();
+    world.run(secs(7200));
+    assert!(wants_native(&world) && world.hsdirs.seen.is_empty());
+}
+
+#[test]
+fn a_refusal_from_when_the_node_was_alone_is_forgotten_among_others() {
+    let mut world = World::new(30);
+    world.view().role = Role::Alone;
+    let hsdir = world.responsible(Slot::First)[0];
+    native_event(&mut world, TorEvent::NativeRefused(hsdir));
+    assert!(!wants_native(&world));
+    world.view().role = Role::Holder { epoch: 5 };
+    world.run(secs(5));
+    world.view().role = Role::Alone;
+    assert!(wants_native(&world));
 }
 
 #[test]

@@ -136,7 +136,7 @@ proptest! {
                 match event {
                     TorEvent::Uploaded(_) | TorEvent::UploadFailed(..) => uploads -= 1,
                     TorEvent::Fetched(hsdir, _) => prop_assert!(fetching.remove(&hsdir)),
-                    TorEvent::NativeUploaded(_) => {}
+                    TorEvent::NativeUploaded(_) | TorEvent::NativeRefused(_) => {}
                 }
                 prop_assert!(uploads >= 0);
             }

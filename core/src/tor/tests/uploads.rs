@@ -234,7 +234,7 @@ fn tors_own_uploads_are_told_apart() {
     assert!(!dialogue.tor.can_upload(relay(1)), "the answers would be mixed up");
     dialogue.hs_desc("UPLOADED", relay(1), "");
     dialogue.hs_desc("FAILED", relay(2), "id REASON=UPLOAD_REJECTED");
-    assert_eq!(dialogue.events(), [TorEvent::NativeUploaded(relay(1))]);
+    assert_eq!(dialogue.events(), [TorEvent::NativeUploaded(relay(1)), TorEvent::NativeRefused(relay(2))]);
     assert!(dialogue.tor.can_upload(relay(1)) && dialogue.tor.can_upload(relay(2)));
 }
 
