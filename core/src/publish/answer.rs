@@ -3,7 +3,7 @@
 use super::fetch::Fetching;
 use super::foreign::Suspect;
 use super::majority::Published;
-use super::target::Confirmed;
+use super::target::{Confirmed, Lapse};
 use super::upload::SlotUploads;
 use super::{PublicationEvent, Publisher};
 use crate::hsdesc::{self, Descriptor};
@@ -66,7 +66,7 @@ impl Publisher {
         let clock = self.clock.counter_clock(now);
         let asked = self.majority.asks(hsdir, &uploads.fetch);
         let not_ours = text.filter(|_| stored.is_some_and(|(revision, _)| !uploads.is_ours(hsdir, revision)));
-        uploads.read(now.mono, hsdir, stored, &clock, &mut self.rng);
+        let lapse = uploads.read(now.mono, hsdir, stored, &clock, &mut self.rng);
         let (id, own) = (self.builder.id(), Some(self.builder.own_client()));
         let opened = not_ours.or(text.filter(|_| asked));
         let opened = opened.and_then(|text| hsdesc::open(text, id, &[period], own, now.wall).ok());
@@ -78,6 +78,11 @@ impl Publisher {
             let published =
                 published.map(|(Descriptor { points, restricted, .. }, (_, n))| Published::new(n, points, restricted));
             self.majority.answered(now.mono, published, uploads.fetch.len());
+        }
+        if lapse == Some(Lapse::Gone) {
+            // It was restarted, most likely, and HSDirs keep descriptors in memory alone.
+            let others = self.slots.values_mut().filter(|uploads| !uploads.current);
+            others.for_each(|uploads| uploads.lost_all(now.mono, hsdir, &mut self.rng));
         }
     }
 }

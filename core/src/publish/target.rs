@@ -295,12 +295,23 @@ impl Target {
                 Lapse::Foreign
             }
         };
+        self.lapsed(now, lapse, rng);
+        self.lapse
+    }
+
+    /// It has lost what it held of the other slot, and so this too.
+    pub(super) fn lost_all(&mut self, now: Mono, rng: &mut Rng) {
+        if self.confirmed.is_some() {
+            self.lapsed(now, Lapse::Gone, rng);
+        }
+    }
+
+    fn lapsed(&mut self, now: Mono, lapse: Lapse, rng: &mut Rng) {
         self.confirmed = None;
         self.read_back = None;
         self.lapse = Some(lapse);
         self.failure = Some(UploadFailure::Failed(lapse.in_words().to_owned()));
         self.back_off(now, rng);
-        self.lapse
     }
 }
 

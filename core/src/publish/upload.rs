@@ -200,7 +200,8 @@ impl SlotUploads {
         to_verify
     }
 
-    /// `hsdir` was read: the counter it holds and the seconds behind that, if it holds a descriptor.
+    /// `hsdir` was read: the counter it holds and the seconds behind that, if it holds a descriptor. Says what is wrong with
+    /// that, if it had confirmed another.
     pub(super) fn read(
         &mut self,
         now: Mono,
@@ -208,8 +209,8 @@ impl SlotUploads {
         stored: Option<(RevisionCounter, u32)>,
         clock: &CounterClock,
         rng: &mut Rng,
-    ) {
-        let Some(target) = self.targets.get_mut(&hsdir) else { return };
+    ) -> Option<Lapse> {
+        let target = self.targets.get_mut(&hsdir)?;
         let is_honest = |n: u32| n <= clock.n(self.origin).saturating_add(AHEAD_MAX_SECS);
         match stored {
             Some((revision, n)) if target.probe => {
@@ -226,7 +227,16 @@ impl SlotUploads {
                 if let (Some(Lapse::Foreign), Some((_, n))) = (lapse, stored.filter(|(_, n)| is_honest(*n))) {
                     self.counters.raise(n);
                 }
+                return lapse;
             }
+        }
+        None
+    }
+
+    /// `hsdir` has lost what it held of the other slot.
+    pub(super) fn lost_all(&mut self, now: Mono, hsdir: RelayFingerprint, rng: &mut Rng) {
+        if let Some(target) = self.targets.get_mut(&hsdir) {
+            target.lost_all(now, rng);
         }
     }
 

@@ -185,7 +185,8 @@ impl Story<'_> {
         watched?;
 
         ensure!(planned == self::planned(&self.node()?.status()?), "the plan has changed meanwhile");
-        watch.only(&[(slot, lost), (slot, target)])?;
+        // Who holds nothing of one time period lost what it had of the other, too.
+        watch.only(&[(slot, lost), (other(slot), lost), (slot, target)])?;
         for (hsdir, state) in [(lost, "gone"), (target, "foreign")] {
             let states = &watch.seen[&(slot, hsdir)].states;
             ensure!(states.contains(state) && states.contains("verified"), "{hsdir} was seen {states:?}");

@@ -55,6 +55,22 @@ fn copy_that_was_lost_later_is_repaired_on_that_hsdir_alone() {
     assert!(world.publisher().status(world.now).proven && world.sites[0].warnings.is_empty());
 }
 
+/// HSDirs keep descriptors in memory: one that was restarted has lost those of both slots.
+#[test]
+fn who_lost_the_copy_that_can_be_read_gets_the_other_one_again_too() {
+    let mut world = proven();
+    let others = world.responsible(Slot::Second);
+    let both = world.responsible(Slot::First).into_iter().find(|hsdir| others.contains(hsdir)).unwrap();
+    let periods = [Slot::First, Slot::Second].map(|slot| world.period(slot));
+    for period in periods {
+        world.hsdirs.stored.remove(&(both, period)).unwrap();
+    }
+    world.run(secs(640));
+    assert_eq!(served(&world), [both, both]);
+    assert!(periods.iter().all(|period| world.hsdirs.stored.contains_key(&(both, *period))));
+    assert!(world.publisher().status(world.now).proven && world.sites[0].warnings.is_empty());
+}
+
 #[test]
 fn older_copy_is_replaced_on_that_hsdir_alone() {
     let mut world = proven();
