@@ -1,9 +1,9 @@
 #!/bin/sh
 # Every test, stopping at the first failure. About 40 minutes on 2 cores, a third of them for the end-to-end tests.
 # Usage: sh testing/test.sh [--full]
-#   --full   also the checks of licences and duplicates (cargo-deny), Arti as oracle, fuzzing, three deployed machines
-#            (as root), the demo, on private tor networks twelve nodes, moves in and out, proof of work, an attached tor, strangers
-#            with the key and a wrong clock, and longer campaigns of the randomised tests
+#   --full   also the checks of licences and duplicates (cargo-deny), Arti as oracle, fuzzing, systemd and three deployed
+#            machines (as root), the demo, on private tor networks twelve nodes, moves in and out, proof of work, an attached
+#            tor, strangers with the key and a wrong clock, and longer campaigns of the randomised tests
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -106,10 +106,12 @@ if [ -n "$full" ]; then
     step "the demo" sh testing/demo.sh
     step "a minute of fuzzing of whatever reads foreign bytes" sh fuzz/run.sh all 60
     if [ "$(id -u)" -eq 0 ]; then
+        step "the package under systemd: boot, watchdog, restarts, credentials, Debian's tor" \
+            cargo test --quiet --workspace --test systemd -- --ignored
         step "three machines, deployed, joined by invite, drained, removed, left and restored" \
             cargo test --quiet --workspace --test machines
     else
-        printf '\n=== three machines: left out, as it needs root\n'
+        printf '\n=== systemd, three machines: left out, as they need root\n'
     fi
     step "fresh clients fall on three nodes and on twelve by chance alone" \
         cargo test --quiet --workspace --test spread -- --nocapture

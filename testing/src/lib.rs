@@ -4,7 +4,7 @@
 //! * [`tor_net`]: directory authorities and relays, all C tor, with a clock so fast that both rotations of an
 //!   onion service happen every few minutes;
 //! * [`cluster`]: `rustbalance` nodes, each with its own state directory and its own web application ([`web`]);
-//! * [`machine`]: machines in namespaces, for what is installed and deployed;
+//! * [`machine`]: machines in namespaces, for what is installed and deployed; [`booted`]: those that run systemd;
 //! * [`client`]: fresh tor clients that load a page, and [`visitors`] that keep loading it, in the background or as a
 //!   [`crowd`];
 //! * [`hsdir`]: an independent reader of what the HSDirs hold; [`native`]: what tor publishes by itself, beside ours;
@@ -19,6 +19,7 @@
 #[cfg(feature = "arti")]
 pub mod arti;
 pub mod bench;
+pub mod booted;
 pub mod client;
 pub mod cluster;
 pub mod control;

@@ -26,6 +26,14 @@ pub fn closely<T>(what: &str, limit: Duration, question: impl FnMut() -> Result<
     every(CLOSE_POLL, what, limit, question)
 }
 
+/// As [`until`], for a question whose every failure means that it does not hold yet.
+///
+/// # Errors
+/// As [`until`].
+pub fn until_ok<T>(what: &str, limit: Duration, question: impl Fn() -> Result<T>) -> Result<T> {
+    until(what, limit, || Ok(question().map_or_else(|error| Answer::NotYet(format!("{error:#}")), Answer::Ready)))
+}
+
 fn every<T>(
     pause: Duration,
     what: &str,
