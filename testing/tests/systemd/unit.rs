@@ -49,6 +49,7 @@ cat /proc/1/status
 cat /home/file
 cat /tmp/file
 ls /dev/disk
+touch /run/lock/file
 unshare --user true
 setarch --addr-no-randomize true
 touch sticky && chmod u+s sticky
