@@ -338,6 +338,8 @@ set_up() {
 start() {
     if has_systemd; then
         run systemctl daemon-reload
+        # Debian masks the unit of a package that was removed.
+        run systemctl unmask --quiet rustbalance
         run systemctl enable --quiet rustbalance
         run systemctl restart rustbalance
     else

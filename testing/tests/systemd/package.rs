@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use rustbalance_testing::machine::ROOT;
 
-use crate::{UNIT, machine, main_pid, processes, started, status, wait_active};
+use crate::{UNIT, ask, machine, main_pid, processes, started, status, wait_active};
 
 #[test]
 #[ignore = "needs root, and the package that node/package/deb.sh builds"]
@@ -16,6 +16,26 @@ fn a_package_in_place_of_another_restarts_the_node_and_one_that_goes_stops_it() 
     machine.run("dpkg --purge rustbalance")?;
     ensure!(processes(&machine)?.is_empty(), "{}", processes(&machine)?);
     machine.run("[ -e /var/lib/rustbalance/keys/hs_ed25519_secret_key ]")?;
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root, and the package that node/package/deb.sh builds"]
+fn what_deploy_has_taken_away_it_brings_back_even_as_a_program_instead_of_a_package() -> Result<()> {
+    let machine = started()?;
+    let address = ask(&machine, "key show")?;
+    machine.run(
+        "mkdir -p checkout/testing checkout/node/package
+         cp /srv/deploy.sh checkout/testing
+         cp /usr/lib/systemd/system/rustbalance.service checkout/node/package
+         cp /usr/bin/rustbalance . && sha256sum rustbalance >rustbalance.sha256
+         sh /srv/deploy.sh --uninstall",
+    )?;
+    ensure!(processes(&machine)?.is_empty() && machine.show(UNIT, "LoadState")? != "loaded");
+    machine.run("sh checkout/testing/deploy.sh --init --target 127.0.0.1:8080 --binary rustbalance")?;
+    let state = [machine.show(UNIT, "ActiveState")?, machine.show(UNIT, "UnitFileState")?];
+    ensure!(state == ["active", "enabled"] && ask(&machine, "key show")? == address, "{state:?}");
+    machine.run("sh /srv/deploy.sh --uninstall --purge && [ ! -e /var/lib/rustbalance ]")?;
     Ok(())
 }
 
