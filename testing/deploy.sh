@@ -247,6 +247,11 @@ has_systemd() {
     [ -d /run/systemd/system ]
 }
 
+# The process that runs as the service; 0: none does.
+running() {
+    systemctl show --property=MainPID --value rustbalance
+}
+
 # $1 must hash to --sha256, or to what lies beside it.
 verify() {
     sum=$sha256
@@ -271,6 +276,9 @@ install_tor() {
 }
 
 install_program() {
+    if has_systemd; then
+        before=$(running)
+    fi
     if [ -n "$package" ]; then
         run dpkg --install "$package"
         return
@@ -341,7 +349,10 @@ start() {
         # Debian masks the unit of a package that was removed.
         run systemctl unmask --quiet rustbalance
         run systemctl enable --quiet rustbalance
-        run systemctl restart rustbalance
+        # A package that takes the place of another has restarted what ran.
+        if [ "$(running)" = 0 ] || [ "$(running)" = "$before" ]; then
+            run systemctl restart rustbalance
+        fi
     else
         echo "no systemd runs here; start the node yourself: runuser -u $user -- $program run"
     fi

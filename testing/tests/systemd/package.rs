@@ -21,6 +21,17 @@ fn a_package_in_place_of_another_restarts_the_node_and_one_that_goes_stops_it() 
 
 #[test]
 #[ignore = "needs root, and the package that node/package/deb.sh builds"]
+fn deploying_a_package_again_restarts_the_node_once() -> Result<()> {
+    let machine = started()?;
+    let starts = || Ok::<_, anyhow::Error>(machine.journal(UNIT)?.matches("Started rustbalance.service").count());
+    let before = starts()?;
+    machine.run("sh /srv/deploy.sh --init --target 127.0.0.1:8080 --package /srv/*.deb")?;
+    ensure!(starts()? == before + 1, "{}", machine.journal(UNIT)?);
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root, and the package that node/package/deb.sh builds"]
 fn what_deploy_has_taken_away_it_brings_back_even_as_a_program_instead_of_a_package() -> Result<()> {
     let machine = started()?;
     let address = ask(&machine, "key show")?;
@@ -35,6 +46,9 @@ fn what_deploy_has_taken_away_it_brings_back_even_as_a_program_instead_of_a_pack
     machine.run("sh checkout/testing/deploy.sh --init --target 127.0.0.1:8080 --binary rustbalance")?;
     let state = [machine.show(UNIT, "ActiveState")?, machine.show(UNIT, "UnitFileState")?];
     ensure!(state == ["active", "enabled"] && ask(&machine, "key show")? == address, "{state:?}");
+    let program = main_pid(&machine)?;
+    machine.run("sh /srv/deploy.sh --init --target 127.0.0.1:8080 --package /srv/*.deb")?;
+    ensure!(main_pid(&machine)? != program, "the program runs on that is no more");
     machine.run("sh /srv/deploy.sh --uninstall --purge && [ ! -e /var/lib/rustbalance ]")?;
     Ok(())
 }
