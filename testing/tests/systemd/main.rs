@@ -50,11 +50,12 @@ fn sum_of(package: &Path) -> PathBuf {
     path.into()
 }
 
-/// A machine that the package has made a node, whose tor is not to use the network that it has not.
+/// A machine that the package has made a node, whose tor is not to use the network that it has not. What `deploy.sh`
+/// said is in the file `said`.
 fn node() -> Result<Booted> {
     let machine = machine()?;
-    machine.run("sh /srv/deploy.sh --init --target 127.0.0.1:8080 --endpoint 127.0.0.1:7900 --package /srv/*.deb")?;
-    machine.run("systemctl stop rustbalance")?;
+    let init = "sh /srv/deploy.sh --init --target 127.0.0.1:8080 --endpoint 127.0.0.1:7900 --package /srv/*.deb";
+    machine.run(&format!("{init} >said\nsystemctl stop rustbalance"))?;
     configure(&machine, "[tor]\noptions = [\"DisableNetwork 1\"]\n")?;
     Ok(machine)
 }

@@ -173,6 +173,31 @@ fn a_wrong_configuration_is_not_tried_again_until_it_is_mended() -> Result<()> {
 
 #[test]
 #[ignore = "needs root, and the package that node/package/deb.sh builds"]
+fn a_node_that_has_left_is_tried_once_more_and_then_no_more() -> Result<()> {
+    let machine = started()?;
+    machine.run(
+        "install -d -m 700 -o rustbalance /var/lib/other
+         there='s|HOST:7900|127.0.0.1:7901|; s|/var/lib/rustbalance/|&keys/|g'
+         join=$(sed -n \"$there; s|^  rustbalance join ||p\" said)
+         runuser -u rustbalance -- rustbalance --dir /var/lib/other join $join
+         systemd-run --quiet --unit=other --uid=rustbalance rustbalance --dir /var/lib/other run",
+    )?;
+    wait::until_ok("the other member", SOON, || {
+        let members = status(&machine)?.members;
+        ensure!(members.iter().filter(|member| member.liveness == "live").count() == 2, "{members:?}");
+        Ok(())
+    })?;
+    ask(&machine, "leave --force --yes")?;
+    wait::until_ok("the end", SOON, || {
+        let state = |property| machine.show(UNIT, property);
+        let found = [state("ActiveState")?, state("ExecMainStatus")?, state("NRestarts")?];
+        ensure!(found == ["failed", "3", "1"], "{found:?}: {}", machine.journal(UNIT)?);
+        Ok(())
+    })
+}
+
+#[test]
+#[ignore = "needs root, and the package that node/package/deb.sh builds"]
 fn an_application_behind_a_unix_socket_is_reached_with_its_group() -> Result<()> {
     let machine = node()?;
     machine.run(
