@@ -367,7 +367,11 @@ fn choose(need: Need, n: u32, mut counter: impl FnMut(u32) -> Option<RevisionCou
     };
     let by_clock = counter(n)?;
     match above {
-        Some(above) if above >= by_clock => above.0.checked_add(1).map(RevisionCounter).map(Choice::Ahead),
+        Some(above) if above >= by_clock => {
+            let next = above.0.checked_add(1).map(RevisionCounter);
+            // Nothing comes after the highest there is: the HSDir takes the clock's again once it has forgotten that.
+            Some(next.map_or(Choice::Clock(by_clock), Choice::Ahead))
+        }
         Some(_) | None => Some(Choice::Clock(by_clock)),
     }
 }

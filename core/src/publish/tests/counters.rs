@@ -236,6 +236,20 @@ fn highest_possible_counter_is_no_cause_for_panic() {
 }
 
 #[test]
+fn who_held_the_highest_possible_counter_is_served_as_soon_as_it_has_forgotten_that() {
+    let mut world = World::new(60);
+    world.consensus_moves = false;
+    for slot in [Slot::First, Slot::Second] {
+        poison(&mut world, slot, RevisionCounter(u64::MAX));
+    }
+    world.run(secs(600));
+    world.hsdirs.stored.clear();
+    world.run(secs(80));
+    assert_eq!((holding(&world, Slot::First), holding(&world, Slot::Second)), (8, 8));
+    assert!(world.publisher().status(world.now).confirmed);
+}
+
+#[test]
 fn clock_far_outside_the_period_uploads_nothing_and_says_so() {
     let mut world = World::new(60);
     world.consensus_moves = false;
