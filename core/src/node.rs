@@ -291,15 +291,15 @@ impl Node {
     }
 
     /// The tor that uploads, of those that know the ring: the first that can, or could soonest.
-    fn uploader(&self) -> Option<usize> {
-        let known = self.tors.iter().enumerate().filter(|(_, tor)| tor.facts().ring.is_some());
+    fn uploader(&self, alone: bool) -> Option<usize> {
+        let known = self.tors.iter().enumerate().filter(|(_, tor)| tor.facts().ring_for(alone).is_some());
         let uploader = known.rev().max_by_key(|(_, tor)| (tor.can_publish(), tor.state() != TorState::Disconnected));
         uploader.map(|(index, _)| index)
     }
 
     /// The ring of the newest consensus that any tor has, so that it never goes back when another one uploads.
-    fn ring(&self) -> Option<Arc<Ring>> {
-        let rings = self.tors.iter().rev().filter_map(|tor| tor.facts().ring.as_ref());
+    fn ring(&self, alone: bool) -> Option<Arc<Ring>> {
+        let rings = self.tors.iter().rev().filter_map(|tor| tor.facts().ring_for(alone));
         rings.max_by_key(|ring| ring.valid_after()).cloned()
     }
 
@@ -312,7 +312,12 @@ impl Node {
     fn publish(&mut self, now: Now) {
         let view = self.cluster.view(now);
         self.publisher.keep_merged(self.is_attached && !self.tors.iter().any(Tor::has_company));
-        let (uploader, ring) = (self.uploader().unwrap_or(0), self.ring());
+        // One whose own publishing cannot be turned off is left alone with it.
+        if self.tors.iter().any(|tor| tor.facts().miscounts && !tor.has_company()) {
+            self.publisher.tor_miscounts(now.mono);
+        }
+        let alone = view.role == Role::Alone;
+        let (uploader, ring) = (self.uploader(alone).unwrap_or(0), self.ring(alone));
         if let Some(tor) = self.tors.get_mut(uploader) {
             let can_upload = |hsdir| tor.can_upload(hsdir);
             for wish in self.publisher.tick(now, &view, ring.as_ref(), &can_upload, &mut self.out) {
@@ -379,7 +384,8 @@ impl Node {
 
     /// What this node can say of itself.
     fn local(&self, now: Now) -> Local {
-        let uploader = self.uploader().and_then(|index| self.tors.get(index));
+        // As if it were not: the next to join has a better clock.
+        let uploader = self.uploader(false).and_then(|index| self.tors.get(index));
         let ready = uploader.is_some_and(|tor| tor.can_publish() && self.may_offer(now, tor));
         Local {
             points: self.points(now),

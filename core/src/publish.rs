@@ -215,6 +215,11 @@ impl Publisher {
         self.mode.keep_merged(keep);
     }
 
+    /// What tor publishes by itself now nothing could take the place of: it must not.
+    pub fn tor_miscounts(&mut self, now: Mono) {
+        self.mode.publish_instead(now);
+    }
+
     /// Whether tor's native publishing should be on (DESIGN 4, Modes).
     pub fn wants_native(&self, view: &View) -> bool {
         self.mode.wants_native(view)

@@ -455,8 +455,10 @@ impl Tor {
             self.facts.pow = self.service.pow();
         }
         self.facts.ring = self.directory.live_ring(now.wall);
+        self.facts.early_ring = self.directory.early_ring(now.wall);
         self.facts.valid_after = self.directory.valid_after();
         self.facts.validity = self.directory.validity(now.wall);
+        self.facts.miscounts = self.directory.miscounts(now.wall);
         let state = match (&self.session, self.directory.progress()) {
             (None, _) => TorState::Disconnected,
             (Some(_), percent @ 0..100) => TorState::Bootstrapping(percent),

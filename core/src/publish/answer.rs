@@ -25,7 +25,7 @@ impl Publisher {
     }
 
     fn native_refused(&mut self, now: Now, hsdir: RelayFingerprint, out: &mut Outbox) {
-        if self.mode.native_refused(now.mono) {
+        if self.mode.publish_instead(now.mono) {
             out.event(Event::Warning(format!(
                 "HSDir {hsdir} refuses what tor publishes by itself: it holds a newer descriptor of this address, from \
                  before or from somebody else with the key. Tor would try again in an hour or two; this node publishes \

@@ -32,8 +32,8 @@ pub(super) struct Mode {
     /// This node has one tor.
     may_be_native: bool,
     native: Fallback,
-    /// When an HSDir last refused what tor uploaded while this node was alone.
-    refused: Option<Mono>,
+    /// When what tor publishes, or would, was last found to be of no use, while this node was alone.
+    instead_since: Option<Mono>,
     /// HSDirs that tor has uploaded to since native publishing went on.
     seen: BTreeSet<RelayFingerprint>,
     /// There is no way back: tor's own publishing stays off.
@@ -54,7 +54,7 @@ impl Mode {
     /// On a node with so many tors.
     pub(super) fn new(tors: u8) -> Self {
         let (may_be_native, native) = (tors == 1, Fallback::Merged);
-        Self { may_be_native, native, refused: None, keeps_merged: false, seen: BTreeSet::new() }
+        Self { may_be_native, native, instead_since: None, seen: BTreeSet::new(), keeps_merged: false }
     }
 
     /// Whether tor's own publishing may ever be on.
@@ -73,9 +73,10 @@ impl Mode {
         self.may_be_native && !self.keeps_merged
     }
 
-    /// Since when a node that is alone publishes by itself, or has begun to: it was left alone then, or tor was refused.
+    /// Since when a node that is alone has had a reason to publish itself, if ever: it was left alone then, or tor's
+    /// publishing was of no use.
     fn merged_since(&self, view: &View) -> Option<Mono> {
-        view.alone_since.max(self.refused)
+        view.alone_since.max(self.instead_since)
     }
 
     /// Takes the next step of the way back. `overtaken`: tor's own counters are above everything we stored.
@@ -89,7 +90,7 @@ impl Mode {
         wake: &mut Wake,
     ) {
         if view.role != Role::Alone || !self.leaves_it_to_tor() {
-            self.refused = None;
+            self.instead_since = None;
         }
         let (Role::Alone, Some(since), true) = (view.role, self.merged_since(view), self.leaves_it_to_tor()) else {
             (self.native, self.seen) = (Fallback::Merged, BTreeSet::new());
@@ -117,11 +118,13 @@ impl Mode {
         }
     }
 
-    /// An HSDir refused what tor uploaded by itself, which tor tries again in one to two hours
-    /// (`HS_SERVICE_NEXT_UPLOAD_TIME_MIN`, `_MAX`): this node publishes, and goes the way back later. Whether that is new.
-    pub(super) fn native_refused(&mut self, now: Mono) -> bool {
-        (self.native, self.seen) = (Fallback::Merged, BTreeSet::new());
-        self.refused.replace(now).is_none()
+    /// What tor publishes by itself is of no use, and it would not do better before one to two hours are over
+    /// (`HS_SERVICE_NEXT_UPLOAD_TIME_MIN`, `_MAX`): a node alone, too, publishes itself, and goes the way back later, as if
+    /// the others had just left. Whether that is new.
+    pub(super) fn publish_instead(&mut self, now: Mono) -> bool {
+        let was_done = core::mem::replace(&mut self.native, Fallback::Merged) == Fallback::Done;
+        self.seen.clear();
+        self.instead_since.replace(now).is_none() || was_done
     }
 
     /// Whether tor's own publishing should be on.

@@ -228,7 +228,7 @@ impl World {
         });
     }
 
-    fn valid_after(&self) -> u64 {
+    pub(super) fn valid_after(&self) -> u64 {
         let now = self.now.wall.as_secs();
         now - now % VOTING_INTERVAL
     }

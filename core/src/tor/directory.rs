@@ -13,7 +13,7 @@ use crate::hsdir::consensus::{self, Consensus, ConsensusError};
 use crate::hsdir::microdesc;
 use crate::hsdir::ring::Ring;
 use crate::id::RelayEd25519Id;
-use crate::onion::period::TimePeriod;
+use crate::onion::period::{Slot, TimePeriod};
 use crate::sabotage::{Rule, is_broken};
 use crate::time::{Mono, ValidAfter, Wall};
 
@@ -33,8 +33,9 @@ const MICRODESCS_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// A ring is of use once this share of the HSDirs (in tenths) is known: where many are missing, uploads would go
 /// to the wrong places.
 const KNOWN_TENTHS: usize = 9;
-/// A consensus counts this long before and after its own time, as tor's service code counts it ("reasonably live").
+/// A consensus counts this long before its own time,
 const EARLY_SECS: u64 = 60;
+/// and this long after, as tor's service code counts it ("reasonably live"), for which it counts as long before, too.
 const LATE_SECS: u64 = 24 * 3600;
 
 /// Directory knowledge. Survives a reconnect: the same consensus need not be read twice.
@@ -223,6 +224,11 @@ impl Directory {
         self.ring.clone().filter(|_| self.validity(now) == Validity::Valid)
     }
 
+    /// The ring, if its consensus is not valid yet by our wall clock.
+    pub(super) fn early_ring(&self, now: Wall) -> Option<Arc<Ring>> {
+        self.ring.clone().filter(|_| matches!(self.validity(now), Validity::NotYet(_)))
+    }
+
     /// Our wall clock beside the newest consensus.
     pub(super) fn validity(&self, now: Wall) -> Validity {
         let Some(consensus) = &self.consensus else { return Validity::Unknown };
@@ -234,6 +240,15 @@ impl Directory {
         } else {
             Validity::Valid
         }
+    }
+
+    /// Whether our wall clock lies before the shared random value from which tor counts the seconds that its counters stand
+    /// for. C tor 0.4.9 then publishes all the same, and its cipher's error, 2^64 - 1, as the counter.
+    pub(super) fn miscounts(&self, now: Wall) -> bool {
+        self.consensus.as_ref().is_some_and(|consensus| {
+            let params = consensus.period_params(self.testing);
+            now.as_secs() < params.counter_origin(consensus.valid_after, Slot::Second)
+        })
     }
 
     /// `valid-after` of the newest consensus, unix seconds.

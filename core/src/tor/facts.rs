@@ -66,8 +66,20 @@ pub struct TorFacts {
     pub pow: Option<PowOffer>,
     /// The ring of its newest consensus, if that is live by our wall clock.
     pub ring: Option<Arc<Ring>>,
+    /// The same, if by our wall clock that is not valid yet.
+    pub early_ring: Option<Arc<Ring>>,
     /// Consensus `valid-after`, unix seconds.
     pub valid_after: Option<u64>,
     /// Our wall clock beside that consensus.
     pub validity: Validity,
+    /// By that clock tor would publish with the highest counter there is, and nothing could take the place of that.
+    pub miscounts: bool,
+}
+
+impl TorFacts {
+    /// The ring that a node goes by. One that is alone cannot leave publishing to another whose clock is better, and takes
+    /// the consensus' word for what is the earliest that it can be.
+    pub(crate) fn ring_for(&self, alone: bool) -> Option<&Arc<Ring>> {
+        self.ring.as_ref().or_else(|| self.early_ring.as_ref().filter(|_| alone))
+    }
 }

@@ -253,10 +253,31 @@ fn who_held_the_highest_possible_counter_is_served_as_soon_as_it_has_forgotten_t
 fn clock_far_outside_the_period_uploads_nothing_and_says_so() {
     let mut world = World::new(60);
     world.consensus_moves = false;
-    world.sites[0].clock_ms = -3600 * 1000;
+    world.sites[0].clock_ms = 4 * 86_400 * 1000;
     world.run(secs(5));
     assert!(world.hsdirs.seen.is_empty());
     assert!(world.publisher().status(world.now).waiting.unwrap().contains("clock"));
+}
+
+#[test]
+fn who_has_a_clock_from_before_the_consensus_uploads_with_counters_of_its_time_or_later_and_never_ahead() {
+    let mut world = World::new(60);
+    world.consensus_moves = false;
+    let age = world.now.wall.as_secs() - world.valid_after();
+    world.sites[0].clock_ms = -3600 * 1000;
+    world.run(secs(5));
+    world.record(2).points.pop();
+    world.run(secs(600));
+    assert!(world.publisher().status(world.now).confirmed);
+    for slot in [Slot::First, Slot::Second] {
+        let (period, latest) = (world.period(slot), counter(&mut world, slot, 0));
+        let earliest = n(&world, slot, 0) - 605 - u32::try_from(age).unwrap();
+        let earliest = world.sites[0].publisher.builder.counter(period, earliest).unwrap();
+        let of_slot = || world.hsdirs.seen.iter().filter(|seen| seen.descriptor.period == period);
+        let range = earliest..=latest;
+        assert!(of_slot().all(|seen| seen.accepted && range.contains(&seen.descriptor.revision)));
+        assert!(of_slot().count() >= 16, "twice to everybody");
+    }
 }
 
 #[test]

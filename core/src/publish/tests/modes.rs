@@ -162,6 +162,39 @@ fn a_refusal_from_when_the_node_was_alone_is_forgotten_among_others() {
 }
 
 #[test]
+fn a_node_alone_whose_tor_miscounts_publishes_itself_and_leaves_it_to_tor_ten_minutes_later() {
+    let mut world = World::new(30);
+    world.consensus_moves = false;
+    let view = world.view();
+    view.role = Role::Alone;
+    members(view).truncate(1);
+    assert!(wants_native(&world));
+    for _ in 0..5 {
+        let now = world.now.mono;
+        world.sites[0].publisher.tor_miscounts(now);
+        assert!(!wants_native(&world));
+        world.run(secs(1));
+    }
+    assert_eq!(world.listed(), keys_of(&world.sites[0].view, &[1]));
+    world.run(secs(590));
+    assert!(!wants_native(&world));
+    world.run(secs(10));
+    assert!(wants_native(&world));
+    native_uploads_to(&mut world, Slot::First);
+    native_uploads_to(&mut world, Slot::Second);
+    world.run(secs(5));
+    world.forget();
+    world.record(1).points.pop();
+    world.run(secs(60));
+    assert!(world.hsdirs.seen.is_empty() && wants_native(&world));
+    let now = world.now.mono;
+    world.sites[0].publisher.tor_miscounts(now);
+    assert!(!wants_native(&world), "a clock may be set back at any time");
+    world.run(secs(5));
+    assert_eq!(world.listed(), keys_of(&world.sites[0].view, &[1]));
+}
+
+#[test]
 fn uploads_by_tor_before_it_was_told_do_not_count() {
     let mut world = left_alone();
     native_uploads_to(&mut world, Slot::First);

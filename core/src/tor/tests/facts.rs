@@ -213,6 +213,19 @@ fn a_ring_counts_while_its_consensus_is_reasonably_live() {
         dialogue.now.wall = Wall::from_secs(secs);
         dialogue.pass(Duration::ZERO);
         assert_eq!(dialogue.tor.facts().ring.is_some(), live, "{secs}");
+        assert_eq!(dialogue.tor.facts().early_ring.is_some(), secs < VALID_AFTER_SECS && !live, "{secs}");
+    }
+}
+
+#[test]
+fn tor_miscounts_while_the_clock_lies_before_the_run_that_its_counters_count_from() {
+    let run_start = VALID_AFTER_SECS - VALID_AFTER_SECS % 480;
+    assert!(!Dialogue::connected(World::starting()).tor.facts().miscounts, "there is no consensus");
+    let mut dialogue = Dialogue::connected(World::serving());
+    for (secs, miscounts) in [(CAPTURED_AT, false), (run_start, false), (run_start - 1, true), (0, true)] {
+        dialogue.now.wall = Wall::from_secs(secs);
+        dialogue.pass(Duration::ZERO);
+        assert_eq!(dialogue.tor.facts().miscounts, miscounts, "{secs}");
     }
 }
 
