@@ -3,7 +3,7 @@
 # Usage: sh testing/test.sh [--full]
 #   --full   also the checks of licences and duplicates (cargo-deny), Arti as oracle, fuzzing, systemd and three deployed
 #            machines (as root), the demo, on private tor networks twelve nodes, moves in and out, proof of work, an attached
-#            tor, strangers with the key and a wrong clock, and longer campaigns of the randomised tests
+#            tor, strangers with the key and wrong clocks, and longer campaigns of the randomised tests
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -127,10 +127,10 @@ if [ -n "$full" ]; then
         step "installing libfaketime" apt-get install -qq --yes --no-install-recommends libfaketime
     fi
     if have_faketime; then
-        step "a node that is started with a clock an hour ahead harms nobody" \
+        step "nodes that are started with clocks an hour ahead and an hour behind harm nobody" \
             cargo test --quiet --workspace --test clock -- --nocapture
     else
-        printf '\n=== a wrong clock: left out, as libfaketime is not installed\n'
+        printf '\n=== wrong clocks: left out, as libfaketime is not installed\n'
     fi
     step "campaign of the simulator, on fresh seeds" \
         cargo run --release --quiet --package rustbalance-testing --bin simulate -- --ci
