@@ -2,6 +2,7 @@
 //! clients read, by name, and decrypts it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow};
@@ -17,6 +18,7 @@ use rustbalance_core::onion::period::Slot;
 use rustbalance_core::time::Wall;
 
 use crate::client::Client;
+use crate::cluster::{Cluster, plan};
 use crate::control::Control;
 use crate::tor::Tor;
 use crate::tor_net::TorNet;
@@ -110,9 +112,52 @@ impl HsDirReader {
         })
     }
 
+    /// Compares what every HSDir that clients read holds with the plan of the publisher, node `holder`. If the plan changes
+    /// meanwhile (nodes learn of a rotation one after the other), there is nothing to compare, and it reads again.
+    ///
+    /// # Errors
+    /// If the plan does not stand still for as long as that takes within `limit`, or as [`read`](Self::read).
+    pub fn compare(&mut self, cluster: &Cluster<'_>, holder: usize, limit: Duration) -> Result<Comparison> {
+        let (address, holder) = (cluster.address()?, cluster.node(holder)?);
+        let confirmed = || -> Result<Option<BTreeSet<String>>> {
+            let status = holder.status()?;
+            let points = status.publication.points.iter().map(|point| point.auth_key.clone()).collect();
+            Ok(plan::is_confirmed(&status, u64::MAX).is_ok().then_some(points))
+        };
+        let (copies, planned) = wait::until("a plan that stands still while HSDirs are read", limit, || {
+            let before = confirmed()?;
+            let copies = self.wait_published(address, limit)?;
+            let planned = before.filter(|before| confirmed().is_ok_and(|after| after.as_ref() == Some(before)));
+            Ok(Answer::from_option(planned.map(|planned| (copies, planned)), || "it changes".to_owned()))
+        })?;
+        let same = copies.values().flatten().filter(|copy| auth_keys(copy) == planned).count();
+        Ok(Comparison { hsdirs: copies.len(), same, points: planned.len() })
+    }
+
     /// Its tor.
     pub fn tor(&self) -> &Tor {
         self.client.tor()
+    }
+}
+
+/// What HSDirs hold, beside a plan.
+pub struct Comparison {
+    hsdirs: usize,
+    /// Those that hold exactly the plan's points.
+    same: usize,
+    points: usize,
+}
+
+impl Comparison {
+    /// Every HSDir holds what is planned.
+    pub fn is_good(&self) -> bool {
+        self.same == self.hsdirs
+    }
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} HSDirs, {} points", self.same, self.hsdirs, self.points)
     }
 }
 

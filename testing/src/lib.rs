@@ -7,6 +7,7 @@
 //! * [`machine`]: machines in namespaces, for what is installed and deployed; [`booted`]: those that run systemd;
 //! * [`client`]: fresh tor clients that load a page, and [`visitors`] that keep loading it, in the background or as a
 //!   [`crowd`];
+//! * [`secrets`]: keys of nodes, sought wherever they must not be;
 //! * [`hsdir`]: an independent reader of what the HSDirs hold; [`native`]: what tor publishes by itself, beside ours;
 //! * [`plain`]: a service of a plain tor; [`onionbalance`]: the peer that everybody runs;
 //! * `arti` (with the feature of that name): Arti's descriptors, oracle and peer of ours.
@@ -31,6 +32,7 @@ pub mod onionbalance;
 pub mod plain;
 pub mod process;
 pub mod report;
+pub mod secrets;
 pub mod sim;
 pub mod takeover;
 pub mod tor;

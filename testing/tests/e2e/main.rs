@@ -17,18 +17,16 @@ mod secrets;
 mod shrinking;
 mod tors;
 
-use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
-use rustbalance_testing::cluster::{Cluster, plan};
-use rustbalance_testing::hsdir::{self, HsDirReader};
+use rustbalance_testing::cluster::Cluster;
+use rustbalance_testing::hsdir::HsDirReader;
 use rustbalance_testing::process::{self, RunDir};
 use rustbalance_testing::report::Report;
 use rustbalance_testing::tor_net::{Shape, TorNet};
 use rustbalance_testing::visitors::{self, REGULAR_PATIENCE, RELOAD, Regulars, Tally};
-use rustbalance_testing::wait::{self, Answer};
 
 /// Nodes in the cluster.
 const NODES: usize = 3;
@@ -119,25 +117,14 @@ impl Scenario<'_> {
         Ok(holder)
     }
 
-    /// Checks that an independent reader finds exactly the plan's points on every HSDir that clients read. If the plan
-    /// changes meanwhile (nodes learn of a rotation one after the other), there is nothing to compare, and it reads again.
+    /// Checks that an independent reader finds exactly the plan's points on every HSDir that clients read.
     fn hsdirs_hold_the_plan(&mut self, holder: usize, when: &str) -> Result<()> {
-        let address = self.cluster.address()?.to_owned();
-        let (cluster, reader) = (&self.cluster, &mut self.reader);
-        let confirmed = || -> Result<Option<BTreeSet<String>>> {
-            let status = cluster.node(holder)?.status()?;
-            let points = status.publication.points.iter().map(|point| point.auth_key.clone()).collect();
-            Ok(plan::is_confirmed(&status, u64::MAX).is_ok().then_some(points))
-        };
-        let (copies, planned) = wait::until("a plan that stands still while HSDirs are read", LONG, || {
-            let before = confirmed()?;
-            let copies = reader.wait_published(&address, LONG)?;
-            let planned = before.filter(|before| confirmed().is_ok_and(|after| after.as_ref() == Some(before)));
-            Ok(Answer::from_option(planned.map(|planned| (copies, planned)), || "it changes".to_owned()))
-        })?;
-        let same = copies.values().flatten().filter(|copy| hsdir::auth_keys(copy) == planned).count();
-        let detail = format!("{same} of {} HSDirs, {} points", copies.len(), planned.len());
-        self.report.expect(&format!("{when}: HSDirs hold the plan that status shows"), same == copies.len(), &detail);
+        let held = self.reader.compare(&self.cluster, holder, LONG)?;
+        self.report.expect(
+            &format!("{when}: HSDirs hold the plan that status shows"),
+            held.is_good(),
+            &held.to_string(),
+        );
         Ok(())
     }
 
