@@ -3,7 +3,7 @@
 # Usage: sh testing/test.sh [--full]
 #   --full   also the checks of licences and duplicates (cargo-deny), Arti as oracle, fuzzing, systemd and three deployed
 #            machines (as root), the demo, on private tor networks twelve nodes, moves in and out, proof of work, an attached
-#            tor, strangers with the key and wrong clocks, and longer campaigns of the randomised tests
+#            tor, strangers with the key, wrong clocks and SIGKILL at any moment, and longer campaigns of the randomised tests
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -73,7 +73,7 @@ step "lints" cargo clippy --quiet --workspace --all-targets --features rustbalan
 # Those that only run when asked for are no targets of "all".
 step "lints of the tests that take minutes" \
     cargo clippy --quiet --workspace --test attach --test clock --test e2e --test machines \
-    --test migration --test pow --test spread --test strangers -- -D warnings
+    --test migration --test pow --test sigkill --test spread --test strangers -- -D warnings
 step "build" cargo build --quiet --workspace --all-targets
 step "unit, property, vector and simulator tests" cargo test --quiet --workspace
 # Fresh seeds for each state of the sources, and the same ones for the same state: again, for a change and not by chance.
@@ -132,6 +132,8 @@ if [ -n "$full" ]; then
     else
         printf '\n=== wrong clocks: left out, as libfaketime is not installed\n'
     fi
+    step "nodes that serve, and their tors, are killed 20 times, at any moment" \
+        cargo test --quiet --workspace --test sigkill -- --nocapture
     step "campaign of the simulator, on fresh seeds" \
         cargo run --release --quiet --package rustbalance-testing --bin simulate -- --ci
     for suffers in "--loss 1" "--loss 10" "--loss 1 --burst 300" "--nodes 2 --loss 1" "--nodes 2 --loss 10"; do
