@@ -384,7 +384,7 @@ impl Node {
 
     /// What this node can say of itself.
     fn local(&self, now: Now) -> Local {
-        // As if it were not: the next to join has a better clock.
+        // Not as one that is alone: the next to join has a better clock.
         let uploader = self.uploader(false).and_then(|index| self.tors.get(index));
         let ready = uploader.is_some_and(|tor| tor.can_publish() && self.may_offer(now, tor));
         Local {

@@ -65,6 +65,7 @@ pub(super) const CHAOS: Scenario = Scenario {
         (Mark::DistinctContents, 20),
         (Mark::HsDirLeft, 100),
         (Mark::PathTooNarrow, 50),
+        (Mark::UploadBrokenOff, 50),
     ],
     tell: |story| {
         draw_conditions(story);
