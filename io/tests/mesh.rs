@@ -27,6 +27,18 @@ fn within_ten_seconds<T>(future: impl Future<Output = T>) -> T {
     smol::block_on(future.or(timeout))
 }
 
+/// Has each know the other, and waits until both have met: what is to be sent before the list of members has come goes to
+/// nobody.
+fn meet(a: (&Mesh, &Peer), b: (&Mesh, &Peer)) {
+    for (mesh, peer) in [(a.0, b.1), (b.0, a.1)] {
+        mesh.peers.force_send(vec![peer.clone()]).expect("a running mesh");
+    }
+    for (mesh, peer) in [(a.0, b.1), (b.0, a.1)] {
+        let event = within_ten_seconds(mesh.events.recv()).expect("a running mesh");
+        assert!(matches!(event, MeshEvent::Met { node, .. } if node == peer.node), "{event:?}");
+    }
+}
+
 /// The next event but for handshakes.
 fn datagram(mesh: &Mesh) -> MeshEvent {
     within_ten_seconds(async {
@@ -67,8 +79,7 @@ fn both_sides_of_a_tunnel_are_told_of_its_handshake_once() {
 #[test]
 fn members_exchange_datagrams_over_loopback() {
     let ((a, peer_a), (b, peer_b)) = (start(1), start(2));
-    a.peers.force_send(vec![peer_b.clone()]).unwrap();
-    b.peers.force_send(vec![peer_a.clone()]).unwrap();
+    meet((&a, &peer_a), (&b, &peer_b));
     for (from, to, peer, sender) in [(&a, &b, &peer_b, &peer_a), (&b, &a, &peer_a, &peer_b)] {
         from.commands.try_send(MeshCommand::Send { to: peer.node, bytes: b"hello".to_vec() }).unwrap();
         let event = datagram(to);
@@ -79,8 +90,7 @@ fn members_exchange_datagrams_over_loopback() {
 #[test]
 fn only_one_side_needs_to_know_an_address() {
     let ((a, peer_a), (b, peer_b)) = (start(1), start(2));
-    a.peers.force_send(vec![peer_b]).unwrap();
-    b.peers.force_send(vec![Peer { contact: None, ..peer_a.clone() }]).unwrap();
+    meet((&a, &Peer { contact: None, ..peer_a.clone() }), (&b, &peer_b));
     b.commands.try_send(MeshCommand::Send { to: peer_a.node, bytes: b"hello".to_vec() }).unwrap();
     datagram(&a);
 }
@@ -88,8 +98,7 @@ fn only_one_side_needs_to_know_an_address() {
 #[test]
 fn what_was_said_last_still_goes_out() {
     let ((a, peer_a), (b, peer_b)) = (start(1), start(2));
-    a.peers.force_send(vec![peer_b.clone()]).unwrap();
-    b.peers.force_send(vec![peer_a]).unwrap();
+    meet((&a, &peer_a), (&b, &peer_b));
     let say = |text: &str| {
         a.commands.try_send(MeshCommand::Send { to: peer_b.node, bytes: text.as_bytes().to_vec() }).unwrap();
     };
