@@ -65,10 +65,22 @@ impl Shape {
     /// One in which no tor fetches another consensus for `calm`, at most an hour, and nothing would rotate with it. As a
     /// relay that is late for the first one would be in none, that comes late.
     pub fn calm_for(calm: Duration) -> Self {
-        let (now, least) = (since_epoch().as_secs(), calm.as_secs() + START_SECS);
+        Self::calm(calm, |_| true)
+    }
+
+    /// The same, in the half of the day that ends with `end`.
+    pub fn calm_before(end: Rotation, calm: Duration) -> Self {
+        Self::calm(calm, |next| next == end)
+    }
+
+    fn calm(calm: Duration, may_end_with: impl Fn(Rotation) -> bool) -> Self {
+        let least = calm + Duration::from_secs(START_SECS);
         // Tor wants a day to be divisible by it, and counters of no more than 2^18 seconds: the first slot's reach 48 of these.
-        let intervals = (0..=5400).step_by(5).filter(|interval| *interval > least && 86_400 % interval == 0);
-        let mut calm = intervals.filter(|interval| now.next_multiple_of(12 * interval) - now > least);
+        let intervals = (0..=5400).step_by(5).filter(|interval| *interval > least.as_secs() && 86_400 % interval == 0);
+        let mut calm = intervals.filter(|interval| {
+            let (next, left) = next_rotation(*interval);
+            left > least && may_end_with(next)
+        });
         Self { voting_interval_secs: calm.next().unwrap_or(3600), first_interval_secs: 60, ..Self::default() }
     }
 }
@@ -158,10 +170,7 @@ impl TorNet {
 
     /// What rotates next, and in how long.
     pub fn next_rotation(&self) -> (Rotation, Duration) {
-        let run = Duration::from_secs(24 * self.shape.voting_interval_secs);
-        let srv = run - Duration::from_secs_f64(since_epoch().as_secs_f64() % run.as_secs_f64());
-        let half = run / 2;
-        if srv > half { (Rotation::TimePeriod, srv - half) } else { (Rotation::SharedRandom, srv) }
+        next_rotation(self.shape.voting_interval_secs)
     }
 
     fn start_tor(&mut self, name: &str, lines: &[String]) -> Result<()> {
@@ -228,6 +237,14 @@ impl TorNet {
             Ok(Answer::from_option(enough, || format!("{hsdirs} of {all} HSDirs, enough-dir-info={circuits}")))
         })
     }
+}
+
+/// What rotates next, and in how long, where votes are so far apart.
+fn next_rotation(voting_interval_secs: u64) -> (Rotation, Duration) {
+    let run = Duration::from_secs(24 * voting_interval_secs);
+    let srv = run - Duration::from_secs_f64(since_epoch().as_secs_f64() % run.as_secs_f64());
+    let half = run / 2;
+    if srv > half { (Rotation::TimePeriod, srv - half) } else { (Rotation::SharedRandom, srv) }
 }
 
 /// A relay's, once it has keys.
