@@ -47,7 +47,7 @@ use foreign::{Sighting, Suspect};
 use gathering::Gathering;
 use majority::Majority;
 use mode::{Duty, Mode};
-use planner::Planner;
+use planner::{Change, Planner};
 use schedule::Schedule;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -290,8 +290,10 @@ impl Publisher {
         // What a minority uploads must follow from the answer it has; the plan in force may be from before the partition.
         let urgent = self.schedule.is_first_plan() | !view.sees_majority;
         let read = self.slots.values().map(|uploads| uploads.fetch.len()).min().unwrap_or(0);
-        if self.planner.follow(now.mono, offers, view, read, urgent, &mut self.wake) {
-            self.schedule.start_round();
+        let before = (self.schedule.round(), self.planner.serial());
+        let change = self.planner.follow(now.mono, offers, view, read, urgent, &mut self.wake);
+        self.start_round(before, &change);
+        if change != Change::Nothing {
             self.report_plan(out);
         }
         if let Some(plan) = self.planner.plan() {
@@ -306,6 +308,20 @@ impl Publisher {
         self.read_back(now, can_upload, wishes);
         self.prove(now, view, out);
         uploading
+    }
+
+    /// The round that a new plan asks for. HSDirs for which it says nothing new, and which have confirmed all of the round
+    /// and plan `before`, need no upload for it.
+    fn start_round(&mut self, before: (u64, u64), change: &Change) {
+        match change {
+            Change::Nothing => {}
+            Change::All => self.schedule.start_round(),
+            Change::Part(altered) => {
+                self.schedule.start_round_of_some();
+                let after = (self.schedule.round(), self.planner.serial());
+                self.slots.values_mut().for_each(|uploads| uploads.carry_over(altered, before, after));
+            }
+        }
     }
 
     /// Not publishing (any more).

@@ -12,7 +12,7 @@ use crate::sabotage::{Rule, is_broken};
 use crate::spread::{Spread, spread};
 use crate::time::{Now, Wall};
 use core::time::Duration;
-use pow::{Pow, seed_left};
+use pow::{Altered, Pow, seed_left};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -245,10 +245,10 @@ impl Plan {
         self.pow.apart(period).map_or(&self.shared, |apart| &apart.contents)
     }
 
-    /// Whether the descriptors of `other` would say the same.
-    pub(super) fn says_the_same(&self, other: &Self) -> bool {
-        let same = self.shared == other.shared && self.header == other.header && self.access == other.access;
-        same && self.pow.says_the_same(&other.pow)
+    /// In which descriptors `new` says something else, if in some alone; `None` if it may be in all.
+    pub(super) fn altered(&self, new: &Self) -> Option<Altered> {
+        let same = self.shared == new.shared && self.header == new.header && self.access == new.access;
+        same.then(|| self.pow.altered(&new.pow)).flatten()
     }
 
     /// Names the content in beacons.

@@ -1,5 +1,6 @@
 //! From offers to the plan in force: changes are gathered for a moment, and an empty plan is never adopted.
 
+use super::plan::pow::Altered;
 use super::plan::{Division, Offers, Plan};
 use super::wake::Wake;
 use crate::cluster::View;
@@ -13,6 +14,17 @@ use std::sync::Arc;
 
 /// Changes closer together than this go into one plan.
 const DEBOUNCE: Duration = Duration::from_millis(200);
+
+/// What a new plan means for what is published.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It says the same, or there is none.
+    Nothing,
+    /// Some descriptors say something else.
+    Part(Altered),
+    /// All do, as far as we know.
+    All,
+}
 
 /// The plan in force.
 #[derive(Debug)]
@@ -68,7 +80,7 @@ impl Planner {
     }
 
     /// Follows the offers (not empty) at once if `urgent` or if there is no plan yet, else [`DEBOUNCE`] after the first
-    /// change. `read`: HSDirs of one slot that clients read. True if there is a new plan that says something else.
+    /// change. `read`: HSDirs of one slot that clients read.
     pub(super) fn follow(
         &mut self,
         now: Mono,
@@ -77,31 +89,35 @@ impl Planner {
         read: usize,
         urgent: bool,
         wake: &mut Wake,
-    ) -> bool {
+    ) -> Change {
         let division = Division { read, ..self.division };
         if self.plan.is_some() && offers == self.offers && division == self.division {
             self.changed_since = None;
-            return false;
+            return Change::Nothing;
         }
         let due = self.changed_since.get_or_insert(now).plus(DEBOUNCE);
         if now < due && self.plan.is_some() && !urgent {
             wake.at(due);
-            return false;
+            return Change::Nothing;
         }
         self.changed_since = None;
         let plan = Plan::new(&offers, &self.previous(view), division);
         (self.offers, self.division) = (offers, division);
         if plan.points.is_empty() {
-            return false;
+            return Change::Nothing;
         }
-        let changed = self.plan.as_ref().is_none_or(|old| !old.says_the_same(&plan));
+        let change = match self.plan.as_ref().and_then(|old| old.altered(&plan)) {
+            Some(altered) if altered.is_empty() => Change::Nothing,
+            Some(altered) => Change::Part(altered),
+            None => Change::All,
+        };
         self.digest = plan.digest();
         self.plan = Some(plan);
-        if changed {
+        if change != Change::Nothing {
             self.serial += 1;
             self.planned_at = now;
         }
-        changed
+        change
     }
 
     /// Who stays in the plan whatever befalls it: during a pause whoever was in it before, so that it puts nobody back.

@@ -89,6 +89,11 @@ impl Schedule {
         self.republish_at = None;
     }
 
+    /// Something changed that some HSDirs must learn. The others' descriptors get old as before.
+    pub(super) fn start_round_of_some(&mut self) {
+        self.round += 1;
+    }
+
     /// Starts the rounds that are due: a rival appeared, went 30 s ago, or the descriptor is getting old.
     pub(super) fn tick(&mut self, now: Mono, view: &View, rng: &mut Rng, wake: &mut Wake) {
         let rival_until = view.rival_until.filter(|until| now < *until && !is_broken(Rule::WinnerUploads));

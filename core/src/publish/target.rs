@@ -128,6 +128,17 @@ impl Target {
         self.confirmed.is_none_or(|confirmed| (confirmed.round, confirmed.content) != (round, self.content))
     }
 
+    /// A new round and plan say nothing new for it: if it has confirmed its part of the last ones, it has that of these.
+    pub(super) fn carry_over(&mut self, before: (u64, u64), after: (u64, u64)) {
+        let content = self.content;
+        let is_last = |confirmed: &&mut Confirmed| {
+            (confirmed.round, confirmed.serial, confirmed.content) == (before.0, before.1, content)
+        };
+        if let Some(confirmed) = self.confirmed.as_mut().filter(is_last) {
+            (confirmed.round, confirmed.serial) = after;
+        }
+    }
+
     /// Whether it holds its part of this plan: it has confirmed it, keeps it still, and has not refused to take it anew, which
     /// it does if it holds something newer.
     pub(super) fn has_plan(&self, now: Mono, serial: u64) -> bool {

@@ -3,6 +3,7 @@
 use super::build::{Builder, Built};
 use super::counter::{AHEAD_MAX_SECS, CounterClock, Counters, Next};
 use super::plan::Plan;
+use super::plan::pow::Altered;
 use super::target::{Confirmed, Lapse, Need, Target};
 use super::wake::Wake;
 use crate::cluster::View;
@@ -114,6 +115,13 @@ impl SlotUploads {
                 target.content = (first + place) % contents.max(1);
             }
         }
+    }
+
+    /// A new round, for `altered` contents alone: who has confirmed another in the round and plan `before` has its part.
+    pub(super) fn carry_over(&mut self, altered: &Altered, before: (u64, u64), after: (u64, u64)) {
+        let period = self.period.number;
+        let others = self.targets.values_mut().filter(|target| !altered.has(period, target.content));
+        others.for_each(|target| target.carry_over(before, after));
     }
 
     /// Raises the floor to what other publishers' beacons name for this period, if an honest rival's clock can have

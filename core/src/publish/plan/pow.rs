@@ -7,7 +7,7 @@ use crate::merge::{LeftOut, Offer};
 use crate::spread::{Spread, apart};
 use crate::time::Wall;
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A seed that has run out may go on standing in descriptors for so long: its tor makes a new one at that instant, accepts
 /// solutions of the old one for two hours more, and the new one is on its way.
@@ -38,8 +38,26 @@ pub(in crate::publish) struct Apart {
     pub(in crate::publish) period: u64,
     /// As in [`Plan::contents`](super::Plan).
     pub(in crate::publish) contents: Vec<Vec<Listed>>,
-    /// Of those nodes whose parameters are for this period, and whose seed has not run out.
+    /// Of those nodes with a content whose parameters are for this period, and whose seed has not run out.
     params: BTreeMap<NodeId, PowParams>,
+}
+
+/// Contents of one time period whose parameters alone have changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::publish) struct Altered {
+    period: u64,
+    contents: BTreeSet<usize>,
+}
+
+impl Altered {
+    pub(in crate::publish) fn is_empty(&self) -> bool {
+        self.contents.is_empty()
+    }
+
+    /// Whether this content of the descriptors of `period` is one.
+    pub(in crate::publish) fn has(&self, period: u64, content: usize) -> bool {
+        period == self.period && self.contents.contains(&content)
+    }
 }
 
 /// Whether the seed of `offer` has run out for good at `now`; if not, how long until it has.
@@ -65,11 +83,13 @@ impl Pow {
             return (Self::NoRoom, Vec::new());
         }
         let Spread { contents, left_out } = apart(wanted, division.read, division.places, period);
-        let fresh = |(node, share): (&NodeId, &Share)| {
+        let fresh = |node: NodeId| {
+            let share = shares.get(&node)?;
             let offer = share.pow.filter(|offer| offer.period == period && share.seed_is_fresh)?;
-            Some((*node, offer.params))
+            Some((node, offer.params))
         };
-        (Self::Apart(Apart { period, contents, params: shares.iter().filter_map(fresh).collect() }), left_out)
+        let params = contents.iter().filter_map(|content| fresh(content.first()?.0)).collect();
+        (Self::Apart(Apart { period, contents, params }), left_out)
     }
 
     /// The descriptors of `period`, if it has it.
@@ -88,11 +108,16 @@ impl Pow {
         }
     }
 
-    /// Whether descriptors would say the same with `other`.
-    pub(super) fn says_the_same(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Apart(ours), Self::Apart(theirs)) => ours == theirs,
-            (ours, theirs) => ours.contents().is_empty() && theirs.contents().is_empty(),
+    /// Which contents have other parameters in `new`; `None` if more than those differ.
+    pub(super) fn altered(&self, new: &Self) -> Option<Altered> {
+        match (self, new) {
+            (Self::Apart(old), Self::Apart(new)) => {
+                let same = (old.period, &old.contents) == (new.period, &new.contents);
+                let altered = |content: &usize| old.params(*content) != new.params(*content);
+                let contents = (0..old.contents.len()).filter(altered).collect();
+                same.then_some(Altered { period: old.period, contents })
+            }
+            (old, new) => (old.contents().is_empty() && new.contents().is_empty()).then(Altered::default),
         }
     }
 

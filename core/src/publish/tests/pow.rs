@@ -3,19 +3,46 @@
 use crate::cluster::Liveness;
 use crate::hsdesc::{Descriptor, PowOffer, PowParams};
 use crate::onion::period::Slot;
-use crate::publish::testing::{World, keys, keys_of, members, secs};
+use crate::publish::testing::{World, keys, keys_of, member, members, secs};
+use core::time::Duration;
 use std::collections::BTreeSet;
 
 /// Three nodes of three points each, whose tors offer proof of work for the period of `slot`; until it has been published.
 fn published(slot: Slot) -> World {
     let mut world = World::new(30);
+    offer(&mut world, slot, 3);
+    world.run(secs(5));
+    world
+}
+
+/// The tors of nodes 1 to `nodes` offer proof of work for the period of `slot`.
+fn offer(world: &mut World, slot: Slot, nodes: u8) {
     let period = world.period(slot).number;
-    for n in [1, 2, 3] {
+    for n in 1..=nodes {
         let params = PowParams { seed: [n; 32], effort: u32::from(n), expires: world.now.wall.as_secs() + 7200 };
         world.record(n).pow = Some(PowOffer { period, params });
     }
-    world.run(secs(5));
+}
+
+/// As [`published`], with a consensus that does not move and more nodes, if there are to be more; at rest.
+fn at_rest(nodes: u8) -> World {
+    let mut world = World::new(30);
+    world.consensus_moves = false;
+    for n in 4..=nodes {
+        members(world.view()).push(member(n, &[3 * n - 2, 3 * n - 1, 3 * n]));
+    }
+    offer(&mut world, Slot::First, nodes);
+    world.run(secs(40));
+    assert!(world.publisher().status(world.now).proven);
+    world.forget();
     world
+}
+
+/// The tor of node `n` suggests another effort, and so many seconds pass.
+fn effort(world: &mut World, n: u8, effort: u32, seconds: u64) {
+    world.record(n).version += 1;
+    world.record(n).pow.as_mut().unwrap().params.effort = effort;
+    world.run(secs(seconds));
 }
 
 /// What the HSDirs of `slot` that clients read hold.
@@ -71,6 +98,51 @@ fn new_seed_goes_out_at_once_and_its_points_stay_where_they_were() {
     let seeds: Vec<_> = held(&world, Slot::First).into_iter().map(|held| held.pow.unwrap().seed[0]).collect();
     let expected: Vec<_> = before.into_iter().map(|n| if n == 2 { 20 } else { n }).collect();
     assert_eq!(seeds, expected);
+}
+
+#[test]
+fn another_effort_goes_out_at_once_to_the_hsdirs_with_that_nodes_points_alone() {
+    let mut world = at_rest(3);
+    effort(&mut world, 2, 20, 2);
+    let efforts: Vec<_> = held(&world, Slot::First).iter().map(|held| held.pow.map(|pow| pow.effort)).collect();
+    assert_eq!(efforts.iter().filter(|effort| **effort == Some(20)).count(), 2);
+    let seen = &world.hsdirs.seen;
+    // Of eight HSDirs of the slot two are not read by clients, and hold what another one holds.
+    assert!((2..=4).contains(&seen.len()), "{} uploads", seen.len());
+    assert!(seen.iter().all(|seen| seen.descriptor.pow.is_some_and(|pow| (pow.seed, pow.effort) == ([2; 32], 20))));
+    world.run(secs(2));
+    assert!(world.publisher().status(world.now).proven, "what the others hold is of this plan");
+}
+
+#[test]
+fn effort_that_changes_while_another_goes_out_reaches_its_hsdirs_too() {
+    let mut world = at_rest(3);
+    world.record(2).pow.as_mut().unwrap().params.effort = 20;
+    world.run(Duration::from_millis(250));
+    assert!(!world.hsdirs.seen.is_empty() && !world.publisher().status(world.now).proven, "on the way");
+    effort(&mut world, 3, 30, 5);
+    let efforts: BTreeSet<_> = held(&world, Slot::First).iter().map(|held| held.pow.unwrap().effort).collect();
+    assert_eq!(efforts, [1, 20, 30].into());
+    assert!(world.publisher().status(world.now).proven);
+}
+
+#[test]
+fn efforts_that_change_all_the_time_keep_no_descriptor_from_being_uploaded_anew_within_two_hours() {
+    let mut world = at_rest(3);
+    for n in 0..24 {
+        effort(&mut world, 2, 20 + n, 300);
+    }
+    assert!(world.uploads(Slot::First).0 >= 1 && world.uploads(Slot::Second).0 >= 1);
+}
+
+#[test]
+fn what_a_node_offers_whose_turn_it_is_not_costs_no_upload() {
+    let mut world = at_rest(7);
+    let owners: BTreeSet<_> = held(&world, Slot::First).iter().map(|held| held.pow.unwrap().seed[0]).collect();
+    let waiting = (1..=7).find(|n| !owners.contains(n)).expect("six have a turn");
+    world.record(waiting).pow.as_mut().unwrap().params.seed = [70; 32];
+    effort(&mut world, waiting, 70, 5);
+    assert_eq!(world.hsdirs.seen.len(), 0);
 }
 
 #[test]
