@@ -1,6 +1,6 @@
-//! Proof of work on a private tor network, against a crowd that asks for more than is served: fresh clients solve what the
-//! tor of a node alone, or of each of three, then verifies, and get through. A tor looks at its queue every 5 minutes, so
-//! this takes 15 to 20.
+//! Proof of work on a private tor network, against a crowd that asks for more than is served: fresh clients solve what
+//! the tor of a node alone, or of each of three, then verifies, and get through. A tor looks at its queue every 5
+//! minutes, so this takes 15 to 20.
 
 #![allow(clippy::indexing_slicing, reason = "tests: a wrong index is a failed test")]
 
