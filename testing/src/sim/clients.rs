@@ -87,7 +87,7 @@ struct Client {
 #[derive(Clone, Copy, Debug)]
 struct Visit {
     since: u64,
-    /// The client had no descriptor before: nothing old can mislead it.
+    /// The client had no descriptor before, so that nothing old can mislead it, and may ask every HSDir.
     is_new: bool,
     step: Step,
 }
@@ -169,7 +169,10 @@ impl Clients {
             Some(client) => client,
             None => self.newcomer(),
         };
-        client.visit = Some(Visit { since: at, is_new: client.descriptor.is_none(), step: Step::Choose });
+        // Who came in vain before asks nobody twice so soon.
+        let may_ask_all = client.asked.values().all(|asked_at| at >= *asked_at + ASKED_MS);
+        let is_new = client.descriptor.is_none() && may_ask_all;
+        client.visit = Some(Visit { since: at, is_new, step: Step::Choose });
         self.clients.insert(name, client);
         self.due.insert((at, name));
     }
