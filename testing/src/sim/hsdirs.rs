@@ -63,7 +63,7 @@ pub struct HsDirs {
     /// What no publisher of ours put there, or what is gone without its knowledge, and since when (milliseconds of true
     /// time): until it uploads again.
     pub spoiled: BTreeMap<(RelayFingerprint, HsBlindId), u64>,
-    /// When each first refused a counter that it still refuses, milliseconds of true time.
+    /// When each first refused a counter of ours that it still refuses, milliseconds of true time.
     pub refused_since: BTreeMap<(RelayFingerprint, HsBlindId), u64>,
     /// Since when each machine is refused: what others store in between, it cannot know.
     refused_by: BTreeMap<(usize, RelayFingerprint, HsBlindId), u64>,
@@ -130,8 +130,9 @@ impl HsDirs {
         let before = self.stored.get(&(relay, blind));
         if before.is_some_and(|stored| stored.revision >= revision) {
             self.refused += 1;
-            self.refused_since.entry((relay, blind)).or_insert(by.at);
+            // A stranger's refusal is no concern of ours.
             if let Some(who) = by.who {
+                self.refused_since.entry((relay, blind)).or_insert(by.at);
                 self.refused_by.entry((who, relay, blind)).or_insert(by.at);
             }
             return Err(Refused::Stale);
