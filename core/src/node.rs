@@ -19,9 +19,7 @@ use crate::rng::Seed;
 use crate::sabotage::{Rule, is_broken};
 use crate::status::{AccessStatus, ClockStatus, MemberStatus, OrderStatus, PauseStatus, Status};
 use crate::time::{Mono, Now};
-use crate::tor::{
-    AuthorizedClients, Files, Look, Native, Presence, Renewal, Tor, TorEvent, TorState, Validity, Watchdog, turn,
-};
+use crate::tor::{AuthorizedClients, Files, Look, Native, Presence, Renewal, Tor, TorState, Validity, Watchdog, turn};
 use crate::{NodeId, TorId};
 
 /// Most tors of a node.
@@ -278,14 +276,13 @@ impl Node {
     }
 
     fn advance_tors(&mut self, now: Now) {
+        let has_company = self.tors.iter().any(Tor::has_company);
+        self.publisher.keep_merged(self.is_attached && !has_company);
+        self.publisher.keep_native(has_company);
         for tor in &mut self.tors {
             tor.tick(now, &mut self.out);
-            let has_company = tor.has_company();
             while let Some(event) = tor.poll_event() {
-                // One whose own publishing cannot be turned off is left alone with it.
-                if !(has_company && matches!(event, TorEvent::NativeRefused(_))) {
-                    self.publisher.handle(now, event, &mut self.out);
-                }
+                self.publisher.handle(now, event, &mut self.out);
             }
         }
     }
@@ -311,9 +308,7 @@ impl Node {
 
     fn publish(&mut self, now: Now) {
         let view = self.cluster.view(now);
-        self.publisher.keep_merged(self.is_attached && !self.tors.iter().any(Tor::has_company));
-        // One whose own publishing cannot be turned off is left alone with it.
-        if self.tors.iter().any(|tor| tor.facts().miscounts && !tor.has_company()) {
+        if self.tors.iter().any(|tor| tor.facts().miscounts) {
             self.publisher.tor_miscounts(now.mono);
         }
         let alone = view.role == Role::Alone;

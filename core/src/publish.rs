@@ -215,6 +215,11 @@ impl Publisher {
         self.mode.keep_merged(keep);
     }
 
+    /// Whether tor's own publishing cannot be turned off, and is left alone whatever comes of it.
+    pub fn keep_native(&mut self, keep: bool) {
+        self.mode.keep_native(keep);
+    }
+
     /// What tor publishes by itself now nothing could take the place of: it must not.
     pub fn tor_miscounts(&mut self, now: Mono) {
         self.mode.publish_instead(now);

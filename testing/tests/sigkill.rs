@@ -32,7 +32,7 @@ use rustix::process::Signal;
 const NODES: usize = 3;
 /// Rounds unless told otherwise.
 const ROUNDS: u64 = 20;
-/// For things without a promised time. An upload that tor drops is waited for a minute.
+/// For things without a promised time.
 const LIMIT: Duration = Duration::from_secs(180);
 /// For a round on the average, by far: it takes 15 s.
 const ROUND_LIMIT: Duration = Duration::from_secs(60);

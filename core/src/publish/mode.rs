@@ -38,6 +38,8 @@ pub(super) struct Mode {
     seen: BTreeSet<RelayFingerprint>,
     /// There is no way back: tor's own publishing stays off.
     keeps_merged: bool,
+    /// Tor's own publishing cannot be turned off.
+    keeps_native: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +55,14 @@ enum Fallback {
 impl Mode {
     /// On a node with so many tors.
     pub(super) fn new(tors: u8) -> Self {
-        let (may_be_native, native) = (tors == 1, Fallback::Merged);
-        Self { may_be_native, native, instead_since: None, seen: BTreeSet::new(), keeps_merged: false }
+        Self {
+            may_be_native: tors == 1,
+            native: Fallback::Merged,
+            instead_since: None,
+            seen: BTreeSet::new(),
+            keeps_merged: false,
+            keeps_native: false,
+        }
     }
 
     /// Whether tor's own publishing may ever be on.
@@ -66,6 +74,11 @@ impl Mode {
     /// would upload nothing for up to two hours more (DESIGN 2.11).
     pub(super) fn keep_merged(&mut self, keep: bool) {
         self.keeps_merged = keep;
+    }
+
+    /// Whether tor's own publishing is left alone whatever comes of it.
+    pub(super) fn keep_native(&mut self, keep: bool) {
+        self.keeps_native = keep;
     }
 
     /// Whether a node alone leaves publishing to its tor.
@@ -122,6 +135,9 @@ impl Mode {
     /// (`HS_SERVICE_NEXT_UPLOAD_TIME_MIN`, `_MAX`): a node alone, too, publishes itself, and goes the way back later, as if
     /// the others had just left. Whether that is new.
     pub(super) fn publish_instead(&mut self, now: Mono) -> bool {
+        if self.keeps_native {
+            return false;
+        }
         let was_done = core::mem::replace(&mut self.native, Fallback::Merged) == Fallback::Done;
         self.seen.clear();
         self.instead_since.replace(now).is_none() || was_done

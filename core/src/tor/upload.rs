@@ -59,6 +59,11 @@ impl Lane {
         Self { forget_at: now.plus(BLOCKED), ..Self::default() }
     }
 
+    /// When nothing is expected any more, once our `+HSPOST` has its reply.
+    fn free_at(&self) -> Mono {
+        self.closed.map_or(self.forget_at, |closed| closed.min(self.forget_at))
+    }
+
     /// Its streams are closed for so long that no answer comes any more.
     fn is_dropped(&self, now: Mono) -> bool {
         !self.unreplied && self.closed.is_some_and(|closed| closed <= now)
@@ -177,8 +182,7 @@ impl Uploads {
                 events.push_back(TorEvent::NativeUploaded(*hsdir));
             }
         }
-        self.lanes
-            .retain(|_, lane| lane.ours.is_some() || lane.unreplied || (now < lane.forget_at && !lane.is_dropped(now)));
+        self.lanes.retain(|_, lane| lane.ours.is_some() || lane.unreplied || now < lane.free_at());
     }
 
     /// The control connection is gone. Tor may be alive and upload on, so the HSDirs stay blocked, but no longer than an
@@ -203,12 +207,8 @@ impl Uploads {
 
     /// When [`expire`](Self::expire) has something to do.
     pub(super) fn deadline(&self) -> Option<Mono> {
-        let of_lane = |lane: &Lane| {
-            let closed = lane.closed.filter(|_| !lane.unreplied);
-            let forgotten = (!lane.unreplied).then_some(lane.forget_at);
-            lane.ours.or(forgotten).into_iter().chain(closed).min()
-        };
-        self.lanes.values().filter_map(of_lane).min()
+        let lanes = self.lanes.values();
+        lanes.flat_map(|lane| lane.ours.into_iter().chain((!lane.unreplied).then(|| lane.free_at()))).min()
     }
 }
 

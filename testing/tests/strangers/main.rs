@@ -110,10 +110,8 @@ fn a_lone_node_publishes_where_its_tor_is_refused(
         plan::is_confirmed(status, u64::MAX)
     })?;
     say(&format!("all have the node's own after {:.1} s", begun.elapsed().as_secs_f32()));
-    for (hsdir, copy) in reader.read(cluster.address()?)? {
-        let copy = copy.with_context(|| format!("{hsdir} holds nothing"))?;
-        ensure!(hsdir::auth_keys(&copy) == planned(&node.status()?), "{hsdir} holds another's points");
-    }
+    let held = reader.compare(cluster, 0, LIMIT)?;
+    ensure!(held.is_good(), "HSDirs do not hold the plan: {held}");
     let log = fs::read_to_string(node.log())?;
     let told =
         log.lines().filter(|line| line.contains(" WARN ") && line.contains("refuses what tor publishes by itself"));
