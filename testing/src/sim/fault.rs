@@ -303,7 +303,7 @@ pub enum Lie {
     ForgedRecord,
     /// Its own record with points that are not its own.
     ForeignPoints,
-    /// A beacon of an epoch beyond all bounds.
+    /// A beacon of an epoch beyond all bounds, twice.
     AbsurdEpoch,
     /// A beacon of its own, of the highest epoch that is believed.
     HighEpoch,

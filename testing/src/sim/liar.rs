@@ -74,7 +74,11 @@ impl World {
                 let points = self.foreign_points();
                 self.changed_datagrams(|said| forger.record(said, true, points.clone()))
             }
-            Lie::AbsurdEpoch => self.changed_datagrams(|said| forger.beacon(said, u64::MAX, None)),
+            // What is believed may grow by the first; the second, within the same beat, is refused.
+            Lie::AbsurdEpoch => {
+                let once = self.changed_datagrams(|said| forger.beacon(said, u64::MAX, None));
+                [once.clone(), once].concat()
+            }
             Lie::HighEpoch => self.changed_datagrams(|said| forger.beacon(said, EPOCH_JUMP, None)),
             Lie::AbsurdFloors => self.changed_datagrams(|said| forger.beacon(said, 1, Some(FLOOR))),
             Lie::ForgedPlan | Lie::ForgedTombstone | Lie::ForgedRotation | Lie::ForgedAccess | Lie::ForgedPause => {

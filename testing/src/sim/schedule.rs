@@ -158,6 +158,8 @@ const KINDS: [Kind; 55] = [
         let lie = dice.one_of(&[
             Lie::ForgedRecord,
             Lie::ForeignPoints,
+            // More often than the others: only where a beacon is at hand is it met at all.
+            Lie::AbsurdEpoch,
             Lie::AbsurdEpoch,
             Lie::HighEpoch,
             Lie::AbsurdFloors,
