@@ -15,6 +15,7 @@ pub mod input;
 pub mod invite;
 pub mod join;
 mod mac;
+mod memo;
 pub mod merge;
 pub mod node;
 pub mod onion;

@@ -398,8 +398,13 @@ impl Node {
     }
 
     /// The points of all tors that serve: the first of each before the second of any, as there is not room for all of many.
-    fn points(&self, now: Now) -> Vec<IntroPoint> {
+    fn points(&self, now: Now) -> Arc<[IntroPoint]> {
         let serving: Vec<_> = self.serving(now).map(|tor| &tor.facts().points).collect();
+        if let [points] = serving.as_slice()
+            && points.len() <= NUM_INTRO_POINT_MAX
+        {
+            return Arc::clone(points); // as nearly always, and nothing is copied
+        }
         let by_turns =
             (0..NUM_INTRO_POINT_MAX).flat_map(|nth| serving.iter().filter_map(move |points| points.get(nth)));
         by_turns.take(NUM_INTRO_POINT_MAX).cloned().collect()

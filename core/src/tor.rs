@@ -34,6 +34,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::control::command;
+use crate::hsdesc::IntroPoint;
 use crate::id::{RelayFingerprint, TorId};
 use crate::input::ControlInput;
 use crate::onion::address::OnionAddress;
@@ -448,8 +449,13 @@ impl Tor {
     /// Brings facts and state up to date.
     fn refresh(&mut self, now: Now, out: &mut Outbox) {
         self.withdrawal.see(self.service.listed());
-        self.facts.points = self.linger.or_fresh(now.mono, self.service.points());
-        self.facts.points.retain(|point| self.withdrawal.may_offer(point));
+        let points = self.linger.or_fresh(now.mono, self.service.points());
+        let may_offer = |point: &IntroPoint| self.withdrawal.may_offer(point);
+        self.facts.points = if points.iter().all(may_offer) {
+            points
+        } else {
+            points.iter().filter(|point| may_offer(point)).cloned().collect()
+        };
         if let Some(header) = self.service.header() {
             self.facts.header.clone_from(header);
             self.facts.pow = self.service.pow();

@@ -21,8 +21,8 @@ fn the_largest_record_reaches_everyone_through_loss() {
     for seed in seeds(10) {
         let mut world = World::of(seed, 5);
         world.loss_percent = 20;
-        world.hosts[3].local.points = points(20);
-        world.hosts[3].local.header = InnerHeader(vec!["x".repeat(1_000); 4]);
+        world.hosts[3].local.points = points(20).into();
+        world.hosts[3].local.header = InnerHeader(vec!["x".repeat(1_000); 4]).into();
         world.settle(3);
         let id = world.hosts[3].id;
         let has = |world: &World, node: usize| {
@@ -41,7 +41,7 @@ fn the_largest_record_reaches_everyone_through_loss() {
 fn a_record_change_reaches_holder_and_standbys_at_once() {
     for seed in seeds(10) {
         let mut world = World::of(seed, 3);
-        world.hosts[2].local.points = points(3);
+        world.hosts[2].local.points = points(3).into();
         world.settle(2);
         let took = world.until(100, "everyone has it", World::is_settled);
         assert!(took <= 85, "{took} ms: one way over the network, at most 40 ms");
@@ -111,7 +111,7 @@ fn no_heartbeat_beacon_or_record_is_dropped_because_of_a_clock() {
     let run = |node: usize, ahead_ms: i64| {
         let mut world = World::of(1, 3);
         world.set_clock(node, ahead_ms);
-        world.hosts[node].local.points = points(3);
+        world.hosts[node].local.points = points(3).into();
         world.settle(node);
         world.run(20_000);
         let (id, holder) = (world.hosts[node].id, world.holders()[0]);

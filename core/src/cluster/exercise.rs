@@ -202,7 +202,11 @@ impl Host {
             0 => {
                 let header = InnerHeader(vec!["create2-formats 2".to_owned()]);
                 let points = vec![point];
-                cluster.set_local(*now, Local { points, header, pow: None, tor_ready, target_up, eligible }, out);
+                cluster.set_local(
+                    *now,
+                    Local { points: points.into(), header: header.into(), pow: None, tor_ready, target_up, eligible },
+                    out,
+                );
             }
             80 => {
                 let node = PlanNode { incarnation: 1, version: 1, points: vec![point] };

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::member::Members;
-use super::memo::Memo;
 use super::record::{Record, Records};
 use super::roster::Roster;
 use super::timing::RANK_MAX;
 use super::{Identity, Liveness, NodeState};
 use crate::id::NodeId;
+use crate::memo::Memo;
 
 /// The holder and the two standbys hear everyone's heartbeats.
 pub(super) const HEARERS: usize = 3;

@@ -23,9 +23,9 @@ use crate::time::Mono;
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Local {
     /// Points of all our tors that have a circuit behind them.
-    pub points: Vec<IntroPoint>,
+    pub points: Arc<[IntroPoint]>,
     /// Inner lines of our tor's descriptor.
-    pub header: InnerHeader,
+    pub header: Arc<InnerHeader>,
     /// Proof of work, if our tor, the only one that has points, offers it.
     pub pow: Option<PowOffer>,
     /// Tor bootstrapped and its service has points.
@@ -246,11 +246,11 @@ impl Records {
         }
         self.said = Some((local.clone(), self.own.state));
         self.amend(me, items, |record| {
-            record.points = local.points;
+            record.points = local.points.to_vec();
             record.points.retain(|point| point.link_specifiers.len() <= LINK_SPECIFIERS_MAX);
             record.points.truncate(NUM_INTRO_POINT_MAX);
             let mut room = HEADER_MAX;
-            record.header = local.header;
+            record.header = local.header.as_ref().clone();
             record.header.0.retain(|line| {
                 let fits = line.len() < room;
                 room = if fits { room - line.len() - 1 } else { 0 };

@@ -96,6 +96,7 @@ pub(crate) fn verifies(by: NodeId, purpose: Purpose, cluster: ClusterId, body: &
 /// A body and its signature as they travel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Sealed {
+    #[serde(with = "serde_bytes")]
     body: Vec<u8>,
     signature: Signature,
 }
@@ -154,9 +155,19 @@ impl<T: DeserializeOwned> Unverified<T> {
     }
 }
 
+/// Most of what is encoded is no longer, in bytes.
+const ROOM: usize = 256;
+
 /// Postcard; our own types always encode.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    postcard::to_allocvec(value).unwrap_or_default()
+    encode_after(&[], value)
+}
+
+/// The same behind `start`.
+pub(super) fn encode_after<T: Serialize>(start: &[u8], value: &T) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(ROOM);
+    bytes.extend_from_slice(start);
+    postcard::to_extend(value, bytes).unwrap_or_default()
 }
 
 /// Postcard, the whole of `bytes`.

@@ -27,11 +27,15 @@ pub(super) enum Message {
     /// Every beat to the holder and the next two ranks.
     Heartbeat(Heartbeat),
     /// A signed beacon, flooded.
-    Beacon(Vec<u8>),
+    Beacon(#[serde(with = "serde_bytes")] Vec<u8>),
     /// "Have you a newer beacon than this?" Asked before a claim.
     Question { epoch: u64, seq: u64 },
     /// Yes: this one, which came so long ago.
-    Answer { age_ms: u64, beacon: Vec<u8> },
+    Answer {
+        age_ms: u64,
+        #[serde(with = "serde_bytes")]
+        beacon: Vec<u8>,
+    },
     /// The holder hands over to a better priority that holds the same items.
     Offer { epoch: u64, digest: [u64; 16] },
     /// Are you there? `origin` asks, perhaps through us.
@@ -41,9 +45,20 @@ pub(super) enum Message {
     /// Probe `target` for the sender.
     PingFor { nonce: u64, target: NodeId },
     /// A gossiped item that fits a datagram.
-    Item { key: Key, blob: Vec<u8> },
+    Item {
+        key: Key,
+        #[serde(with = "serde_bytes")]
+        blob: Vec<u8>,
+    },
     /// A part of one that does not.
-    Chunk { key: Key, stamp: Stamp, index: u8, count: u8, bytes: Vec<u8> },
+    Chunk {
+        key: Key,
+        stamp: Stamp,
+        index: u8,
+        count: u8,
+        #[serde(with = "serde_bytes")]
+        bytes: Vec<u8>,
+    },
     /// The item with this stamp has arrived.
     Ack { key: Key, stamp: Stamp },
     /// Hashes of all items, in 16 buckets; or, in answer, what a bucket holds; or what is wanted.
@@ -55,7 +70,7 @@ pub(super) enum Message {
     /// Here it is, sealed to who asked.
     Token(SealedToken),
     /// A signed order for the node that gets it.
-    Order(Vec<u8>),
+    Order(#[serde(with = "serde_bytes")] Vec<u8>),
     /// The order of that hash is obeyed and on disk, or is refused.
     Obeyed { hash: [u8; 16], refused: Option<Refusal> },
 }
@@ -100,9 +115,7 @@ pub(super) struct Heartbeat {
 impl Message {
     /// The datagram.
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut bytes = vec![VERSION];
-        bytes.extend(sign::encode(self));
-        bytes
+        sign::encode_after(&[VERSION], self)
     }
 
     /// Reads a datagram. Of items of a kind that this version does not know nothing is left in it; a message about one of

@@ -153,7 +153,7 @@ impl Reader {
 
     /// Where the current line's CRLF begins. A lone LF or CR is content.
     fn line_end(&mut self) -> Option<usize> {
-        while let Some(found) = self.buffer.get(self.searched..)?.iter().position(|&byte| byte == b'\n') {
+        while let Some(found) = memchr::memchr(b'\n', self.buffer.get(self.searched..)?) {
             let newline = self.searched + found;
             self.searched = newline + 1;
             let line = self.buffer.get(self.start..newline)?;

@@ -37,6 +37,8 @@ pub(super) struct SlotUploads {
     /// Where uploads go, in tor's order.
     pub(super) store: Vec<RelayFingerprint>,
     pub(super) targets: BTreeMap<RelayFingerprint, Target>,
+    /// Among how many contents the targets are shared out; not yet, if they have changed.
+    assigned: Option<usize>,
     counters: Counters,
     /// The highest `n` an HSDir accepted from us or another publisher, those far ahead of the clock apart.
     accepted: Option<u32>,
@@ -85,6 +87,7 @@ impl SlotUploads {
             fetch: Vec::new(),
             store: Vec::new(),
             targets: BTreeMap::new(),
+            assigned: None,
             counters: Counters::default(),
             accepted: None,
             round: 0,
@@ -100,6 +103,7 @@ impl SlotUploads {
         let Responsible { store, fetch } = ring.responsible(slot, builder.blind_id(self.period));
         self.current = params.current_slot(valid_after) == slot;
         self.origin = params.counter_origin(valid_after, slot);
+        self.assigned = None;
         self.targets = store.iter().map(|hsdir| (*hsdir, self.targets.remove(hsdir).unwrap_or_default())).collect();
         self.store = store;
         self.fetch = fetch;
@@ -108,6 +112,9 @@ impl SlotUploads {
     /// Says which of so many contents each HSDir is to hold: those that clients read get all of them, one after the other
     /// along the clients' walk, and begin with another one in every period. So do the others, among themselves.
     pub(super) fn assign(&mut self, contents: usize) {
+        if self.assigned.replace(contents) == Some(contents) {
+            return;
+        }
         let unread = self.store.iter().filter(|hsdir| !self.fetch.contains(hsdir));
         let first = usize::try_from(self.period.number % contents.max(1) as u64).unwrap_or(0);
         for (place, hsdir) in self.fetch.iter().enumerate().chain(unread.enumerate()) {

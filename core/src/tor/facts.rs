@@ -59,9 +59,9 @@ pub enum Native {
 #[derive(Clone, Default)]
 pub struct TorFacts {
     /// Points of its descriptor that have an established circuit behind them; for 3 s after a lost control connection the last known.
-    pub points: Vec<IntroPoint>,
+    pub points: Arc<[IntroPoint]>,
     /// Inner lines of its descriptor, without `pow-params`; the last known ones while it has none.
-    pub header: InnerHeader,
+    pub header: Arc<InnerHeader>,
     /// Proof of work in its descriptor, if on; the last known one while it has none.
     pub pow: Option<PowOffer>,
     /// The ring of its newest consensus, if that is live by our wall clock.

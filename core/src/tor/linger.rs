@@ -2,6 +2,7 @@
 //! short loss neither removes the node from the descriptor nor causes an upload.
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use crate::hsdesc::IntroPoint;
 use crate::time::Mono;
@@ -13,12 +14,12 @@ const LINGER: Duration = Duration::from_secs(3);
 /// The last points, while a new connection has not yet shown what is true.
 #[derive(Default)]
 pub(super) struct Linger {
-    last: Option<(Vec<IntroPoint>, Mono)>,
+    last: Option<(Arc<[IntroPoint]>, Mono)>,
 }
 
 impl Linger {
     /// The connection is lost. Losing a second one before the first was made good gives no more time.
-    pub(super) fn begin(&mut self, now: Mono, points: Vec<IntroPoint>) {
+    pub(super) fn begin(&mut self, now: Mono, points: Arc<[IntroPoint]>) {
         if !points.is_empty() {
             self.last = Some((points, now.plus(LINGER)));
         }
@@ -30,7 +31,7 @@ impl Linger {
     }
 
     /// `fresh` if there are any, else those that linger.
-    pub(super) fn or_fresh(&mut self, now: Mono, fresh: Vec<IntroPoint>) -> Vec<IntroPoint> {
+    pub(super) fn or_fresh(&mut self, now: Mono, fresh: Arc<[IntroPoint]>) -> Arc<[IntroPoint]> {
         self.last = self.last.take().filter(|(_, until)| fresh.is_empty() && now < *until);
         self.last.as_ref().map_or(fresh, |(points, _)| points.clone())
     }

@@ -3,12 +3,14 @@
 
 use core::time::Duration;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::poll::Poll;
 use super::session::Asked;
 use crate::control::event::Circ;
 use crate::hsdesc::{self, Descriptor, DescriptorError, InnerHeader, IntroPoint, PowOffer};
 use crate::id::RelayFingerprint;
+use crate::memo::Memo;
 use crate::onion::client::HsClientDescEncKeypair;
 use crate::onion::key::HsId;
 use crate::onion::period::TimePeriod;
@@ -37,6 +39,8 @@ pub(super) struct Service {
     are_known: bool,
     /// Last decoded, when, with which periods in mind.
     descriptor: Option<Descriptor>,
+    /// Its lines before the points.
+    header: Arc<InnerHeader>,
     decoded_at: Mono,
     text: Vec<u8>,
     periods: Vec<TimePeriod>,
@@ -44,7 +48,14 @@ pub(super) struct Service {
     restless_until: Mono,
     /// What was last wrong with it, so as to say it once.
     refused: Option<DescriptorError>,
+    /// Grows with every change of descriptor or circuits.
+    serial: u64,
+    alive: Memo<u64, [IntroPoint]>,
+    listed: Memo<u64, Listed>,
 }
+
+/// All points of tor's descriptor: by key, where they are.
+pub(super) type Listed = BTreeMap<[u8; 32], RelayFingerprint>;
 
 impl Service {
     /// As on a new connection: everything is to be asked at once.
@@ -55,11 +66,15 @@ impl Service {
             circuits: BTreeMap::new(),
             are_known: false,
             descriptor: None,
+            header: Arc::default(),
             decoded_at: now,
             text: Vec::new(),
             periods: Vec::new(),
             restless_until: now,
             refused: None,
+            serial: 0,
+            alive: Memo::default(),
+            listed: Memo::default(),
         }
     }
 
@@ -98,6 +113,7 @@ impl Service {
             _ => self.circuits.remove(&circuit.id).is_some(),
         };
         if changed {
+            self.serial += 1;
             self.restless_until = now.plus(RESTLESS);
             self.descriptor_poll.hasten(now.plus(AFTER_CIRCUIT));
         }
@@ -116,6 +132,7 @@ impl Service {
             .collect();
         if circuits != self.circuits {
             self.circuits = circuits;
+            self.serial += 1;
             self.restless_until = now.plus(RESTLESS);
         }
     }
@@ -137,6 +154,7 @@ impl Service {
         let revision = text.and_then(hsdesc::peek_revision).filter(|revision| *revision != RevisionCounter(0));
         let (Some(text), Some(revision), false) = (text, revision, periods.is_empty()) else {
             self.descriptor = None;
+            self.serial += 1;
             return Ok(());
         };
         let same = self.descriptor.as_ref().is_some_and(|descriptor| descriptor.revision == revision);
@@ -151,8 +169,10 @@ impl Service {
         self.text = text.to_vec();
         self.periods = periods;
         self.descriptor = opened.as_ref().ok().cloned();
+        self.serial += 1;
         if let Some(descriptor) = &mut self.descriptor {
             descriptor.points.sort(); // tor's order may change where nothing else does
+            self.header = Arc::new(core::mem::take(&mut descriptor.header));
         }
         let news = opened.as_ref().err() != self.refused.as_ref();
         self.refused = opened.err();
@@ -160,15 +180,20 @@ impl Service {
     }
 
     /// The points that have a circuit behind them, in an order of their own.
-    pub(super) fn points(&self) -> Vec<IntroPoint> {
-        let alive = |point: &&IntroPoint| {
+    pub(super) fn points(&self) -> Arc<[IntroPoint]> {
+        let has_circuit = |point: &&IntroPoint| {
             point.relay().is_some_and(|relay| self.circuits.values().any(|last_hop| *last_hop == relay))
         };
-        self.listed().filter(alive).cloned().collect()
+        self.alive.get(self.serial, || self.described().filter(has_circuit).cloned().collect())
     }
 
-    /// All points of the descriptor.
-    pub(super) fn listed(&self) -> impl Iterator<Item = &IntroPoint> {
+    /// All points of the descriptor; none, too, while tor has not been asked for it.
+    pub(super) fn listed(&self) -> Arc<Listed> {
+        let place = |point: &IntroPoint| Some((point.auth_key, point.relay()?));
+        self.listed.get(self.serial, || Arc::new(self.described().filter_map(place).collect()))
+    }
+
+    fn described(&self) -> impl Iterator<Item = &IntroPoint> {
         self.descriptor.iter().flat_map(|descriptor| &descriptor.points)
     }
 
@@ -183,8 +208,8 @@ impl Service {
     }
 
     /// The lines before the points; `None` while there is no descriptor.
-    pub(super) fn header(&self) -> Option<&InnerHeader> {
-        Some(&self.descriptor.as_ref()?.header)
+    pub(super) fn header(&self) -> Option<&Arc<InnerHeader>> {
+        self.descriptor.as_ref().map(|_| &self.header)
     }
 
     /// Proof of work, if it is on.

@@ -7,9 +7,12 @@
 //! opens in five minutes, and it would have to wait for the rest of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::hsdesc::IntroPoint;
 use crate::id::RelayFingerprint;
+
+use super::service::Listed;
 
 /// Whether clients are to find this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -27,8 +30,8 @@ pub enum Presence {
 #[derive(Debug, Default)]
 pub(super) struct Withdrawal {
     presence: Presence,
-    /// Points of the descriptor while we were in: by key, where they are. As many as one descriptor of tor's has.
-    known: BTreeMap<[u8; 32], RelayFingerprint>,
+    /// Points of the descriptor while we were in. As many as one descriptor of tor's has.
+    known: Arc<Listed>,
     /// Those were read on this connection.
     are_current: bool,
     /// Circuits that tor was told to close, and that are still there.
@@ -46,12 +49,9 @@ impl Withdrawal {
 
     /// These are in tor's descriptor now, and clients hear of them while we are in. None, while tor has not been asked for
     /// it yet, changes nothing.
-    pub(super) fn see<'a>(&mut self, points: impl Iterator<Item = &'a IntroPoint>) {
-        if self.presence == Presence::In {
-            let seen: BTreeMap<_, _> = points.filter_map(|point| Some((point.auth_key, point.relay()?))).collect();
-            if !seen.is_empty() {
-                (self.known, self.are_current) = (seen, true);
-            }
+    pub(super) fn see(&mut self, listed: Arc<Listed>) {
+        if self.presence == Presence::In && !listed.is_empty() {
+            (self.known, self.are_current) = (listed, true);
         }
     }
 
@@ -64,7 +64,7 @@ impl Withdrawal {
     /// which process it is only once it has a consensus, and may have points by then.
     pub(super) fn new_process(&mut self) {
         if !self.are_current {
-            self.known.clear();
+            self.known = Arc::default();
             self.closing.clear();
         }
     }
@@ -109,6 +109,10 @@ mod tests {
         IntroPoint { link_specifiers, onion_key: [1; 32], auth_key: [key; 32], enc_key: [3; 32] }
     }
 
+    fn listed(points: &[(u8, u8)]) -> Arc<Listed> {
+        Arc::new(points.iter().map(|(key, at)| ([*key; 32], relay(*at))).collect())
+    }
+
     fn circuits(relays: &[(u32, u8)]) -> BTreeMap<String, RelayFingerprint> {
         relays.iter().map(|(id, at)| (id.to_string(), relay(*at))).collect()
     }
@@ -116,7 +120,7 @@ mod tests {
     #[test]
     fn circuits_of_points_that_clients_know_are_closed_once_the_node_is_out_and_others_stay() {
         let mut withdrawal = Withdrawal::default();
-        withdrawal.see([point(1, 1), point(2, 2)].iter());
+        withdrawal.see(listed(&[(1, 1), (2, 2)]));
         let established = circuits(&[(7, 1), (8, 2), (9, 3)]);
         for presence in [Presence::In, Presence::GoingOut] {
             withdrawal.set(presence);
@@ -135,12 +139,12 @@ mod tests {
     #[test]
     fn points_that_came_while_the_node_was_out_are_known_to_nobody() {
         let mut withdrawal = Withdrawal::default();
-        withdrawal.see([point(1, 1)].iter());
+        withdrawal.see(listed(&[(1, 1)]));
         withdrawal.set(Presence::Out);
-        withdrawal.see([point(2, 2)].iter());
+        withdrawal.see(listed(&[(2, 2)]));
         assert_eq!(withdrawal.next_circuit(&circuits(&[(5, 2)])), None);
         withdrawal.set(Presence::In);
-        withdrawal.see([point(2, 2)].iter());
+        withdrawal.see(listed(&[(2, 2)]));
         withdrawal.set(Presence::Out);
         assert_eq!(withdrawal.next_circuit(&circuits(&[(5, 2), (6, 1)])).as_deref(), Some("5"));
         withdrawal.new_connection();
@@ -151,9 +155,9 @@ mod tests {
     #[test]
     fn points_of_a_process_that_says_late_that_it_is_another_are_known() {
         let mut withdrawal = Withdrawal::default();
-        withdrawal.see([point(1, 1)].iter());
+        withdrawal.see(listed(&[(1, 1)]));
         withdrawal.new_connection();
-        withdrawal.see([point(2, 2)].iter());
+        withdrawal.see(listed(&[(2, 2)]));
         withdrawal.set(Presence::Out);
         assert_eq!(withdrawal.next_circuit(&circuits(&[(5, 2), (6, 1)])).as_deref(), Some("5"));
         withdrawal.new_process();

@@ -45,6 +45,7 @@ struct Decoded {
     revision: RevisionCounter,
     secs: u64,
     points: Arc<BTreeSet<[u8; 32]>>,
+    is_restricted: bool,
 }
 
 /// Every HSDir's store, and what became of uploads.
@@ -52,6 +53,8 @@ struct Decoded {
 pub struct HsDirs {
     /// As whom descriptors are opened, here and by the clients, if the address is restricted.
     pub reader: Option<HsClientDescEncKeypair>,
+    /// Whether the last descriptor was.
+    was_restricted: bool,
     stored: BTreeMap<(RelayFingerprint, HsBlindId), Stored>,
     decoded: VecDeque<(Arc<str>, Result<Decoded, String>)>,
     ill_until: BTreeMap<RelayFingerprint, u64>,
@@ -125,7 +128,7 @@ impl HsDirs {
         if self.is_ill(relay, by.at) {
             return Err(Refused::Ill);
         }
-        let Decoded { blind, revision, secs, points } =
+        let Decoded { blind, revision, secs, points, .. } =
             self.decode(text, service, layout, wall).map_err(Refused::Bad)?;
         let before = self.stored.get(&(relay, blind));
         if before.is_some_and(|stored| stored.revision >= revision) {
@@ -160,7 +163,13 @@ impl HsDirs {
         if let Some((_, decoded)) = self.decoded.iter().find(|(known, _)| known == text) {
             return decoded.clone();
         }
-        let decoded = decode(text, service, self.reader.as_ref(), layout, wall);
+        // Who has a key tries it at some cost, and mostly the last one was like this one.
+        let reader = self.reader.as_ref();
+        let as_before = decode(text, service, reader.filter(|_| self.was_restricted), layout, wall);
+        let decoded = as_before.or_else(|_| decode(text, service, reader, layout, wall));
+        if let Ok(decoded) = &decoded {
+            self.was_restricted = decoded.is_restricted;
+        }
         self.told.extend(decoded.iter().flat_map(|decoded| decoded.points.iter()));
         if self.decoded.len() >= DECODED_MAX {
             self.decoded.pop_front();
@@ -242,7 +251,8 @@ fn decode(
     let descriptor =
         hsdesc::open(text.as_bytes(), service, &periods, reader, wall).map_err(|error| format!("{error:?}"))?;
     let points = descriptor.points.iter().map(|point| point.auth_key).collect();
-    Ok(Decoded { blind, revision, secs: layout.secs(blind, revision), points: Arc::new(points) })
+    let (secs, is_restricted) = (layout.secs(blind, revision), descriptor.restricted);
+    Ok(Decoded { blind, revision, secs, points: Arc::new(points), is_restricted })
 }
 
 /// The blinded key in the extension of `descriptor-signing-key-cert`: 32 bytes before the 64 of the signature.

@@ -51,7 +51,7 @@ impl World {
             Told::Target => Input::Target(self.nodes[index].target),
             Told::Host => Input::Host(self.nodes[index].host_facts()),
             Told::Closed { tor } => Input::Control(id(tor), ControlInput::Closed),
-            Told::Command(command) => Input::Command(command),
+            Told::Command(command) => Input::Command(*command),
         };
         self.step_input(index, input);
     }
@@ -88,10 +88,14 @@ impl World {
                 self.trace.write(bytes);
             }
             Output::Control(_, bytes) => self.trace.write(bytes),
+            Output::Persist { id, record } => {
+                self.trace.write_u64(id.0);
+                self.trace.write(record.kind.file_name().as_bytes());
+                self.trace.write(&record.bytes);
+            }
             Output::AdmitReply { .. }
             | Output::Reconnect(_)
             | Output::RestartTor(_)
-            | Output::Persist { .. }
             | Output::InviteReply { .. }
             | Output::InvitePaths(_)
             | Output::Peers(_)

@@ -75,7 +75,7 @@ pub(super) enum Told {
     /// The control connection of a tor is closed.
     Closed { tor: usize },
     /// The operator's command.
-    Command(Command),
+    Command(Box<Command>),
 }
 
 /// See [`Happening::waits_for`].
@@ -93,7 +93,7 @@ pub(super) enum TorHappening {
     /// The circuit of an introduction point is established.
     Point,
     /// A point that lost its circuit has one again.
-    Reopen { point: IntroPoint },
+    Reopen { point: Box<IntroPoint> },
     /// The descriptor follows the circuits.
     Listed,
     /// It comes to upload its own descriptor: those of the daemon end.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use memchr::memmem;
 use rand_chacha::ChaCha20Rng;
 use rand_core::Rng as _;
 use rustbalance_core::hsdesc::{Content, InnerHeader, IntroPoint, SigningKeys, build};
@@ -84,6 +85,8 @@ pub struct TorModel {
     /// its speed.
     descriptor: Option<(TimePeriod, Arc<[u8]>)>,
     revision: u64,
+    /// The last upload as it came, and the descriptor in it.
+    posted: Option<(String, Arc<str>)>,
     rng: ChaCha20Rng,
 }
 
@@ -112,6 +115,7 @@ impl TorModel {
             pending: Vec::new(),
             descriptor: None,
             revision: 0,
+            posted: None,
             rng,
         }
     }
@@ -254,14 +258,12 @@ impl TorModel {
 
     /// The next whole command: one line, or for `+` commands everything up to the lone dot.
     fn next_command(&mut self) -> Option<String> {
-        let text = core::str::from_utf8(&self.pending).expect("our commands are ASCII");
-        let end = if text.starts_with('+') { ".\r\n" } else { "\r\n" };
-        let mut length = 0;
-        let mut lines = text.split_inclusive('\n').inspect(|line| length += line.len());
-        lines.find(|line| if end.starts_with('.') { *line == end } else { line.ends_with(end) })?;
-        let command = text[..length - end.len()].to_owned();
-        self.pending.drain(..length);
-        Some(command)
+        let (end, kept) = if self.pending.starts_with(b"+") { ("\r\n.\r\n", 2) } else { ("\r\n", 0) };
+        let length = memmem::find(&self.pending, end.as_bytes())?;
+        let rest = self.pending.split_off(length + end.len());
+        let mut command = core::mem::replace(&mut self.pending, rest);
+        command.truncate(length + kept);
+        Some(String::from_utf8(command).expect("our commands are ASCII"))
     }
 
     fn answer(&mut self, command: &str, network: &mut TorNetwork, wall: Wall, effects: &mut Vec<Effect>) {
@@ -283,7 +285,7 @@ impl TorModel {
             }
             "+HSPOST" => {
                 let (_, body) = arguments.split_once("\r\n").unwrap_or((arguments, ""));
-                effects.extend([reply("250 OK\r\n"), Effect::Upload(server(), unstuff(body).into())]);
+                effects.extend([reply("250 OK\r\n"), Effect::Upload(server(), self.posted(body))]);
             }
             "HSFETCH" => effects.extend([reply("250 OK\r\n"), Effect::Fetch(server())]),
             "CLOSECIRCUIT" => {
@@ -295,6 +297,18 @@ impl TorModel {
             "SETEVENTS" => effects.push(reply("250 OK\r\n")),
             other => effects.push(reply(&format!("510 Unrecognized command \"{other}\"\r\n"))),
         }
+    }
+
+    /// The descriptor in an upload: most often that of the one before.
+    fn posted(&mut self, body: &str) -> Arc<str> {
+        if let Some((known, text)) = &self.posted
+            && known == body
+        {
+            return text.clone();
+        }
+        let text: Arc<str> = unstuff(body).into();
+        self.posted = Some((body.to_owned(), text.clone()));
+        text
     }
 
     fn getinfo(&mut self, arguments: &str, network: &mut TorNetwork, wall: Wall) -> Arc<[u8]> {

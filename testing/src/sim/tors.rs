@@ -1,6 +1,5 @@
 //! The tors of the machines in their world: control connections, introduction points, fetches.
 
-use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::Arc;
 
 use rand_chacha::ChaCha20Rng;
@@ -114,9 +113,7 @@ impl World {
                 Effect::Reply(bytes) => self.say(index, tor, 2, bytes),
                 Effect::Close(key) => self.close_by_order(index, tor, key),
                 Effect::Upload(relay, text) => {
-                    let mut hasher = DefaultHasher::new();
-                    hasher.write(text.as_bytes());
-                    self.posted = Some(Posted { by: index, text: hasher.finish(), said });
+                    self.posted = Some(Posted { by: index, text: text.clone(), said });
                     self.begin_upload(index, tor, relay, text);
                 }
                 Effect::Fetch(relay) => self.tor_after(index, tor, 80, TorHappening::Fetch { relay }),
@@ -138,7 +135,7 @@ impl World {
                 self.point_comes(index, tor);
             }
             TorHappening::Point => self.point_comes(index, tor),
-            TorHappening::Reopen { point } => self.point_reopens(index, tor, point),
+            TorHappening::Reopen { point } => self.point_reopens(index, tor, *point),
             TorHappening::Listed => self.relist(index, tor),
             TorHappening::BreakOff => self.break_off(index, tor),
             TorHappening::Upload { stream, text } => self.upload(index, tor, stream, &text),
@@ -183,7 +180,7 @@ impl World {
         let delay = model.launch(self.now) + 1 + self.draw(POINT_AFTER_MS);
         self.close_point(index, tor, at);
         self.tor_after(index, tor, LISTED_AFTER_MS, TorHappening::Listed);
-        let what = if reopens { TorHappening::Reopen { point } } else { TorHappening::Point };
+        let what = if reopens { TorHappening::Reopen { point: Box::new(point) } } else { TorHappening::Point };
         self.tor_after(index, tor, delay, what);
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hasher as _};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
@@ -70,12 +71,12 @@ impl Taken {
 }
 
 /// A descriptor that a daemon handed to its tor.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Posted {
     /// The machine.
     pub by: usize,
-    /// A hash of its text.
-    pub text: u64,
+    /// Its text.
+    pub text: Arc<str>,
     /// When the daemon did so; a tor that stood still takes it later.
     pub said: u64,
 }
@@ -165,7 +166,8 @@ pub struct World {
     pub(super) packets: Vec<Body>,
     pub(super) layout: Option<Rc<Layout>>,
     queue: Queue,
-    checks: Checks,
+    /// Out of its place while they check.
+    checks: Option<Box<Checks>>,
     /// Whether the checkers look after every step.
     pub(super) is_checked: bool,
 }
@@ -212,7 +214,7 @@ impl World {
             packets: Vec::new(),
             layout: None,
             queue: Queue::default(),
-            checks: Checks::default(),
+            checks: Some(Box::default()),
             is_checked: true,
             nodes,
         }
@@ -343,9 +345,9 @@ impl World {
     }
 
     fn check_changes(&mut self) -> Result<(), String> {
-        let mut checks = core::mem::take(&mut self.checks);
+        let Some(mut checks) = self.checks.take() else { return Ok(()) };
         let result = checks.after_step(self);
-        self.checks = checks;
+        self.checks = Some(checks);
         self.changed = Changes::default();
         result
     }

@@ -87,7 +87,7 @@ fn a_removed_node_that_is_listed_is_seen() {
 #[test]
 fn a_descriptor_from_before_a_stall_is_seen() {
     let said = verdict(|world| {
-        let posted = |said| Some(Posted { by: 1, text: 5, said });
+        let posted = |said| Some(Posted { by: 1, text: "5".into(), said });
         let before = world.now;
         world.posted = posted(before);
         assert_eq!(world.check(), Ok(()));

@@ -165,7 +165,11 @@ fn our_own_record_stays_within_the_bounds_others_check() {
     let point = |n| IntroPoint { link_specifiers: vec![1; n], onion_key: [1; 32], auth_key: [2; 32], enc_key: [3; 32] };
     let points = [vec![point(256)], vec![point(255); 25]].concat();
     let header = InnerHeader(vec!["x".repeat(1500); 4]);
-    f.records.set_local(&f.me, &mut f.items, Local { points, header, ..Local::default() });
+    f.records.set_local(
+        &f.me,
+        &mut f.items,
+        Local { points: points.into(), header: header.into(), ..Local::default() },
+    );
     assert!(is_within_bounds(f.records.own()));
     assert_eq!(f.records.own().points.len(), NUM_INTRO_POINT_MAX);
     assert_eq!(f.records.own().header.0.len(), 2);

@@ -134,7 +134,7 @@ impl World {
     pub fn command(&mut self, index: usize, command: Command) {
         self.fault(&format!("{index} {command:?}"));
         self.nodes[index].is_leaving |= command == Command::Leave;
-        self.tell(index, Told::Command(command));
+        self.tell(index, Told::Command(Box::new(command)));
     }
 
     /// A restart with a daemon that says what others do not know.

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 /// Keeps what was last made, with a key that names the state it was made from: counters that grow with every change of
 /// what it looks at. Nothing invalidates it, so nothing can forget to; debug builds make everything twice and compare.
-pub(super) struct Memo<K, V: ?Sized>(RefCell<Option<(K, Arc<V>)>>);
+pub(crate) struct Memo<K, V: ?Sized>(RefCell<Option<(K, Arc<V>)>>);
 
 impl<K: PartialEq, V: PartialEq + ?Sized> Memo<K, V> {
     /// What `make` makes of the state that `key` names.
-    pub(super) fn get(&self, key: K, make: impl Fn() -> Arc<V>) -> Arc<V> {
+    pub(crate) fn get(&self, key: K, make: impl Fn() -> Arc<V>) -> Arc<V> {
         if let Some((known, value)) = &*self.0.borrow()
             && *known == key
         {
