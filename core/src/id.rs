@@ -1,11 +1,20 @@
 //! Names of things: nodes, clusters, relays, tors, effects. Newtypes, so that no two can be swapped.
 
+use core::cmp::Ordering;
 use core::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// `bytes` in lower-case hexadecimal, in full.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+/// The order of `bytes`: names are keys or hashes, and nearly always the first eight bytes tell two of them apart.
+fn order<const N: usize>(these: &[u8; N], those: &[u8; N]) -> Ordering {
+    let start = |bytes: &[u8; N]| bytes.first_chunk().copied().map_or(0, u64::from_be_bytes);
+    start(these).cmp(&start(those)).then_with(|| these.cmp(those))
 }
 
 /// What `digits`, two a byte in either case, stand for.
@@ -24,8 +33,20 @@ fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
 }
 
 /// A node's ed25519 public key: its name in the mesh, and what verifies its records and beacons.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NodeId(pub [u8; 32]);
+
+impl Ord for NodeId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        order(&self.0, &other.0)
+    }
+}
+
+impl PartialOrd for NodeId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl NodeId {
     /// From 64 hex digits, either case, as `status` has them.
@@ -76,8 +97,20 @@ pub struct TorId(pub u8);
 pub struct EffectId(pub u64);
 
 /// A relay's RSA identity fingerprint (SHA-1), the name tor's control port uses for HSDirs.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RelayFingerprint(pub [u8; 20]);
+
+impl Ord for RelayFingerprint {
+    fn cmp(&self, other: &Self) -> Ordering {
+        order(&self.0, &other.0)
+    }
+}
+
+impl PartialOrd for RelayFingerprint {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl RelayFingerprint {
     /// From 40 hex digits, either case, with or without a leading `$`, anything after `~` or `=` ignored
@@ -114,6 +147,20 @@ impl fmt::Debug for RelayEd25519Id {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_in_the_order_of_their_bytes() {
+        let mut names = [[0; 32], [1; 32], [255; 32]];
+        names[0][0] = 128;
+        let tails = names.map(|mut name| {
+            name[31] ^= 1;
+            name
+        });
+        for (one, other) in names.iter().chain(&tails).flat_map(|one| names.iter().map(move |other| (one, other))) {
+            assert_eq!(NodeId(*one).cmp(&NodeId(*other)), one.cmp(other));
+            assert_eq!(NodeId(*one) < NodeId(*other), one < other);
+        }
+    }
 
     #[test]
     fn fingerprint_reads_back_what_it_writes() {
