@@ -58,6 +58,12 @@ impl World {
         self.push(joiner, 0, Happening::Ask { via });
     }
 
+    /// Nobody asks this machine to be let in any more.
+    pub(super) fn ask_no_more(&mut self, via: usize) {
+        let asking = |node: &&mut SimNode| node.joiner.is_some() && node.via as usize == via;
+        self.nodes.iter_mut().filter(asking).for_each(|node| node.joiner = None);
+    }
+
     pub(super) fn ask(&mut self, index: usize, via: u32) {
         if via != self.nodes[index].via {
             return; // It asks another by now.
@@ -120,8 +126,7 @@ impl World {
         // What its old name heard of removals is forgotten with it.
         self.nodes.iter_mut().for_each(|node| node.removal_heard.retain(|by| *by != index));
         // Who asks it asks one with its old keys, and nobody has these any more.
-        let asking = |node: &&mut SimNode| node.joiner.is_some() && node.via as usize == index;
-        self.nodes.iter_mut().filter(asking).for_each(|node| node.joiner = None);
+        self.ask_no_more(index);
         let node = &mut self.nodes[index];
         self.names.remove(&node.id);
         self.old_names.insert(node.id);
@@ -129,7 +134,8 @@ impl World {
         node.id = node.keypair().id();
         node.disk.clear();
         node.epoch_seen = 0;
-        (node.is_leaving, node.is_gone, node.is_removed, node.is_draining) = (false, false, false, false);
+        (node.is_leaving, node.is_gone, node.is_draining) = (false, false, false);
+        (node.is_removed, node.is_to_go) = (false, false);
         node.removal_heard.clear();
         node.founded = None;
         self.names.insert(node.id, node.who);

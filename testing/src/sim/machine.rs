@@ -79,6 +79,8 @@ pub struct SimNode {
     pub is_draining: bool,
     /// Started from an image of its disk from when it was alone.
     pub is_back_alone: bool,
+    /// Its removal was ordered.
+    pub is_to_go: bool,
     /// Removed from the cluster by another member.
     pub is_removed: bool,
     /// Who has heard of that.
@@ -156,6 +158,7 @@ impl SimNode {
             is_draining: false,
             is_back_alone: false,
             is_removed: false,
+            is_to_go: false,
             removal_heard: Vec::new(),
             is_newer: false,
             weight: 100,
@@ -225,6 +228,11 @@ impl SimNode {
     /// Whether new clients are to be sent to it.
     pub fn is_offered(&self) -> bool {
         self.serves() && !self.is_draining
+    }
+
+    /// Whether others may join by it.
+    pub(super) fn lets_in(&self) -> bool {
+        self.is_member && !self.is_to_go
     }
 
     /// What its daemon measures of the machine.

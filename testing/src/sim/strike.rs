@@ -42,7 +42,7 @@ impl World {
             }
             Fault::Pause { node, secs } => self.command(node, Command::Pause(secs)),
             Fault::RotateToken { node } => self.command(node, Command::RotateToken),
-            Fault::Remove { node, whom } => self.command(node, Command::Remove(self.nodes[whom].id)),
+            Fault::Remove { node, whom } => self.remove(node, whom),
             Fault::Upgrade { node } => self.upgrade(node),
             Fault::Join { node, via } => self.join(node, via),
             Fault::Snapshot { node } => self.snapshot(node),
@@ -132,7 +132,7 @@ impl World {
             Fault::Rollback { node } => runs(node) && !self.nodes[node].is_leaving,
             Fault::Start { node } => self.may_start(node),
             Fault::Join { node, via } => {
-                self.may_join(node) && self.nodes[node].joiner.is_none() && live(via) && self.nodes[via].is_member
+                self.may_join(node) && self.nodes[node].joiner.is_none() && live(via) && self.nodes[via].lets_in()
             }
             // The operator looks at the list first: whom nobody else let in would be nobody's member.
             Fault::Remove { node, whom } => {

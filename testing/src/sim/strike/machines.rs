@@ -137,6 +137,14 @@ impl World {
         self.tell(index, Told::Command(Box::new(command)));
     }
 
+    /// The operator removes a member, and lets nobody in by it: an order may wait, for a disk that takes nothing, and who
+    /// was let in meanwhile would be nobody's member.
+    pub(super) fn remove(&mut self, index: usize, whom: usize) {
+        self.nodes[whom].is_to_go = true;
+        self.ask_no_more(whom);
+        self.command(index, Command::Remove(self.nodes[whom].id));
+    }
+
     /// A restart with a daemon that says what others do not know.
     pub(super) fn upgrade(&mut self, index: usize) {
         self.note(|| format!("--- {index} is of a newer version"));
