@@ -186,8 +186,13 @@ impl World {
 
     fn point_reopens(&mut self, index: usize, tor: usize, point: IntroPoint) {
         let node = &mut self.nodes[index];
-        if node.tors[tor].points.len() >= POINTS {
+        let points = &node.tors[tor].points;
+        if points.len() >= POINTS {
             return;
+        }
+        if points.iter().any(|other| other.relay() == point.relay()) {
+            // Another point is there by now: no relay has two of them.
+            return self.point_comes(index, tor);
         }
         node.past_points.retain(|(key, _)| *key != point.auth_key);
         let event = node.tors[tor].reopen_point(point);
