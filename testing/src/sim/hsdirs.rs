@@ -68,6 +68,8 @@ pub struct HsDirs {
     pub spoiled: BTreeMap<(RelayFingerprint, HsBlindId), u64>,
     /// When each first refused a counter of ours that it still refuses, milliseconds of true time.
     pub refused_since: BTreeMap<(RelayFingerprint, HsBlindId), u64>,
+    /// How many seconds the counters that are refused stand behind the stored one.
+    refused_behind: BTreeMap<(RelayFingerprint, HsBlindId), u64>,
     /// Since when each machine is refused: what others store in between, it cannot know.
     refused_by: BTreeMap<(usize, RelayFingerprint, HsBlindId), u64>,
     /// Keys of all points of which a descriptor of ours ever told: clients may know them.
@@ -136,6 +138,8 @@ impl HsDirs {
             // A stranger's refusal is no concern of ours.
             if let Some(who) = by.who {
                 self.refused_since.entry((relay, blind)).or_insert(by.at);
+                let behind = before.map_or(0, |stored| stored.secs.saturating_sub(secs));
+                self.refused_behind.insert((relay, blind), behind);
                 self.refused_by.entry((who, relay, blind)).or_insert(by.at);
             }
             return Err(Refused::Stale);
@@ -144,6 +148,7 @@ impl HsDirs {
         let is_far_ahead = before.is_some_and(|stored| stored.secs > wall.as_secs() + RIVAL_AHEAD_SECS);
         let was_poisoned = self.spoiled.remove(&(relay, blind)).is_some() && is_far_ahead;
         self.refused_since.remove(&(relay, blind));
+        self.refused_behind.remove(&(relay, blind));
         let refused_since = by.who.and_then(|who| self.refused_by.remove(&(who, relay, blind)));
         let stored = Stored { blind, revision, secs, points, text: text.clone() };
         let before = self.stored.insert((relay, blind), stored.clone());
@@ -181,6 +186,11 @@ impl HsDirs {
     /// The counter that `relay` holds for the period that `text` is of.
     pub fn revision(&self, relay: RelayFingerprint, text: &str) -> Option<u64> {
         self.get(relay, blinded_key(text)?).map(|stored| stored.revision.0)
+    }
+
+    /// How many seconds the last counter that `relay` refused stands behind the one that it holds under `blind`.
+    pub fn refused_behind(&self, relay: RelayFingerprint, blind: HsBlindId) -> u64 {
+        self.refused_behind.get(&(relay, blind)).copied().unwrap_or_default()
     }
 
     /// What `relay` holds under `blind`.

@@ -37,10 +37,14 @@ fn is_poisoned(world: &World, stored: &Stored) -> bool {
 }
 
 /// Whether the HSDir may still have `stored` because of its counter: it is poisoned, or was, and the publisher that was
-/// refused for it has not tried again yet.
+/// refused for it has not tried again yet; or is to the publisher, who is alone, started with a clock that was behind, and
+/// knows from nobody that it is right by now.
 pub(super) fn is_passing(world: &World, relay: RelayFingerprint, blind: HsBlindId, stored: &Stored) -> bool {
-    let was_refused = || world.hsdirs.refused_since.contains_key(&(relay, blind));
-    is_poisoned(world, stored) || (stored.secs + NEXT_TRY_SECS > world.wall().as_secs() && was_refused())
+    let Some(refused_at) = world.hsdirs.refused_since.get(&(relay, blind)) else { return is_poisoned(world, stored) };
+    let behind = world.hsdirs.refused_behind(relay, blind);
+    let stepped_at = world.calm_since.max(*refused_at) + steps(behind) * STEP_MS;
+    let is_stepping = behind > AHEAD_SECS && world.now < stepped_at;
+    is_poisoned(world, stored) || is_stepping || stored.secs + NEXT_TRY_SECS > world.wall().as_secs()
 }
 
 /// Steps of 60 s, doubled each, that pass a counter so far ahead, and two more for the first refusals.
