@@ -227,7 +227,8 @@ impl Clients {
         self.statistics.count(failure);
         let Some(failure) = failure else { return };
         world.note(|| format!("a client fails after {} ms: {failure:?}", at - visit.since));
-        if visit.is_new && is_judged && check::is_calm_since(world, visit.since) {
+        let is_hopeless = failure == Failure::NobodyThere;
+        if visit.is_new && is_judged && !is_hopeless && check::is_calm_since(world, visit.since) {
             self.surprised.get_or_insert_with(|| format!("a new client fails in calm: {failure:?}"));
         }
     }
@@ -349,7 +350,7 @@ fn is_published(world: &World) -> bool {
     world.hsdirs.accepted > 0 && !world.nodes.iter().any(|node| node.is_live() && node.role == Role::Alone)
 }
 
-/// Whether any node could serve a client that found it.
+/// Whether any node could serve a client that found it: none of those that are all out of service.
 fn can_serve(world: &World) -> bool {
-    world.nodes.iter().any(|node| node.serves() && !node.is_pointless())
+    world.nodes.iter().any(|node| node.is_offered() && !node.is_pointless())
 }
