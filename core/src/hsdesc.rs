@@ -43,7 +43,7 @@ pub use intro::{IntroPoint, LINK_SPECIFIERS_LENGTH_MAX};
 use middle::Middle;
 pub use netdoc::SyntaxFault;
 use outer::UnverifiedOuter;
-pub use pow::{PowOffer, PowParams};
+pub use pow::{Harvest, PowOffer, PowParams};
 pub use signing::SigningKeys;
 
 /// Introduction points a client accepts (DESIGN 2.13).

@@ -1,6 +1,7 @@
 //! [`Node`] routes each [`Input`] to its parts and drains them into the outbox; no protocol rules here.
 
 mod attached;
+mod harvest;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -88,6 +89,8 @@ pub struct Node {
     /// The last peers wished for, to wish only for changes.
     peers: Arc<Vec<Peer>>,
     shutdown: Shutdown,
+    /// When it is this node's turn to have its tor show hidden points.
+    harvest_due: Option<Mono>,
     /// What was last said of a tor that somebody else runs.
     attached_said: Option<String>,
     rejected: BTreeMap<&'static str, u64>,
@@ -144,6 +147,7 @@ impl Node {
             out,
             peers: Arc::default(),
             shutdown: Shutdown::No,
+            harvest_due: None,
             attached_said: None,
             rejected: BTreeMap::new(),
         };
@@ -260,6 +264,7 @@ impl Node {
         let presence = if is_withdrawn { Presence::Out } else { self.cluster.presence(now.mono) };
         self.tors.iter_mut().for_each(|tor| tor.set_presence(now, presence, &mut self.out));
         self.cluster.set_withdrawn(now.mono, presence == Presence::Out && self.is_withdrawn());
+        self.harvest(now);
         self.watch_tors(now);
         self.tell_of_attached(now);
         self.cluster.set_publication(now, self.publisher.publication(), &mut self.out);
@@ -386,6 +391,7 @@ impl Node {
             points: self.points(now),
             header: self.serving(now).next().map(|tor| tor.facts().header.clone()).unwrap_or_default(),
             pow: self.pow(now),
+            harvest: self.only_serving(now).and_then(|tor| tor.facts().harvest.clone()),
             tor_ready: self.serving(now).next().is_some(),
             target_up: self.target == TargetHealth::Up,
             eligible: ready && self.shutdown == Shutdown::No && self.health.may_publish(),
@@ -412,9 +418,12 @@ impl Node {
 
     /// Proof of work, which goes with the points of one tor alone.
     fn pow(&self, now: Now) -> Option<PowOffer> {
+        self.only_serving(now).and_then(|tor| tor.facts().pow)
+    }
+
+    fn only_serving(&self, now: Now) -> Option<&Tor> {
         let mut serving = self.serving(now);
-        let only = serving.next().filter(|_| serving.next().is_none());
-        only.and_then(|tor| tor.facts().pow)
+        serving.next().filter(|_| serving.next().is_none())
     }
 
     /// Whether no client can come by the introduction points of its tors now.

@@ -3,7 +3,8 @@
 //!
 //! The parts stand in `tor/`: `session` matches replies to commands, `replies` takes them in, `directory` reads the
 //! network, `service` the own descriptor and its circuits, `withdrawal` closes those that clients know, `publishing`
-//! switches tor's own uploads, `upload` and `fetch` follow ours. `renewal` and `watchdog` say when a tor is to start anew.
+//! switches tor's own uploads, `harvest` turns them on for a moment, `upload` and `fetch` follow ours. `renewal` and
+//! `watchdog` say when a tor is to start anew.
 //! `attachment` judges a tor that somebody else runs, `circuit_line` reads what tor says of a connection that it hands over.
 
 mod attachment;
@@ -13,6 +14,7 @@ mod directory;
 mod error;
 mod facts;
 mod fetch;
+mod harvest;
 mod linger;
 mod news;
 mod poll;
@@ -49,6 +51,7 @@ use directory::Directory;
 pub use error::TorError;
 pub use facts::{Native, TorFacts, TorState, Validity};
 use fetch::Fetches;
+use harvest::Harvesting;
 use linger::Linger;
 pub use news::{TorEvent, UploadFailure};
 use publishing::Publishing;
@@ -100,6 +103,7 @@ pub struct Tor {
     publishing: Publishing,
     uploads: Uploads,
     fetches: Fetches,
+    harvesting: Harvesting,
     facts: TorFacts,
     /// Tor processes seen.
     processes: u64,
@@ -131,6 +135,7 @@ impl Tor {
             publishing: Publishing::new(),
             uploads: Uploads::default(),
             fetches: Fetches::default(),
+            harvesting: Harvesting::default(),
             facts: TorFacts::default(),
             processes: 0,
             state: TorState::Disconnected,
@@ -192,7 +197,7 @@ impl Tor {
     /// so is left alone where there are others.
     pub fn want_native(&mut self, on: bool, out: &mut Outbox) {
         if !self.has_company() {
-            self.publishing.want(on);
+            self.publishing.want(on || self.harvesting.is_open());
             self.ask_what_is_due(out);
         }
     }
@@ -296,7 +301,8 @@ impl Tor {
     /// Whether an upload to `hsdir` may start now: connected, none in flight to it, fewer than 16 in flight, and no
     /// earlier one (timed out, or tor's own) whose answer may still come.
     pub fn can_upload(&self, hsdir: RelayFingerprint) -> bool {
-        self.session.as_ref().is_some_and(Session::has_room) && self.uploads.can_start(hsdir)
+        let has_room = self.session.as_ref().is_some_and(Session::has_room);
+        has_room && !self.harvesting.is_busy() && self.uploads.can_start(hsdir)
     }
 
     /// Starts an upload; ends with exactly one `Uploaded` or `UploadFailed`. Ask [`can_upload`](Self::can_upload)
@@ -337,6 +343,9 @@ impl Tor {
         if now.mono >= self.lenient_until {
             self.uploads.expire(now.mono, &mut self.events);
             self.fetches.expire(now.mono, &mut self.events);
+            if self.harvesting.tick(now.mono, self.native() == Native::Off) {
+                self.warn(out, format_args!("the points that verify proof of work were not found: trying again later"));
+            }
             let deadline = self.session.as_ref().and_then(Session::deadline);
             if deadline.is_some_and(|deadline| deadline <= now.mono) {
                 let seconds = session::REPLY_TIMEOUT.as_secs();
@@ -356,7 +365,8 @@ impl Tor {
 
     fn session_timeout(&self) -> Option<(Mono, TimerName)> {
         let session = self.session.as_ref()?;
-        let timeouts = [session.deadline(), self.uploads.deadline(), self.fetches.deadline()];
+        let harvest = self.harvesting.deadline(self.native() == Native::Off);
+        let timeouts = [session.deadline(), self.uploads.deadline(), self.fetches.deadline(), harvest];
         let polls = [self.publishing.deadline(), self.directory.deadline(), self.service.deadline()];
         let timeouts = timeouts.into_iter().flatten().map(|deadline| deadline.max(self.lenient_until));
         let next = timeouts.chain(polls.into_iter().flatten()).min()?;
@@ -386,6 +396,7 @@ impl Tor {
         self.publishing.reset();
         self.uploads.disconnected(&mut self.events);
         self.fetches.disconnected(&mut self.events);
+        self.harvesting.disconnected(self.clock);
     }
 
     fn reconnect(&mut self, out: &mut Outbox) {
@@ -448,7 +459,7 @@ impl Tor {
 
     /// Brings facts and state up to date.
     fn refresh(&mut self, now: Now, out: &mut Outbox) {
-        self.withdrawal.see(self.service.listed());
+        self.withdrawal.see(self.listed());
         let points = self.linger.or_fresh(now.mono, self.service.points());
         let may_offer = |point: &IntroPoint| self.withdrawal.may_offer(point);
         self.facts.points = if points.iter().all(may_offer) {
@@ -460,6 +471,8 @@ impl Tor {
             self.facts.header.clone_from(header);
             self.facts.pow = self.service.pow();
         }
+        self.end_harvest(now.mono, out);
+        self.facts.harvest = self.told_of_harvest(now.mono);
         self.facts.ring = self.directory.live_ring(now.wall);
         self.facts.early_ring = self.directory.early_ring(now.wall);
         self.facts.valid_after = self.directory.valid_after();

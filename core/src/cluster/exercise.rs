@@ -204,7 +204,15 @@ impl Host {
                 let points = vec![point];
                 cluster.set_local(
                     *now,
-                    Local { points: points.into(), header: header.into(), pow: None, tor_ready, target_up, eligible },
+                    Local {
+                        points: points.into(),
+                        header: header.into(),
+                        pow: None,
+                        harvest: None,
+                        tor_ready,
+                        target_up,
+                        eligible,
+                    },
                     out,
                 );
             }

@@ -14,7 +14,7 @@ use super::sign::{self, Purpose, Unverified};
 use super::timing::{DUPLICATE_CONFLICTS, DUPLICATE_WINDOW, ITEM_MAX};
 use super::walk::Walk;
 use super::{Identity, PeerError, wire};
-use crate::hsdesc::{InnerHeader, IntroPoint, NUM_INTRO_POINT_MAX, PowOffer};
+use crate::hsdesc::{Harvest, InnerHeader, IntroPoint, NUM_INTRO_POINT_MAX, PowOffer};
 use crate::id::NodeId;
 use crate::sabotage::{Rule, is_broken};
 use crate::time::Mono;
@@ -28,6 +28,8 @@ pub struct Local {
     pub header: Arc<InnerHeader>,
     /// Proof of work, if our tor, the only one that has points, offers it.
     pub pow: Option<PowOffer>,
+    /// What that tor was made to show besides.
+    pub harvest: Option<Harvest>,
     /// Tor bootstrapped and its service has points.
     pub tor_ready: bool,
     /// The target answers.
@@ -86,11 +88,15 @@ pub struct Record {
     /// and read by nodes that know nothing of it.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "at_the_end")]
     pub pow: Option<PowOffer>,
+    /// Points for a time period whose points that tor does not show; only with proof of work. Missing at the end, too, if
+    /// there is nothing to say.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "at_the_end")]
+    pub harvest: Option<Harvest>,
 }
 
 /// A field that may be missing at the end. What is there and malformed counts as missing, and is not what we would have
 /// written: see [`Unverified::is_canonical`].
-fn at_the_end<'de, D: Deserializer<'de>>(end: D) -> Result<Option<PowOffer>, D::Error> {
+fn at_the_end<'de, D: Deserializer<'de>, T: Deserialize<'de>>(end: D) -> Result<Option<T>, D::Error> {
     Ok(Option::deserialize(end).unwrap_or_default())
 }
 
@@ -100,8 +106,13 @@ impl Record {
         self.state == NodeState::Active && self.tor_ready && self.target_up
     }
 
+    /// All points of the node that clients may know, for whichever time period.
+    pub(crate) fn all_points(&self) -> impl Iterator<Item = &IntroPoint> {
+        self.points.iter().chain(self.harvest.iter().flat_map(|harvest| &harvest.points))
+    }
+
     /// Where it stands among its node's records.
-    pub(super) fn order(&self) -> (u64, u64) {
+    pub(crate) fn order(&self) -> (u64, u64) {
         (self.incarnation, self.version)
     }
 
@@ -123,7 +134,7 @@ const SOFTWARE_MAX: usize = 64;
 pub(super) const LINK_SPECIFIERS_MAX: usize = 255;
 
 const _: () = assert!(
-    NUM_INTRO_POINT_MAX * (LINK_SPECIFIERS_MAX + 2 + 96) + HEADER_MAX + 1024 <= ITEM_MAX,
+    2 * NUM_INTRO_POINT_MAX * (LINK_SPECIFIERS_MAX + 2 + 96) + HEADER_MAX + 1024 <= ITEM_MAX,
     "the largest record is an item"
 );
 
@@ -168,6 +179,7 @@ impl Records {
             header: InnerHeader::default(),
             points: Vec::new(),
             pow: None,
+            harvest: None,
         };
         let own = Arc::new(own);
         Self {
@@ -257,6 +269,7 @@ impl Records {
                 fits
             });
             record.pow = local.pow;
+            record.harvest = local.harvest.filter(|_| local.pow.is_some());
             record.tor_ready = local.tor_ready;
             record.target_up = local.target_up;
             record.eligible = local.eligible && record.state == NodeState::Active;
@@ -344,6 +357,10 @@ fn is_within_bounds(record: &Record) -> bool {
         && record.header.0.iter().map(|line| line.len() + 1).sum::<usize>() <= HEADER_MAX
         && are_points_within_bounds(&record.points)
         && record.pow.is_none_or(|pow| pow.params.is_within_bounds())
+        && record
+            .harvest
+            .as_ref()
+            .is_none_or(|harvest| record.pow.is_some() && are_points_within_bounds(&harvest.points))
 }
 
 /// At most 20 points, each with at most 255 bytes of link specifiers.

@@ -3,6 +3,7 @@
 
 use base64::Engine as _;
 
+use super::intro::IntroPoint;
 use super::netdoc::{BASE64_PADDED, Item, decode_base64};
 use crate::time::Wall;
 
@@ -25,6 +26,17 @@ pub struct PowOffer {
     pub period: u64,
     /// What clients of that period need.
     pub params: PowParams,
+}
+
+/// What a node's tor did not show and was made to: see `tor/harvest.rs`.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Harvest {
+    /// The number of the time period that these points are bound to.
+    pub period: u64,
+    /// How often the node's tor has published by itself for it. Each time HSDirs need our descriptors anew.
+    pub number: u32,
+    /// Points that have a circuit behind them; none if it was in vain, or for another period.
+    pub points: Vec<IntroPoint>,
 }
 
 /// The latest that a line can name, unix seconds: the end of year 9999.

@@ -71,7 +71,7 @@ impl Publisher {
         let opened = not_ours.or(text.filter(|_| asked));
         let opened = opened.and_then(|text| hsdesc::open(text, id, &[period], own, now.wall).ok());
         if let Some(descriptor) = &opened {
-            self.suspect = Some(Suspect::new(hsdir, descriptor));
+            self.suspect.get_or_insert_with(|| Suspect::new(now.mono, hsdir, descriptor));
         }
         if asked {
             let published = opened.zip(stored);

@@ -16,17 +16,21 @@ const WARN_AGAIN: Duration = Duration::from_secs(600);
 /// Status tells of it for so long after it was seen: several times as long as whoever goes on takes to be seen again.
 const TOLD: Duration = Duration::from_secs(3600);
 
+/// What a member's tor was made to publish (`tor/harvest.rs`) its record names some seconds later.
+const NAMED_LATE: Duration = Duration::from_secs(15);
+
 /// A descriptor on an HSDir that we did not put there.
 pub(super) struct Suspect {
+    seen: Mono,
     hsdir: RelayFingerprint,
     revision: RevisionCounter,
     points: BTreeSet<[u8; 32]>,
 }
 
 impl Suspect {
-    pub(super) fn new(hsdir: RelayFingerprint, descriptor: &Descriptor) -> Self {
+    pub(super) fn new(seen: Mono, hsdir: RelayFingerprint, descriptor: &Descriptor) -> Self {
         let points = descriptor.points.iter().map(|point| point.auth_key).collect();
-        Self { hsdir, revision: descriptor.revision, points }
+        Self { seen, hsdir, revision: descriptor.revision, points }
     }
 }
 
@@ -70,12 +74,19 @@ impl Publisher {
     /// Warns of a descriptor that no member can have made. A rival of ours lists some member's point at least; what
     /// lists none at all says nothing of who made it.
     pub(super) fn judge_suspect(&mut self, now: Mono, view: &View, out: &mut Outbox) {
-        let Some(Suspect { hsdir, revision, points }) = self.suspect.take() else { return };
+        if self.suspect.is_none() {
+            return;
+        }
         let records = view.members.iter().filter_map(|member| member.record.as_ref());
+        let names_late = records.clone().any(|record| record.pow.is_some());
+        let due = |suspect: &Suspect| suspect.seen.plus(if names_late { NAMED_LATE } else { Duration::ZERO });
+        let Some(Suspect { hsdir, revision, points, .. }) = self.suspect.take_if(|suspect| now >= due(suspect)) else {
+            return self.suspect.iter().for_each(|suspect| self.wake.at(due(suspect)));
+        };
         let proven = view.proven.iter().flat_map(|plan| plan.nodes.values());
         let planned = self.planner.plan().into_iter().flat_map(|plan| &plan.points).map(|(_, point)| point);
         let known =
-            records.flat_map(|record| &record.points).chain(proven.flat_map(|part| &part.points)).chain(planned);
+            records.flat_map(|record| record.all_points()).chain(proven.flat_map(|part| &part.points)).chain(planned);
         let is_known = known.into_iter().any(|point| points.contains(&point.auth_key));
         if points.is_empty() || is_known {
             return;

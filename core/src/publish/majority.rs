@@ -129,20 +129,20 @@ impl Published {
         Self { n, points, restricted, open: !restricted, is_spread: false }
     }
 
-    /// Whether it may stand as it is: fresh, and listing the points of every one of `nodes`, all or, where there are
-    /// different descriptors, some.
+    /// Whether it may stand as it is: fresh, and listing the points of every one of `nodes`, all of either kind or,
+    /// where there are different descriptors, some.
     pub(super) fn serves<'a>(
         &self,
         clock: &CounterClock,
         origin: u64,
-        mut nodes: impl Iterator<Item = &'a [IntroPoint]>,
+        mut nodes: impl Iterator<Item = (&'a [IntroPoint], &'a [IntroPoint])>,
     ) -> bool {
         let fresh = self.n.saturating_add(FRESH_SECS) > clock.n(origin);
-        let serves = |points: &[IntroPoint]| {
+        let serves = |(shown, harvested): (&[IntroPoint], &[IntroPoint])| {
             if self.is_spread {
-                points.iter().any(|point| self.lists(point))
+                shown.iter().chain(harvested).any(|point| self.lists(point))
             } else {
-                points.iter().all(|point| self.lists(point))
+                [shown, harvested].iter().any(|all| !all.is_empty() && all.iter().all(|point| self.lists(point)))
             }
         };
         fresh && nodes.all(serves)

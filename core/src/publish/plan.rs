@@ -5,7 +5,7 @@ pub(super) mod pow;
 use super::wake::Wake;
 use crate::cluster::sign::hash16;
 use crate::cluster::{Access, Liveness, Member, NodeState, PlanNode, View};
-use crate::hsdesc::{InnerHeader, IntroPoint, PowOffer, PowParams};
+use crate::hsdesc::{Harvest, InnerHeader, IntroPoint, PowOffer, PowParams};
 use crate::id::NodeId;
 use crate::merge::{LeftOut, Merged, Offer, merge};
 use crate::sabotage::{Rule, is_broken};
@@ -39,6 +39,8 @@ struct Share {
     weight: u16,
     points: PlanNode,
     pow: Option<PowOffer>,
+    /// What its tor was made to show besides.
+    harvest: Option<Harvest>,
     /// The seed of `pow` has not run out for good: [`seed_left`].
     seed_is_fresh: bool,
 }
@@ -72,7 +74,7 @@ impl Offers {
             let (weight, pow) = record.map_or((WEIGHT_UNKNOWN, None), |record| (record.weight, record.pow));
             let nothing = PlanNode { incarnation: 0, version: 0, points: Vec::new() };
             // It takes proof of work from nobody, and has none itself: nobody says here that its seed is still the same.
-            let nobody = || Share { weight, points: nothing, pow, seed_is_fresh: false };
+            let nobody = || Share { weight, points: nothing, pow, harvest: None, seed_is_fresh: false };
             let share = self.nodes.entry(owner.map_or(STRANGER, |member| member.node)).or_insert_with(nobody);
             share.points.points.push(point.clone());
         }
@@ -94,10 +96,16 @@ impl Offers {
         self.nodes.is_empty()
     }
 
-    /// The points of each node that we hear ourselves.
-    pub(super) fn live_points<'a>(&'a self, view: &'a View) -> impl Iterator<Item = &'a [IntroPoint]> {
+    /// The points of each node that we hear ourselves, and those that its tor was made to show.
+    pub(super) fn live_points<'a>(
+        &'a self,
+        view: &'a View,
+    ) -> impl Iterator<Item = (&'a [IntroPoint], &'a [IntroPoint])> {
         let live = view.members.iter().filter(|member| member.liveness == Liveness::Live);
-        live.filter_map(|member| self.nodes.get(&member.node)).map(|share| &share.points.points[..])
+        let points = |share: &'a Share| {
+            (&share.points.points[..], share.harvest.as_ref().map_or(&[][..], |harvest| &harvest.points))
+        };
+        live.filter_map(|member| self.nodes.get(&member.node)).map(points)
     }
 }
 
@@ -112,7 +120,7 @@ fn auth_key(point: &IntroPoint) -> [u8; 32] {
 
 /// Whether `point` is in the record of `member` or in its part of the proven plan.
 fn lists(view: &View, member: &Member, point: &IntroPoint) -> bool {
-    let record = member.record.iter().flat_map(|record| &record.points);
+    let record = member.record.iter().flat_map(|record| record.all_points());
     let proven = proven(view, member.node).into_iter().flat_map(|part| &part.points);
     record.chain(proven).any(|known| known.auth_key == point.auth_key)
 }
@@ -161,7 +169,9 @@ fn share(now: Now, view: &View, member: &Member, kept: &BTreeSet<NodeId>, wake: 
     let pow = member.record.as_ref().and_then(|record| record.pow);
     let seed_left = pow.and_then(|pow| seed_left(&pow, now.wall));
     seed_left.iter().for_each(|left| wake.at(now.mono.plus(*left)));
-    Some(Share { weight, points, pow, seed_is_fresh: seed_left.is_some() })
+    let harvest = member.record.as_ref().filter(|record| record.order() == (points.incarnation, points.version));
+    let harvest = harvest.and_then(|record| record.harvest.clone());
+    Some(Share { weight, points, pow, harvest, seed_is_fresh: seed_left.is_some() })
 }
 
 /// The lines that all have, in the first one's order.
@@ -200,8 +210,10 @@ pub(super) struct Plan {
     pub(super) access: Arc<Access>,
     /// What is not listed, and why.
     pub(super) left_out: Vec<(NodeId, IntroPoint, LeftOut)>,
-    /// Per node the record it follows and its points listed.
+    /// Per node the record it follows and its points listed, but for those that its tor was made to show.
     pub(super) nodes: BTreeMap<NodeId, PlanNode>,
+    /// How often each node's tor has published by itself, which put its descriptor in the place of ours.
+    overwritten: BTreeMap<NodeId, (u64, u32)>,
 }
 
 impl Plan {
@@ -222,7 +234,7 @@ impl Plan {
             let Spread { contents, left_out } = spread(&wanted, division.read, division.places);
             (contents, left_out)
         };
-        let (pow, left_out_apart) = Pow::new(&offers.nodes, &wanted, division);
+        let (pow, left_out_apart) = Pow::new(&offers.nodes, division);
         let points = each_once(shared.iter().chain(pow.contents()));
         // Left out is what stands nowhere.
         let known: BTreeSet<_> = left_out.iter().map(|(_, point, _)| point.auth_key).collect();
@@ -230,14 +242,20 @@ impl Plan {
         let listed: BTreeSet<_> = points.iter().map(|(_, point)| point.auth_key).collect();
         left_out.retain(|(_, point, why)| *why == LeftOut::Duplicate || !listed.contains(&point.auth_key));
         let mut nodes: BTreeMap<NodeId, PlanNode> = BTreeMap::new();
-        for (node, point) in &points {
+        let shown =
+            |(node, point): &&Listed| offers.nodes.get(node).is_some_and(|share| share.points.points.contains(point));
+        for (node, point) in points.iter().filter(shown) {
             if let Some(Share { points: PlanNode { incarnation, version, .. }, .. }) = offers.nodes.get(node) {
                 let nothing = PlanNode { incarnation: *incarnation, version: *version, points: Vec::new() };
                 nodes.entry(*node).or_insert(nothing).points.push(point.clone());
             }
         }
         let (header, access) = (offers.header.clone(), Arc::clone(&offers.access));
-        Self { shared, pow, points, header, access, left_out, nodes }
+        let overwritten = |(node, share): (&NodeId, &Share)| {
+            Some((*node, (share.points.incarnation, share.harvest.as_ref()?.number)))
+        };
+        let overwritten = offers.nodes.iter().filter_map(overwritten).collect();
+        Self { shared, pow, points, header, access, left_out, nodes, overwritten }
     }
 
     /// The contents of the descriptors of `period`, a time period's number.
@@ -248,6 +266,7 @@ impl Plan {
     /// In which descriptors `new` says something else, if in some alone; `None` if it may be in all.
     pub(super) fn altered(&self, new: &Self) -> Option<Altered> {
         let same = self.shared == new.shared && self.header == new.header && self.access == new.access;
+        let same = same && self.overwritten == new.overwritten;
         same.then(|| self.pow.altered(&new.pow)).flatten()
     }
 

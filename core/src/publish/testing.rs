@@ -57,6 +57,7 @@ pub(super) fn member(n: u8, relays: &[u8]) -> Member {
         header: InnerHeader(vec!["create2-formats 2".to_owned(), "flow-control 1-2 31".to_owned()]),
         points: relays.iter().map(|relay| point(n, *relay, 0)).collect(),
         pow: None,
+        harvest: None,
     };
     Member {
         node: node(n),

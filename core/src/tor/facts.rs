@@ -3,7 +3,7 @@
 use core::fmt;
 use std::sync::Arc;
 
-use crate::hsdesc::{InnerHeader, IntroPoint, PowOffer};
+use crate::hsdesc::{Harvest, InnerHeader, IntroPoint, PowOffer};
 use crate::hsdir::ring::Ring;
 
 /// Readiness, for events and status.
@@ -64,6 +64,8 @@ pub struct TorFacts {
     pub header: Arc<InnerHeader>,
     /// Proof of work in its descriptor, if on; the last known one while it has none.
     pub pow: Option<PowOffer>,
+    /// What it was made to show besides, in a time period whose points it does not show; `None` in others.
+    pub harvest: Option<Harvest>,
     /// The ring of its newest consensus, if that is live by our wall clock.
     pub ring: Option<Arc<Ring>>,
     /// The same, if by our wall clock that is not valid yet.

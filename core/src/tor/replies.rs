@@ -1,7 +1,7 @@
 //! What tor says: replies, each to the command that it answers, and events.
 
 use super::error::TorError;
-use super::news::UploadFailure;
+use super::news::{TorEvent, UploadFailure};
 use super::session::Asked;
 use super::{CIRCUITS_KEY, Tor, publishing};
 use crate::control::event::{self, HsDesc, HsDescAction};
@@ -20,7 +20,7 @@ impl Tor {
         }
         while let Some(reply) = self.next_reply()? {
             if reply.is_event() {
-                self.event(&reply, out);
+                self.event(now, &reply, out);
             } else {
                 let asked = self.session.as_mut().and_then(|session| session.answered(now.mono));
                 self.answer(now, asked.ok_or(TorError::UnexpectedReply)?, &reply, out);
@@ -53,6 +53,7 @@ impl Tor {
                     self.uploads.new_process();
                     self.linger.end();
                     self.withdrawal.new_process();
+                    self.harvesting.new_process();
                 }
             }
             Asked::Consensus => {
@@ -86,7 +87,7 @@ impl Tor {
     }
 
     /// An event. A malformed one is no reason to part.
-    fn event(&mut self, reply: &Reply, out: &mut Outbox) {
+    fn event(&mut self, now: Now, reply: &Reply, out: &mut Outbox) {
         match event::parse(reply) {
             Some(event::Event::ConfChanged(options)) => self.options_set(&options, out),
             Some(event::Event::Circ(circuit)) => self.service.circuit_event(self.clock, &self.host, circuit),
@@ -96,9 +97,10 @@ impl Tor {
                 None if stream.is_gone() => self.uploads.stream_closed(self.clock, &stream.id),
                 None => {}
             },
-            Some(event::Event::HsDesc(event)) if event.address == self.host => self.descriptor_event(event),
+            Some(event::Event::HsDesc(event)) if event.address == self.host => self.descriptor_event(event, out),
             Some(event::Event::HsDescContent { address, hsdir: Some(hsdir), content }) if address == self.host => {
                 let content = Some(content).filter(|content| !content.is_empty());
+                self.harvested(now, content.as_deref());
                 self.fetches.ended(hsdir, content, &mut self.events);
             }
             Some(event::Event::HsDesc(_) | event::Event::HsDescContent { .. } | event::Event::Other(_)) | None => {}
@@ -115,8 +117,9 @@ impl Tor {
     }
 
     /// `HS_DESC` of our service.
-    fn descriptor_event(&mut self, event: HsDesc) {
+    fn descriptor_event(&mut self, event: HsDesc, out: &mut Outbox) {
         let Some(hsdir) = event.hsdir else { return };
+        self.harvest_from(hsdir, event.action, out);
         match event.action {
             HsDescAction::Upload => self.uploads.native_started(self.clock, hsdir),
             HsDescAction::Uploaded => self.uploads.answered(hsdir, Ok(()), &mut self.events),
@@ -134,6 +137,10 @@ impl Tor {
                 _ => {}
             },
             HsDescAction::Created | HsDescAction::Ignore | HsDescAction::Other => {}
+        }
+        if self.harvesting.is_busy() {
+            // Not what this node publishes.
+            self.events.retain(|event| !matches!(event, TorEvent::NativeUploaded(_) | TorEvent::NativeRefused(_)));
         }
     }
 }

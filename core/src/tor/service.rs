@@ -181,10 +181,12 @@ impl Service {
 
     /// The points that have a circuit behind them, in an order of their own.
     pub(super) fn points(&self) -> Arc<[IntroPoint]> {
-        let has_circuit = |point: &&IntroPoint| {
-            point.relay().is_some_and(|relay| self.circuits.values().any(|last_hop| *last_hop == relay))
-        };
-        self.alive.get(self.serial, || self.described().filter(has_circuit).cloned().collect())
+        self.alive.get(self.serial, || self.described().filter(|point| self.has_circuit(point)).cloned().collect())
+    }
+
+    /// Whether a circuit leads to the point's relay.
+    pub(super) fn has_circuit(&self, point: &IntroPoint) -> bool {
+        point.relay().is_some_and(|relay| self.circuits.values().any(|last_hop| *last_hop == relay))
     }
 
     /// All points of the descriptor; none, too, while tor has not been asked for it.

@@ -5,6 +5,7 @@ mod attached;
 mod facts;
 mod fake;
 mod fetches;
+mod harvest;
 mod session;
 mod uploads;
 mod withdrawal;

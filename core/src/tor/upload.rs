@@ -77,6 +77,11 @@ impl Uploads {
         !self.lanes.contains_key(&hsdir) && in_flight < IN_FLIGHT_MAX
     }
 
+    /// Whether no answer is still to come, to ours or tor's own.
+    pub(super) fn are_over(&self) -> bool {
+        self.lanes.is_empty()
+    }
+
     /// Our `+HSPOST` was sent.
     pub(super) fn start(&mut self, now: Mono, hsdir: RelayFingerprint) {
         let lane = Lane { ours: Some(now.plus(TIMEOUT)), unreplied: true, shared: true, ..Lane::new(now) };

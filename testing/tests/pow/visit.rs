@@ -12,17 +12,24 @@ use rustbalance_core::onion::address::OnionAddress;
 use rustbalance_testing::client::Client;
 use rustbalance_testing::cluster::Cluster;
 use rustbalance_testing::control::Control;
+use rustbalance_testing::hsdir;
 use rustbalance_testing::tor_net::TorNet;
 use rustbalance_testing::visitors::PATIENCE;
+use rustbalance_testing::wait::{self, Answer};
 
 /// Circuits to introduction points that break for a client with bad luck: with three points, some for each.
 const BROKEN: usize = 9;
 
-/// A fresh client that has read the descriptor that this HSDir holds.
-pub fn holding(net: &TorNet, name: &str, address: &str, hsdir: RelayFingerprint) -> Result<Client> {
+/// A fresh client that has read the descriptor of this time period, or a later one, that this HSDir holds.
+pub fn holding(net: &TorNet, name: &str, address: &str, hsdir: RelayFingerprint, period: u64) -> Result<Client> {
     let onion: OnionAddress = address.parse().map_err(|error| anyhow!("{address}: {error}"))?;
     let client = Client::start(net, name)?;
     let mut control = client.tor().control()?;
+    wait::until("a consensus of the time period", PATIENCE, || {
+        let Ok(ring) = hsdir::ring(&mut control) else { return Ok(Answer::NotYet("none".to_owned())) };
+        let current = ring.params().client_period(ring.valid_after()).number;
+        Ok(Answer::from_option((current >= period).then_some(()), || format!("one of {current}")))
+    })?;
     control.command(&command::set_events(&["HS_DESC"]))?;
     control.command(&command::hs_fetch(&onion, Some(hsdir)))?;
     let deadline = Instant::now() + PATIENCE;
@@ -33,9 +40,9 @@ pub fn holding(net: &TorNet, name: &str, address: &str, hsdir: RelayFingerprint)
 
 /// A fresh client that reads this HSDir, and whose first circuits to introduction points break: then tor makes an effort
 /// without being asked to.
-pub fn unlucky(net: &TorNet, address: &str, hsdir: RelayFingerprint) -> Result<Visit> {
+pub fn unlucky(net: &TorNet, name: &str, address: &str, hsdir: RelayFingerprint, period: u64) -> Result<Visit> {
     for attempt in 0..3 {
-        let client = holding(net, &format!("unlucky{hsdir}{attempt}"), address, hsdir)?;
+        let client = holding(net, &format!("{name}{hsdir}{attempt}"), address, hsdir, period)?;
         let mut control = client.tor().control()?;
         let page = thread::scope(|scope| {
             let page = scope.spawn(|| client.load(address, 80, 0, PATIENCE));

@@ -3,7 +3,7 @@
 use super::*;
 use crate::cluster::roster;
 use crate::cluster::tests::{CLUSTER, identity};
-use crate::hsdesc::PowParams;
+use crate::hsdesc::{Harvest, PowParams};
 use crate::id::WgPublicKey;
 
 struct Fixture {
@@ -124,6 +124,30 @@ fn proof_of_work_stands_at_the_end_or_not_at_all() {
     let blob = sign::seal(&f.other.keypair, Purpose::Record, CLUSTER, &record);
     assert_eq!(f.accept(0, &blob), Ok(true));
     assert_eq!(f.records.get(f.other.id).and_then(|record| record.pow), Some(POW));
+}
+
+/// What it was made to show is of no use without it.
+#[test]
+fn points_that_tor_was_made_to_show_stand_behind_proof_of_work_and_not_without() {
+    let point = |n| IntroPoint { link_specifiers: vec![1; n], onion_key: [1; 32], auth_key: [2; 32], enc_key: [3; 32] };
+    let harvest = |points| Some(Harvest { period: 20_781, number: 2, points });
+    let mut f = Fixture::new();
+    let record = Record { pow: Some(POW), ..Records::new(&f.other, 5).own().clone() };
+    let with = Record { harvest: harvest(vec![point(255); NUM_INTRO_POINT_MAX]), ..record.clone() };
+    assert!(sign::encode(&with).starts_with(&sign::encode(&record)));
+    let seal = |record: &Record| sign::seal(&f.other.keypair, Purpose::Record, CLUSTER, record);
+    let (good, without_pow) = (seal(&with), seal(&Record { pow: None, ..with.clone() }));
+    let too_many = seal(&Record { harvest: harvest(vec![point(3); NUM_INTRO_POINT_MAX + 1]), ..record });
+    assert_eq!(f.accept(0, &without_pow), Err(PeerError::Malformed));
+    assert_eq!(f.accept(0, &too_many), Err(PeerError::Malformed));
+    assert_eq!(f.accept(0, &good), Ok(true));
+    assert_eq!(f.records.get(f.other.id).and_then(|record| record.harvest.clone()), with.harvest);
+
+    let local = Local { harvest: harvest(vec![point(3)]), ..Local::default() };
+    f.records.set_local(&f.me, &mut f.items, local.clone());
+    assert_eq!(f.records.own().harvest, None);
+    f.records.set_local(&f.me, &mut f.items, Local { pow: Some(POW), ..local });
+    assert_eq!(f.records.own().harvest, harvest(vec![point(3)]));
 }
 
 #[test]

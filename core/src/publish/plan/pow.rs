@@ -1,7 +1,7 @@
 //! Proof of work in the plan: whether the nodes offer it, and one node's points in each descriptor if they do.
 
 use super::{Division, Listed, STRANGER, Share};
-use crate::hsdesc::{PowOffer, PowParams};
+use crate::hsdesc::{IntroPoint, PowOffer, PowParams};
 use crate::id::NodeId;
 use crate::merge::{LeftOut, Offer};
 use crate::spread::{Spread, apart};
@@ -12,6 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A seed that has run out may go on standing in descriptors for so long: its tor makes a new one at that instant, accepts
 /// solutions of the old one for two hours more, and the new one is on its way.
 pub(in crate::publish) const SEED_KEPT: Duration = Duration::from_secs(60);
+
+/// What is not listed, and why.
+type PointsLeftOut = Vec<(NodeId, IntroPoint, LeftOut)>;
 
 /// Nodes that are named as lacking it; of the others the number.
 const NAMED_MAX: usize = 3;
@@ -26,8 +29,9 @@ pub(in crate::publish) enum Pow {
     Lacking(Vec<NodeId>),
     /// All do, but HSDirs that clients read are too few to hold each another node's points.
     NoRoom,
-    /// All do.
-    Apart(Apart),
+    /// All do: for the time period of the points that tors show and, once each tor was made to show others, for the next
+    /// one, which clients use then.
+    Apart(Vec<Apart>),
 }
 
 /// The descriptors of one time period, each with one node's points and that node's parameters.
@@ -42,21 +46,19 @@ pub(in crate::publish) struct Apart {
     params: BTreeMap<NodeId, PowParams>,
 }
 
-/// Contents of one time period whose parameters alone have changed.
+/// Contents whose parameters alone have changed,
+/// By period and content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::publish) struct Altered {
-    period: u64,
-    contents: BTreeSet<usize>,
-}
+pub(in crate::publish) struct Altered(BTreeSet<(u64, usize)>);
 
 impl Altered {
     pub(in crate::publish) fn is_empty(&self) -> bool {
-        self.contents.is_empty()
+        self.0.is_empty()
     }
 
     /// Whether this content of the descriptors of `period` is one.
     pub(in crate::publish) fn has(&self, period: u64, content: usize) -> bool {
-        period == self.period && self.contents.contains(&content)
+        self.0.contains(&(period, content))
     }
 }
 
@@ -68,11 +70,7 @@ pub(super) fn seed_left(offer: &PowOffer, now: Wall) -> Option<Duration> {
 
 impl Pow {
     /// What these shares allow, and the points that it leaves out.
-    pub(super) fn new(
-        shares: &BTreeMap<NodeId, Share>,
-        wanted: &[Offer<'_>],
-        division: Division,
-    ) -> (Self, Vec<(NodeId, crate::hsdesc::IntroPoint, LeftOut)>) {
+    pub(super) fn new<'a>(shares: &'a BTreeMap<NodeId, Share>, division: Division) -> (Self, PointsLeftOut) {
         let lacking: Vec<_> = shares.iter().filter(|(_, share)| share.pow.is_none()).map(|(node, _)| *node).collect();
         let offers: BTreeMap<_, _> = shares.iter().filter_map(|(node, share)| Some((*node, share.pow?))).collect();
         let Some(period) = period_of_most(offers.values()) else { return (Self::Off, Vec::new()) };
@@ -82,42 +80,48 @@ impl Pow {
         if offers.len() > 1 && division.read < 2 {
             return (Self::NoRoom, Vec::new());
         }
-        let Spread { contents, left_out } = apart(wanted, division.read, division.places, period);
-        let fresh = |node: NodeId| {
-            let share = shares.get(&node)?;
-            let offer = share.pow.filter(|offer| offer.period == period && share.seed_is_fresh)?;
-            Some((node, offer.params))
-        };
-        let params = contents.iter().filter_map(|content| fresh(content.first()?.0)).collect();
-        (Self::Apart(Apart { period, contents, params }), left_out)
+        // Of a tor that has not followed yet, points that verify nothing.
+        let of_any = |share: &'a Share, period| Some(share.bound_to(period).unwrap_or(&share.points.points));
+        let shown = Apart::new(period, shares, division, of_any);
+        let bound = shares.values().flat_map(Share::periods);
+        let next = bound.max().filter(|next| *next > period);
+        let next = next.and_then(|next| Apart::new(next, shares, division, Share::bound_to));
+        let (periods, left_out): (Vec<_>, Vec<_>) = shown.into_iter().chain(next).unzip();
+        (Self::Apart(periods), left_out.concat())
     }
 
     /// The descriptors of `period`, if it has it.
     pub(super) fn apart(&self, period: u64) -> Option<&Apart> {
         match self {
-            Self::Apart(apart) if apart.period == period => Some(apart),
-            Self::Apart(_) | Self::Off | Self::Lacking(_) | Self::NoRoom => None,
+            Self::Apart(periods) => periods.iter().find(|apart| apart.period == period),
+            Self::Off | Self::Lacking(_) | Self::NoRoom => None,
         }
     }
 
     /// All contents that differ for it.
-    pub(super) fn contents(&self) -> &[Vec<Listed>] {
-        match self {
-            Self::Apart(apart) => &apart.contents,
+    pub(super) fn contents(&self) -> impl Iterator<Item = &Vec<Listed>> {
+        let periods = match self {
+            Self::Apart(periods) => &periods[..],
             Self::Off | Self::Lacking(_) | Self::NoRoom => &[],
-        }
+        };
+        periods.iter().flat_map(|apart| &apart.contents)
     }
 
     /// Which contents have other parameters in `new`; `None` if more than those differ.
     pub(super) fn altered(&self, new: &Self) -> Option<Altered> {
         match (self, new) {
             (Self::Apart(old), Self::Apart(new)) => {
-                let same = (old.period, &old.contents) == (new.period, &new.contents);
-                let altered = |content: &usize| old.params(*content) != new.params(*content);
-                let contents = (0..old.contents.len()).filter(altered).collect();
-                same.then_some(Altered { period: old.period, contents })
+                let pairs = || old.iter().zip(new);
+                let same = |(old, new): (&Apart, &Apart)| (old.period, &old.contents) == (new.period, &new.contents);
+                let altered = |(old, new): (&Apart, &Apart)| {
+                    let altered =
+                        (0..old.contents.len()).filter(|content| old.params(*content) != new.params(*content));
+                    altered.map(|content| (old.period, content)).collect::<Vec<_>>()
+                };
+                let is_same = old.len() == new.len() && pairs().all(same);
+                is_same.then(|| Altered(pairs().flat_map(altered).collect()))
             }
-            (old, new) => (old.contents().is_empty() && new.contents().is_empty()).then(Altered::default),
+            (old, new) => [old, new].iter().all(|pow| pow.contents().next().is_none()).then(Altered::default),
         }
     }
 
@@ -138,12 +142,12 @@ impl Pow {
                 )
             }
             Self::NoRoom => "not in the descriptors, for clients of this network read one HSDir only".to_owned(),
-            Self::Apart(apart) if current == Some(apart.period) => {
+            Self::Apart(_) if current.is_some_and(|current| self.apart(current).is_some()) => {
                 "in the descriptors, each with one node's points and parameters".to_owned()
             }
             Self::Apart(_) => {
-                "not in the descriptors that clients read until the next shared random value: the points \
-                               that could verify it are not shown by tor"
+                "not yet in the descriptors that clients read: at the start of a time period each node's tor publishes by \
+                 itself for a moment, one after the other, to show the points that verify it"
                     .to_owned()
             }
         };
@@ -151,7 +155,43 @@ impl Pow {
     }
 }
 
+impl Share {
+    /// The time periods that it has points for.
+    fn periods(&self) -> impl Iterator<Item = u64> {
+        let shown = self.pow.map(|pow| pow.period);
+        shown.into_iter().chain(self.harvest.as_ref().map(|harvest| harvest.period))
+    }
+
+    /// The points that are bound to `period`, of those that its tor shows or was made to show.
+    fn bound_to(&self, period: u64) -> Option<&[IntroPoint]> {
+        let shown = self.pow.filter(|pow| pow.period == period).map(|_| &self.points.points);
+        let harvest = self.harvest.as_ref().filter(|harvest| harvest.period == period).map(|harvest| &harvest.points);
+        shown.or(harvest).filter(|points| !points.is_empty()).map(Vec::as_slice)
+    }
+}
+
 impl Apart {
+    /// The descriptors of `period`, each with `points` of one node and its parameters, and what they leave out; `None` if a
+    /// node has none.
+    fn new<'a>(
+        period: u64,
+        shares: &'a BTreeMap<NodeId, Share>,
+        division: Division,
+        points: impl Fn(&'a Share, u64) -> Option<&'a [IntroPoint]>,
+    ) -> Option<(Self, PointsLeftOut)> {
+        let offer = |(node, share): (&NodeId, &'a Share)| {
+            Some(Offer { node: *node, weight: share.weight, points: points(share, period)? })
+        };
+        let wanted = shares.iter().map(offer).collect::<Option<Vec<_>>>()?;
+        let Spread { contents, left_out } = apart(&wanted, division.read, division.places, period);
+        let params = |node: NodeId| {
+            let share = shares.get(&node).filter(|share| share.seed_is_fresh && share.bound_to(period).is_some())?;
+            Some((node, share.pow?.params))
+        };
+        let params = contents.iter().filter_map(|content| params(content.first()?.0)).collect();
+        Some((Self { period, contents, params }, left_out))
+    }
+
     /// The parameters in one content.
     pub(super) fn params(&self, content: usize) -> Option<&PowParams> {
         let (owner, _) = self.contents.get(content)?.first()?;

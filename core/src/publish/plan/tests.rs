@@ -238,7 +238,7 @@ fn with_proof_of_work_each_descriptor_of_that_period_is_one_nodes_with_its_own_s
     assert_eq!(plan.contents(PERIOD + 1).len(), 1, "no tor could verify what is solved for another period");
     assert_eq!(plan.pow_params(PERIOD + 1, 0), None);
     assert!(plan.pow.in_words(Some(PERIOD)).is_some_and(|words| words.starts_with("in the descriptors")));
-    assert!(plan.pow.in_words(Some(PERIOD + 1)).is_some_and(|words| words.contains("until the next shared random")));
+    assert!(plan.pow.in_words(Some(PERIOD + 1)).is_some_and(|words| words.starts_with("not yet")));
 }
 
 #[test]
@@ -306,4 +306,73 @@ fn with_too_few_hsdirs_all_nodes_go_before_proof_of_work() {
     let plan = Plan::new(&offers, &[], Division { places: 20, read: 1 });
     assert_eq!((plan.contents(PERIOD).len(), &plan.pow), (1, &Pow::NoRoom));
     assert_eq!(plan.contents(PERIOD)[0].len(), 9);
+}
+
+/// [`with_pow`], and each node's tor was made to show three other points, for the period after.
+fn harvested() -> View {
+    let mut view = with_pow(PERIOD, 3600);
+    for (member, n) in members(&mut view).iter_mut().zip(1..) {
+        let points = (1..=3).map(|nth| point(n, 10 * n + nth, nth)).collect();
+        record_of(member).harvest = Some(Harvest { period: PERIOD + 1, number: 1, points });
+    }
+    view
+}
+
+#[test]
+fn once_all_tors_were_made_to_show_their_points_of_the_next_period_each_descriptor_of_it_is_one_nodes() {
+    let view = harvested();
+    let plan = divided(&view);
+    assert_eq!(plan.contents(PERIOD), divided(&with_pow(PERIOD, 3600)).contents(PERIOD));
+    let records = view.members.iter().filter_map(|member| member.record.as_ref());
+    for (record, n) in records.zip(1..) {
+        let harvest = &record.harvest.as_ref().unwrap().points;
+        let is_theirs = |content: &usize| plan.intro_points(PERIOD + 1, *content).iter().all(|p| harvest.contains(p));
+        let theirs: Vec<_> = (0..6).filter(is_theirs).collect();
+        let seeds: Vec<_> = theirs.iter().map(|content| plan.pow_params(PERIOD + 1, *content).unwrap().seed).collect();
+        assert_eq!(seeds, [[n; 32]; 2]);
+    }
+    assert_eq!((plan.points.len(), plan.left_out.len()), (18, 0));
+    let is_shown = |part: &PlanNode| part.points.len() == 3;
+    assert!(plan.nodes.len() == 3 && plan.nodes.values().all(is_shown), "what proves it are the points that tors show");
+    let words = plan.pow.in_words(Some(PERIOD + 1)).unwrap();
+    assert!(words.starts_with("in the descriptors"), "{words}");
+}
+
+#[test]
+fn while_one_tor_has_not_shown_its_points_of_a_period_its_descriptors_list_all_without_proof_of_work() {
+    let mut view = harvested();
+    record_of(&mut members(&mut view)[1]).harvest.as_mut().unwrap().points.clear();
+    let plan = divided(&view);
+    assert_eq!((plan.contents(PERIOD + 1).len(), plan.pow_params(PERIOD + 1, 0)), (1, None));
+    assert_eq!(owners(&plan).len(), 6, "nothing else changes");
+    let words = plan.pow.in_words(Some(PERIOD + 1)).unwrap();
+    assert!(words.starts_with("not yet"), "{words}");
+}
+
+#[test]
+fn after_a_tor_has_published_by_itself_all_descriptors_are_uploaded_anew_though_they_say_the_same() {
+    let mut view = harvested();
+    let before = divided(&view);
+    record_of(&mut members(&mut view)[1]).harvest.as_mut().unwrap().number += 1;
+    let after = divided(&view);
+    assert_eq!(before.digest(), after.digest());
+    assert_eq!(before.altered(&after), None);
+    record_of(&mut members(&mut view)[1]).pow.as_mut().unwrap().params.effort = 9;
+    let altered = after.altered(&divided(&view)).unwrap();
+    let touched = |period| (0..6).filter(|content| altered.has(period, *content)).count();
+    assert_eq!((touched(PERIOD), touched(PERIOD + 1)), (2, 2), "an effort is of both periods");
+}
+
+#[test]
+fn node_whose_tor_has_followed_a_new_shared_random_value_needs_no_harvest_for_its_period() {
+    let mut view = harvested();
+    let before = divided(&view);
+    // What it was made to show it shows by now.
+    let record = record_of(&mut members(&mut view)[1]);
+    record.points = record.harvest.take().unwrap().points;
+    record.pow.as_mut().unwrap().period = PERIOD + 1;
+    let after = divided(&view);
+    assert_eq!(after.contents(PERIOD + 1), before.contents(PERIOD + 1));
+    let params = |plan: &Plan| (0..6).map(|content| plan.pow_params(PERIOD + 1, content).copied()).collect::<Vec<_>>();
+    assert_eq!(params(&after), params(&before));
 }

@@ -1,7 +1,7 @@
 //! Proof of work: in the period that tors show, each HSDir that clients read holds one node's points and parameters.
 
 use crate::cluster::Liveness;
-use crate::hsdesc::{Descriptor, PowOffer, PowParams};
+use crate::hsdesc::{Descriptor, Harvest, PowOffer, PowParams};
 use crate::onion::period::Slot;
 use crate::publish::testing::{World, keys, keys_of, member, members, secs};
 use core::time::Duration;
@@ -146,7 +146,7 @@ fn what_a_node_offers_whose_turn_it_is_not_costs_no_upload() {
 }
 
 #[test]
-fn in_the_half_of_the_day_that_tors_do_not_show_clients_find_all_points_and_status_says_why() {
+fn until_tors_were_made_to_show_the_points_of_a_period_clients_find_all_points_and_status_says_why() {
     let world = published(Slot::Second);
     // It is SRV..TP here: the tors would have to be of the next period.
     for descriptor in held(&world, Slot::First) {
@@ -154,5 +154,29 @@ fn in_the_half_of_the_day_that_tors_do_not_show_clients_find_all_points_and_stat
     }
     let status = world.publisher().status(world.now);
     assert_eq!(status.descriptors, 1);
-    assert!(status.pow.is_some_and(|words| words.starts_with("not in the descriptors that clients read until")));
+    assert!(status.pow.is_some_and(|words| words.starts_with("not yet in the descriptors that clients read")));
+}
+
+#[test]
+fn points_that_a_member_names_some_seconds_after_they_were_seen_are_no_strangers() {
+    for is_named in [true, false] {
+        let mut world = at_rest(3);
+        let period = world.period(Slot::First);
+        let blind = world.id.blind(period).unwrap();
+        let hsdir = world.ring.as_ref().unwrap().responsible(Slot::First, blind).fetch[0];
+        let copy = world.foreign(Slot::First, secs(60));
+        world.run(secs(65));
+        world.hsdirs.stored.insert((hsdir, period), copy);
+        let points = world.held(Slot::First, hsdir).unwrap().points.clone();
+        let mut is_seen = || {
+            world.run(secs(1));
+            world.publisher().suspect.is_some()
+        };
+        assert!((0..660).any(|_| is_seen()));
+        if is_named {
+            world.record(2).harvest = Some(Harvest { period: period.number + 1, number: 1, points });
+        }
+        world.run(secs(20));
+        assert_eq!(world.sites[0].warnings.is_empty(), is_named, "{:?}", world.sites[0].warnings);
+    }
 }

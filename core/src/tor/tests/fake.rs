@@ -278,6 +278,11 @@ impl Dialogue {
         self.drain();
     }
 
+    pub fn harvest(&mut self) {
+        self.tor.harvest(self.now, &mut self.out);
+        self.drain();
+    }
+
     pub fn want_native(&mut self, on: bool) {
         self.tor.want_native(on, &mut self.out);
         self.drain();
