@@ -27,6 +27,23 @@ pub(crate) fn unhex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     digits.next().is_none().then_some(bytes)
 }
 
+/// Puts a name in the order of its bytes.
+macro_rules! in_order {
+    ($name:ty) => {
+        impl Ord for $name {
+            fn cmp(&self, other: &Self) -> Ordering {
+                order(&self.0, &other.0)
+            }
+        }
+
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+    };
+}
+
 /// Writes `bytes` in hexadecimal.
 fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -36,17 +53,7 @@ fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NodeId(pub [u8; 32]);
 
-impl Ord for NodeId {
-    fn cmp(&self, other: &Self) -> Ordering {
-        order(&self.0, &other.0)
-    }
-}
-
-impl PartialOrd for NodeId {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
+in_order!(NodeId);
 
 impl NodeId {
     /// From 64 hex digits, either case, as `status` has them.
@@ -100,17 +107,7 @@ pub struct EffectId(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RelayFingerprint(pub [u8; 20]);
 
-impl Ord for RelayFingerprint {
-    fn cmp(&self, other: &Self) -> Ordering {
-        order(&self.0, &other.0)
-    }
-}
-
-impl PartialOrd for RelayFingerprint {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
+in_order!(RelayFingerprint);
 
 impl RelayFingerprint {
     /// From 40 hex digits, either case, with or without a leading `$`, anything after `~` or `=` ignored

@@ -2,13 +2,14 @@
 
 mod attached;
 mod harvest;
+mod local;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::cluster::{Access, Cluster, ClusterConfig, CommandError, InviteStatus, Local, Record, Role};
+use crate::cluster::{Access, Cluster, ClusterConfig, CommandError, InviteStatus, Record, Role};
 use crate::health::Health;
-use crate::hsdesc::{IntroPoint, NUM_INTRO_POINT_MAX, PowOffer};
+use crate::hsdesc::NUM_INTRO_POINT_MAX;
 use crate::hsdir::ring::Ring;
 use crate::id::hex;
 use crate::input::{Command, ControlInput, Input, Rejected, TargetHealth};
@@ -380,50 +381,6 @@ impl Node {
             self.out.push(Output::Peers(peers.to_vec()));
             self.peers = peers;
         }
-    }
-
-    /// What this node can say of itself.
-    fn local(&self, now: Now) -> Local {
-        // Not as one that is alone: the next to join has a better clock.
-        let uploader = self.uploader(false).and_then(|index| self.tors.get(index));
-        let ready = uploader.is_some_and(|tor| tor.can_publish() && self.may_offer(now, tor));
-        Local {
-            points: self.points(now),
-            header: self.serving(now).next().map(|tor| tor.facts().header.clone()).unwrap_or_default(),
-            pow: self.pow(now),
-            harvest: self.only_serving(now).and_then(|tor| tor.facts().harvest.clone()),
-            tor_ready: self.serving(now).next().is_some(),
-            target_up: self.target == TargetHealth::Up,
-            eligible: ready && self.shutdown == Shutdown::No && self.health.may_publish(),
-        }
-    }
-
-    /// The tors that clients can be sent to.
-    fn serving(&self, now: Now) -> impl Iterator<Item = &Tor> {
-        self.tors.iter().filter(move |tor| tor.is_serving() && self.may_offer(now, tor))
-    }
-
-    /// The points of all tors that serve: the first of each before the second of any, as there is not room for all of many.
-    fn points(&self, now: Now) -> Arc<[IntroPoint]> {
-        let serving: Vec<_> = self.serving(now).map(|tor| &tor.facts().points).collect();
-        if let [points] = serving.as_slice()
-            && points.len() <= NUM_INTRO_POINT_MAX
-        {
-            return Arc::clone(points); // as nearly always, and nothing is copied
-        }
-        let by_turns =
-            (0..NUM_INTRO_POINT_MAX).flat_map(|nth| serving.iter().filter_map(move |points| points.get(nth)));
-        by_turns.take(NUM_INTRO_POINT_MAX).cloned().collect()
-    }
-
-    /// Proof of work, which goes with the points of one tor alone.
-    fn pow(&self, now: Now) -> Option<PowOffer> {
-        self.only_serving(now).and_then(|tor| tor.facts().pow)
-    }
-
-    fn only_serving(&self, now: Now) -> Option<&Tor> {
-        let mut serving = self.serving(now);
-        serving.next().filter(|_| serving.next().is_none())
     }
 
     /// Whether no client can come by the introduction points of its tors now.

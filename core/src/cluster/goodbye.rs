@@ -108,8 +108,9 @@ impl Cluster {
     /// No client can come by the points of our tors (any more). Who stops waits for that, if clients have somebody to go on
     /// to: a tor that ends does not always have its relays tell them.
     pub fn set_withdrawn(&mut self, now: Mono, is_withdrawn: bool) {
-        if self.goodbye.is_some() && (is_withdrawn || !self.does_another_serve()) {
-            self.goodbye.iter_mut().for_each(|goodbye| _ = goodbye.withdrawn.get_or_insert(now));
+        let is_withdrawn = self.goodbye.is_some() && (is_withdrawn || !self.does_another_serve());
+        if let Some(goodbye) = self.goodbye.as_mut().filter(|_| is_withdrawn) {
+            goodbye.withdrawn.get_or_insert(now);
         }
     }
 
