@@ -30,7 +30,7 @@ use crate::onion::key::{HsBlindId, HsBlindIdKeypair, HsId, Subcredential};
 use crate::onion::period::TimePeriod;
 use crate::onion::revision::RevisionCounter;
 use crate::time::Wall;
-use client::{Authorisation, cookie_for, random};
+use client::{cookie_for, random};
 pub use client_key::{ClientKey, ClientKeyError};
 use crypt::{Cookie, CryptError, LayerCipher};
 pub use error::{BuildError, DescriptorError, DescriptorFault, Layer, PointError, PointFault};
@@ -77,22 +77,24 @@ pub struct Content<'a> {
     pub now: Wall,
 }
 
-/// Builds, encrypts and signs.
+/// Builds, encrypts and signs. What two calls with the same arguments differ in is what `rng` gives them, the salts of the
+/// encryption alone: tor, too, encrypts anew for each HSDir.
 ///
 /// # Errors
 /// See [`BuildError`]; `keys` keeps at most the certificates made so far, which stay valid.
 pub fn build(keys: &mut SigningKeys, content: &Content<'_>, rng: &mut impl CryptoRng) -> Result<String, BuildError> {
     check(keys, content)?;
+    keys.renew(content.blind, content.now);
     let points = keys.certify(content.points, content.now)?;
     let inner = inner::encode(content.header, content.pow, points.iter().copied());
 
     let blind = content.blind.public();
     let layers = Layers { blind, subcredential: content.subcredential, revision: content.revision };
-    let authorisation = Authorisation::new(content.clients, content.subcredential, rng);
+    let authorisation = keys.authorise(content.clients, content.subcredential);
     let middle = Middle {
         ephemeral_key: authorisation.ephemeral_key,
         ephemeral_key_line: 0,
-        clients: authorisation.lines,
+        clients: authorisation.lines.clone(),
         encrypted: layers.inner(authorisation.cookie.as_ref()).encrypt(random(rng), inner.as_bytes()),
         encrypted_line: 0,
     };

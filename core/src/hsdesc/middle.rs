@@ -25,6 +25,7 @@ pub(super) struct Middle {
 }
 
 /// One `auth-client` line.
+#[derive(Clone, Copy)]
 pub(super) struct AuthClient {
     pub id: [u8; 8],
     pub iv: [u8; 16],

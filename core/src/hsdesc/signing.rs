@@ -1,30 +1,32 @@
-//! The descriptor signing key of one period and what it certified.
+//! What tor keeps for as long as it keeps a descriptor: the signing key of one period, what that certified, and who is
+//! authorised.
 
 use std::collections::BTreeMap;
 
 use ed25519_dalek::VerifyingKey;
 use ed25519_dalek::hazmat::ExpandedSecretKey;
-use rand_core::CryptoRng;
+use rand_core::{CryptoRng, SeedableRng as _};
+use sha3::{Digest as _, Sha3_256};
 use zeroize::Zeroizing;
 
-use super::client::random;
+use super::client::{Authorisation, random};
 use super::{BuildError, IntroPoint};
 use crate::onion::cert::{self, CertType, ExpirationHours};
-use crate::onion::key::{HsBlindId, HsBlindIdKeypair};
+use crate::onion::client::HsClientDescEncKey;
+use crate::onion::key::{HsBlindId, HsBlindIdKeypair, Subcredential};
 use crate::onion::montgomery;
 use crate::onion::signature;
+use crate::rng::Rng;
 use crate::time::Wall;
 
 /// How long tor certifies the signing key and the points' keys, hours.
 const CERT_LIFETIME_HOURS: u32 = 54;
-/// With less than this left the signing key is replaced, hours: clients keep a descriptor for up to a day.
-const STALE_HOURS: u64 = 30;
 /// Certified points kept (several descriptors may share the key); beyond it all but those of the next descriptor are
 /// forgotten.
 const CERTIFIED_MAX: usize = 256;
 
-/// `KS_hs_desc_sign` of one period with its certificate and, cached, the points' lines with their certificates.
-/// Zeroized on drop, no `Debug`, no `Clone`.
+/// `KS_hs_desc_sign` of one period with its certificate and, cached, the points' lines with their certificates and the
+/// clients' lines. Zeroized on drop, no `Debug`, no `Clone`.
 pub struct SigningKeys {
     secret: ExpandedSecretKey,
     public: VerifyingKey,
@@ -32,6 +34,9 @@ pub struct SigningKeys {
     cert: Vec<u8>,
     expires: ExpirationHours,
     certified: BTreeMap<IntroPoint, CertifiedPoint>,
+    /// What everything here is made from.
+    seed: Zeroizing<[u8; 32]>,
+    authorised: Option<(Vec<HsClientDescEncKey>, Authorisation)>,
 }
 
 struct CertifiedPoint {
@@ -40,19 +45,52 @@ struct CertifiedPoint {
 }
 
 impl SigningKeys {
-    /// A new `KP_hs_desc_sign` certified by `blind` for 54 h from `now`, rounded up to the hour as tor does.
+    /// New ones, as a tor makes that starts; `KP_hs_desc_sign` is certified by `blind` for 54 h from `now`, rounded up to
+    /// the hour as tor does.
     pub fn new(blind: &HsBlindIdKeypair, rng: &mut impl CryptoRng, now: Wall) -> Self {
-        let secret = ExpandedSecretKey::from(&*Zeroizing::new(random(rng)));
-        let public = VerifyingKey::from(&secret);
-        let expires = ExpirationHours::rounded_up(now, CERT_LIFETIME_HOURS);
-        let cert =
-            cert::build(CertType::DescSigning, public.as_bytes(), expires, &blind.public().0, |body| blind.sign(body));
-        Self { secret, public, blind: blind.public(), cert, expires, certified: BTreeMap::new() }
+        Self::of_seed(blind, Zeroizing::new(random(rng)), now)
     }
 
-    /// Whether its certificate must be renewed (less than 30 h left).
-    pub fn is_stale(&self, now: Wall) -> bool {
-        self.expires.as_secs() < now.as_secs().saturating_add(STALE_HOURS * 3600)
+    /// Those of the period, the same wherever the service's key is: HSDirs and clients see no change of them when another
+    /// node publishes.
+    pub fn of_period(blind: &HsBlindIdKeypair, now: Wall) -> Self {
+        Self::of_seed(blind, blind.descriptor_seed(), now)
+    }
+
+    fn of_seed(blind: &HsBlindIdKeypair, seed: Zeroizing<[u8; 32]>, now: Wall) -> Self {
+        let secret = ExpandedSecretKey::from(&*seed);
+        let public = VerifyingKey::from(&secret);
+        let (expires, cert) = certificate(blind, &public, now);
+        Self {
+            secret,
+            public,
+            blind: blind.public(),
+            cert,
+            expires,
+            certified: BTreeMap::new(),
+            seed,
+            authorised: None,
+        }
+    }
+
+    /// Certifies the same key anew, as tor does before each upload; within one hour that gives the same bytes.
+    pub(super) fn renew(&mut self, blind: &HsBlindIdKeypair, now: Wall) {
+        if self.expires != ExpirationHours::rounded_up(now, CERT_LIFETIME_HOURS) {
+            (self.expires, self.cert) = certificate(blind, &self.public, now);
+        }
+    }
+
+    /// Who may read: as tor's, the same in all descriptors until other clients may.
+    pub(super) fn authorise(&mut self, clients: &[HsClientDescEncKey], subcredential: Subcredential) -> &Authorisation {
+        let known = self.authorised.take().filter(|(known, _)| known == clients);
+        let (_, authorisation) = self.authorised.insert(known.unwrap_or_else(|| {
+            // A client that is removed must not know what those that stay are told: so all comes from the list, too.
+            let mut hash = Sha3_256::new().chain_update(b"rustbalance client authorisation").chain_update(*self.seed);
+            clients.iter().for_each(|client| hash.update(client.as_bytes()));
+            let mut rng = Rng::from_seed(hash.finalize().into());
+            (clients.to_vec(), Authorisation::new(clients, subcredential, &mut rng))
+        }));
+        authorisation
     }
 
     /// The blinded key that certified it.
@@ -102,14 +140,18 @@ impl SigningKeys {
     }
 }
 
+/// A certificate of the signing key for 54 h from `now`, and its end.
+fn certificate(blind: &HsBlindIdKeypair, public: &VerifyingKey, now: Wall) -> (ExpirationHours, Vec<u8>) {
+    let expires = ExpirationHours::rounded_up(now, CERT_LIFETIME_HOURS);
+    let sign = |body: &[u8]| blind.sign(body);
+    (expires, cert::build(CertType::DescSigning, public.as_bytes(), expires, &blind.public().0, sign))
+}
+
 #[cfg(test)]
 mod tests {
-    use rand_core::SeedableRng as _;
-
     use super::*;
     use crate::onion::key::HsIdKeypair;
     use crate::onion::period::TimePeriod;
-    use crate::rng::Rng;
 
     #[test]
     fn beyond_the_bound_certified_points_are_forgotten() {

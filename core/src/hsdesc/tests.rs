@@ -1,6 +1,7 @@
 //! What we build has C tor's layout, token by token.
 
 mod bad;
+mod lasting;
 mod points;
 
 use super::outer::CERT_LABEL;
@@ -194,16 +195,4 @@ fn certificates_are_reused_within_the_hour_and_renewed_after() {
     let first = certify(start);
     assert_eq!(certify(later(3599)), first);
     assert_ne!(certify(later(3600)), first);
-}
-
-#[test]
-fn the_signing_key_is_stale_with_less_than_30_hours_left() {
-    let key = HsIdKeypair::generate(&mut Seed::new([2; 32]).fork("identity"));
-    let blind = key.blind(TimePeriod { number: 20_780, length_minutes: 1440 });
-    let start = 498_735 * 3600;
-    let keys = SigningKeys::new(&blind, &mut Seed::new([3; 32]).fork("signing"), Wall::from_secs(start));
-    assert!(!keys.is_stale(Wall::from_secs(start)));
-    assert!(!keys.is_stale(Wall::from_secs(start + 24 * 3600)));
-    assert!(keys.is_stale(Wall::from_secs(start + 24 * 3600 + 1)));
-    assert!(keys.is_stale(Wall::from_ms(u64::MAX)));
 }

@@ -24,7 +24,7 @@ pub(super) struct Builder {
 struct PeriodKeys {
     blind: HsBlindIdKeypair,
     cipher: RevisionCipher,
-    /// Made with the first descriptor, replaced when its certificate runs out.
+    /// Made with the first descriptor.
     signing: Option<SigningKeys>,
 }
 
@@ -98,12 +98,11 @@ impl Builder {
         points.sort_by_cached_key(|point| self.order.rank(&point.auth_key));
         // A restricted address without clients is closed to everybody but us: no client at all would open it.
         let own = plan.access.is_restricted().then(|| self.own.public());
-        let clients: Vec<_> = own.into_iter().chain(plan.access.clients().map(|(_, key)| key)).collect();
+        let mut clients: Vec<_> = own.into_iter().chain(plan.access.clients().map(|(_, key)| key)).collect();
+        // Whatever they are called: it is to be the same list wherever it is made.
+        clients.sort();
         let PeriodKeys { blind, signing, .. } = self.keys(period);
-        if signing.as_ref().is_some_and(|keys| keys.is_stale(now)) {
-            *signing = None;
-        }
-        let signing = signing.get_or_insert_with(|| SigningKeys::new(blind, rng, now));
+        let signing = signing.get_or_insert_with(|| SigningKeys::of_period(blind, now));
         let content = Content {
             blind,
             subcredential: id.subcredential(blind.public()),
