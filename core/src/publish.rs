@@ -38,7 +38,7 @@ use crate::output::{Outbox, TimerName};
 use crate::rng::Rng;
 use crate::time::{Mono, Now};
 use crate::tor::UploadFailure;
-use build::Builder;
+use build::{Builder, Encoded};
 use core::fmt;
 use core::time::Duration;
 use counter::{CLOCK_OFFSET_MAX_MS, ClockWatch, CounterClock};
@@ -394,9 +394,9 @@ impl Publisher {
                     continue;
                 }
                 match uploads.descriptor(hsdir, &context, builder, rng) {
-                    Descriptor::Ready { text, content, revision, n, ahead } => {
+                    Descriptor::Ready { encoded: Encoded { text, digest }, content, revision, n, ahead } => {
                         let (round, serial, at) = (context.round, planner.serial(), now.mono);
-                        let confirmed = Confirmed { round, serial, content, revision, n, at };
+                        let confirmed = Confirmed { round, serial, content, revision, n, digest, at };
                         uploads.sent(hsdir, revision);
                         flights.insert(hsdir, Flight { period: uploads.period, confirmed, ahead });
                         wishes.push(Wish::Upload { hsdir, descriptor: text });

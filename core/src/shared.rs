@@ -36,9 +36,17 @@ pub(crate) fn answer_all<T: Copy, A: Clone + 'static, const N: usize>(
 }
 
 #[cfg(feature = "shared")]
+pub(crate) use kept::is_on;
+#[cfg(feature = "shared")]
 pub use kept::share;
 #[cfg(feature = "shared")]
 use kept::{keep, recall};
+
+/// Whether nodes on this thread share their answers.
+#[cfg(not(feature = "shared"))]
+pub(crate) fn is_on() -> bool {
+    false
+}
 
 #[cfg(not(feature = "shared"))]
 fn recall<A>(_question: &Question<'_>) -> Option<A> {
@@ -75,6 +83,11 @@ mod kept {
     /// From now on nodes on this thread share their answers, but none from before.
     pub fn share() {
         ANSWERS.set(Some(Answers::default()));
+    }
+
+    /// Whether nodes on this thread share their answers.
+    pub(crate) fn is_on() -> bool {
+        ANSWERS.with_borrow(Option::is_some)
     }
 
     /// The parts of a question, each with its length, so that no two questions read the same.

@@ -1,10 +1,11 @@
 //! Tor's answers: what became of uploads and fetches.
 
+use super::build::Digest;
 use super::fetch::Fetching;
 use super::foreign::Suspect;
 use super::majority::Published;
 use super::target::{Confirmed, Lapse};
-use super::upload::SlotUploads;
+use super::upload::{SlotUploads, Stored};
 use super::{PublicationEvent, Publisher};
 use crate::hsdesc::{self, Descriptor};
 use crate::id::RelayFingerprint;
@@ -58,15 +59,20 @@ impl Publisher {
     }
 
     fn fetched(&mut self, now: Now, hsdir: RelayFingerprint, text: Option<&[u8]>) {
-        let Some(Fetching { period, .. }) = self.fetching.take_if(|fetching| fetching.hsdir == hsdir) else { return };
+        let fetching = self.fetching.take_if(|fetching| fetching.hsdir == hsdir);
+        let Some(Fetching { period, since, .. }) = fetching else { return };
         let current = |uploads: &&mut SlotUploads| uploads.current && uploads.period == period;
         let Some(uploads) = self.slots.values_mut().find(current) else { return };
-        let stored = text.and_then(hsdesc::peek_revision);
-        let stored = stored.map(|revision| (revision, self.builder.n_at_most(period, revision)));
+        let stored = text.and_then(|text| {
+            let revision = hsdesc::peek_revision(text)?;
+            Some(Stored { revision, n: self.builder.n_at_most(period, revision), digest: Digest::of(text) })
+        });
         let clock = self.clock.counter_clock(now);
         let asked = self.majority.asks(hsdir, &uploads.fetch);
-        let not_ours = text.filter(|_| stored.is_some_and(|(revision, _)| !uploads.is_ours(hsdir, revision)));
-        let lapse = uploads.read(now.mono, hsdir, stored, &clock, &mut self.rng);
+        // What it gives may be what it held before, and says nothing of what it has confirmed since.
+        let is_late = uploads.confirmed_after(hsdir, since);
+        let not_ours = text.filter(|_| !is_late && stored.is_some_and(|stored| !uploads.is_ours(hsdir, &stored)));
+        let lapse = if is_late { None } else { uploads.read(now.mono, hsdir, stored, &clock, &mut self.rng) };
         let (id, own) = (self.builder.id(), Some(self.builder.own_client()));
         let opened = not_ours.or(text.filter(|_| asked));
         let opened = opened.and_then(|text| hsdesc::open(text, id, &[period], own, now.wall).ok());
@@ -76,7 +82,7 @@ impl Publisher {
         if asked {
             let published = opened.zip(stored);
             let published =
-                published.map(|(Descriptor { points, restricted, .. }, (_, n))| Published::new(n, points, restricted));
+                published.map(|(Descriptor { points, restricted, .. }, it)| Published::new(it.n, points, restricted));
             self.majority.answered(now.mono, published, uploads.fetch.len());
         }
         if lapse == Some(Lapse::Gone) {

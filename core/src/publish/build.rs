@@ -8,6 +8,7 @@ use crate::onion::period::TimePeriod;
 use crate::onion::revision::{RevisionCipher, RevisionCounter};
 use crate::rng::Rng;
 use crate::time::{Mono, Wall};
+use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -31,8 +32,8 @@ struct PeriodKeys {
 /// Descriptors under one counter: an HSDir compares counters only with what it holds itself.
 #[derive(Debug)]
 pub(super) struct Built {
-    /// By content, those asked for so far.
-    pub(super) texts: BTreeMap<usize, Arc<str>>,
+    /// By content, what stands for all copies where nodes share what they work out; see `SlotUploads::keep`.
+    pub(super) texts: BTreeMap<usize, Encoded>,
     pub(super) revision: RevisionCounter,
     /// The seconds behind `revision`.
     pub(super) n: u32,
@@ -41,6 +42,24 @@ pub(super) struct Built {
     pub(super) era: u64,
     /// The round of uploads it was built for.
     pub(super) round: u64,
+}
+
+/// What one HSDir is to hold.
+#[derive(Clone, Debug)]
+pub(super) struct Encoded {
+    pub(super) text: Arc<str>,
+    pub(super) digest: Digest,
+}
+
+/// By which a text that was read is known again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Digest([u8; 32]);
+
+impl Digest {
+    /// Of `text`, whose last newline does not count: what carries it may leave that out.
+    pub(super) fn of(text: &[u8]) -> Self {
+        Self(Sha256::digest(text.trim_ascii_end()).into())
+    }
 }
 
 impl Builder {
@@ -91,7 +110,7 @@ impl Builder {
         (plan, content): (&Plan, usize),
         now: Wall,
         rng: &mut Rng,
-    ) -> Result<Arc<str>, BuildError> {
+    ) -> Result<Encoded, BuildError> {
         let id = self.id();
         // As in tor's own descriptors the order says nothing: a plan lists node after node.
         let mut points = plan.intro_points(period.number, content);
@@ -113,7 +132,8 @@ impl Builder {
             clients: &clients,
             now,
         };
-        hsdesc::build(signing, &content, rng).map(Arc::from)
+        let text = hsdesc::build(signing, &content, rng)?;
+        Ok(Encoded { digest: Digest::of(text.as_bytes()), text: text.into() })
     }
 
     /// How many periods have keys here.

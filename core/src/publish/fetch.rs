@@ -24,7 +24,7 @@ pub(super) struct Fetching {
     pub(super) hsdir: RelayFingerprint,
     /// What clients fetched when it started.
     pub(super) period: TimePeriod,
-    since: Mono,
+    pub(super) since: Mono,
 }
 
 impl Publisher {

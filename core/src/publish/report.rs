@@ -89,7 +89,7 @@ impl Publisher {
             match target.lapse {
                 Some(Lapse::Gone) => "gone",
                 Some(Lapse::Stale) => "stale",
-                Some(Lapse::Foreign) => "foreign",
+                Some(Lapse::Foreign | Lapse::Altered) => "foreign",
                 None => "wanted",
             }
         };

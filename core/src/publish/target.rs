@@ -1,5 +1,6 @@
 //! One HSDir of one slot: what it holds, what it refused, when to try again.
 
+use super::build::Digest;
 use crate::onion::revision::RevisionCounter;
 use crate::rng::Rng;
 use crate::sabotage::{Rule, is_broken};
@@ -43,6 +44,8 @@ pub(super) struct Confirmed {
     pub(super) content: usize,
     pub(super) revision: RevisionCounter,
     pub(super) n: u32,
+    /// Of its text.
+    pub(super) digest: Digest,
     pub(super) at: Mono,
 }
 
@@ -73,6 +76,8 @@ pub(super) enum Lapse {
     Stale,
     /// One with a higher counter: another publisher's.
     Foreign,
+    /// Another one under the same counter.
+    Altered,
 }
 
 impl Lapse {
@@ -81,6 +86,7 @@ impl Lapse {
             Self::Gone => "it did not give back what it had confirmed",
             Self::Stale => "it gave back an older descriptor than it had confirmed",
             Self::Foreign => "it gave back another publisher's descriptor",
+            Self::Altered => "it gave back another descriptor than it had confirmed, under the same counter",
         }
     }
 }
@@ -286,10 +292,15 @@ impl Target {
     }
 
     /// It was read back: `stored` is what it gave. A stale, foreign or missing copy is wanted again.
-    pub(super) fn read(&mut self, now: Mono, stored: Option<RevisionCounter>, rng: &mut Rng) -> Option<Lapse> {
+    pub(super) fn read(
+        &mut self,
+        now: Mono,
+        stored: Option<(RevisionCounter, Digest)>,
+        rng: &mut Rng,
+    ) -> Option<Lapse> {
         let (Some(confirmed), Some(read_back)) = (self.confirmed, &mut self.read_back) else { return None };
         let lapse = match stored {
-            Some(stored) if stored == confirmed.revision => {
+            Some(stored) if stored == (confirmed.revision, confirmed.digest) => {
                 let wait = VERIFY_AGAIN_MIN_MS + rng.next_u64() % VERIFY_AGAIN_MIN_MS;
                 *read_back = ReadBack { at: now.plus(Duration::from_millis(wait)), misses: 0, verified: Some(now) };
                 self.attempts = 0;
@@ -300,8 +311,9 @@ impl Target {
                 return None;
             }
             None => Lapse::Gone,
-            Some(stored) if stored < confirmed.revision => Lapse::Stale,
-            Some(stored) => {
+            Some((stored, _)) if stored < confirmed.revision => Lapse::Stale,
+            Some((stored, _)) if stored == confirmed.revision => Lapse::Altered,
+            Some((stored, _)) => {
                 self.holds = Some(stored);
                 Lapse::Foreign
             }
@@ -436,7 +448,13 @@ mod tests {
     }
 
     fn confirmed_at(secs: u64) -> Confirmed {
-        Confirmed { round: 1, serial: 1, content: 0, revision: RevisionCounter(9), n: 1, at: at(secs) }
+        let digest = Digest::of(b"text");
+        Confirmed { round: 1, serial: 1, content: 0, revision: RevisionCounter(9), n: 1, digest, at: at(secs) }
+    }
+
+    /// What was confirmed, under this counter.
+    fn copy(revision: u64) -> Option<(RevisionCounter, Digest)> {
+        Some((RevisionCounter(revision), Digest::of(b"text\n")))
     }
 
     #[test]
@@ -454,10 +472,20 @@ mod tests {
         for (stored, lapse) in [(8, Lapse::Stale), (10, Lapse::Foreign)] {
             let mut target = Target::default();
             target.confirm(confirmed_at(1));
-            assert_eq!(target.read(at(5), Some(RevisionCounter(stored)), &mut rng()), Some(lapse));
+            assert_eq!(target.read(at(5), copy(stored), &mut rng()), Some(lapse));
             assert!(target.is_wanted(1));
             assert_eq!(target.need(at(5), true), Need::Clock { above: Some(RevisionCounter(stored.max(9))) });
         }
+    }
+
+    #[test]
+    fn another_text_under_the_confirmed_counter_is_no_proof_and_is_replaced_under_a_higher_one() {
+        let mut target = Target::default();
+        target.confirm(confirmed_at(1));
+        let other = Some((RevisionCounter(9), Digest::of(b"texts")));
+        assert_eq!(target.read(at(5), other, &mut rng()), Some(Lapse::Altered));
+        assert_eq!((target.verified_at(), target.is_wanted(1)), (None, true));
+        assert_eq!(target.need(at(5), true), Need::Clock { above: Some(RevisionCounter(9)) });
     }
 
     #[test]
@@ -466,7 +494,7 @@ mod tests {
         target.confirm(confirmed_at(1));
         for turn in 1..100 {
             let now = at(turn * 1000);
-            assert_eq!(target.read(now, Some(RevisionCounter(9)), &mut rng), None);
+            assert_eq!(target.read(now, copy(9), &mut rng), None);
             let wait = target.read_back_at().unwrap().since(now).as_secs();
             assert!((300..600).contains(&wait), "{wait}");
             assert_eq!(target.read(now, None, &mut rng), None, "one miss is none");

@@ -1,6 +1,6 @@
 //! The uploads of one slot: which HSDirs, which descriptor, what became of it.
 
-use super::build::{Builder, Built};
+use super::build::{Builder, Built, Digest, Encoded};
 use super::counter::{AHEAD_MAX_SECS, CounterClock, Counters, Next};
 use super::plan::Plan;
 use super::plan::pow::Altered;
@@ -14,12 +14,12 @@ use crate::onion::period::{Slot, TimePeriod};
 use crate::onion::revision::{REVISION_N_MAX, RevisionCounter};
 use crate::rng::Rng;
 use crate::sabotage::{Rule, is_broken};
+use crate::shared;
 use crate::time::{Mono, Now};
 use core::time::Duration;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-/// A descriptor is sent to further HSDirs for this long; then it is built anew with a fresh counter.
+/// Further HSDirs get a descriptor under the same counter for this long; then it is a fresh one.
 const REUSE: Duration = Duration::from_secs(30);
 /// After a build that failed.
 const BUILD_AGAIN: Duration = Duration::from_secs(10);
@@ -51,6 +51,15 @@ pub(super) struct SlotUploads {
     failed: Option<(BuildError, Mono)>,
 }
 
+/// What was read from an HSDir.
+#[derive(Clone, Copy)]
+pub(super) struct Stored {
+    pub(super) revision: RevisionCounter,
+    /// The seconds behind it.
+    pub(super) n: u32,
+    pub(super) digest: Digest,
+}
+
 /// What a build needs besides the slot.
 pub(super) struct Context<'a> {
     pub(super) now: Now,
@@ -67,7 +76,7 @@ pub(super) struct Context<'a> {
 pub(super) enum Descriptor {
     /// `ahead`: its counter is ahead of the clock, for this HSDir alone.
     Ready {
-        text: Arc<str>,
+        encoded: Encoded,
         content: usize,
         revision: RevisionCounter,
         n: u32,
@@ -215,20 +224,19 @@ impl SlotUploads {
         to_verify
     }
 
-    /// `hsdir` was read: the counter it holds and the seconds behind that, if it holds a descriptor. Says what is wrong with
-    /// that, if it had confirmed another.
+    /// `hsdir` was read: what it holds, if it holds a descriptor. Says what is wrong with that, if it had confirmed another.
     pub(super) fn read(
         &mut self,
         now: Mono,
         hsdir: RelayFingerprint,
-        stored: Option<(RevisionCounter, u32)>,
+        stored: Option<Stored>,
         clock: &CounterClock,
         rng: &mut Rng,
     ) -> Option<Lapse> {
         let target = self.targets.get_mut(&hsdir)?;
         let is_honest = |n: u32| n <= clock.n(self.origin).saturating_add(AHEAD_MAX_SECS);
         match stored {
-            Some((revision, n)) if target.probe => {
+            Some(Stored { revision, n, .. }) if target.probe => {
                 if is_honest(n) {
                     self.counters.raise(n);
                     target.rival_read(now, revision);
@@ -238,8 +246,8 @@ impl SlotUploads {
             }
             None if target.probe => target.probe = false,
             _ => {
-                let lapse = target.read(now, stored.map(|(revision, _)| revision), rng);
-                if let (Some(Lapse::Foreign), Some((_, n))) = (lapse, stored.filter(|(_, n)| is_honest(*n))) {
+                let lapse = target.read(now, stored.map(|stored| (stored.revision, stored.digest)), rng);
+                if let (Some(Lapse::Foreign), Some(Stored { n, .. })) = (lapse, stored.filter(|it| is_honest(it.n))) {
                     self.counters.raise(n);
                 }
                 return lapse;
@@ -260,10 +268,16 @@ impl SlotUploads {
         self.targets.values().all(|target| target.verified_at().is_some())
     }
 
-    /// Whether this counter is one that `hsdir` confirmed to us.
-    pub(super) fn is_ours(&self, hsdir: RelayFingerprint, revision: RevisionCounter) -> bool {
+    /// Whether this is what `hsdir` confirmed to us.
+    pub(super) fn is_ours(&self, hsdir: RelayFingerprint, stored: &Stored) -> bool {
         let confirmed = self.targets.get(&hsdir).and_then(|target| target.confirmed);
-        confirmed.is_some_and(|confirmed| confirmed.revision == revision)
+        confirmed.is_some_and(|confirmed| (confirmed.revision, confirmed.digest) == (stored.revision, stored.digest))
+    }
+
+    /// Whether `hsdir` has confirmed an upload after `since`: what it was asked for before may be older.
+    pub(super) fn confirmed_after(&self, hsdir: RelayFingerprint, since: Mono) -> bool {
+        let confirmed = self.targets.get(&hsdir).and_then(|target| target.confirmed);
+        confirmed.is_some_and(|confirmed| confirmed.at > since)
     }
 
     /// The descriptor that `hsdir` should get now: under the last counter used if that will do, else under a new one.
@@ -281,9 +295,9 @@ impl SlotUploads {
             .map_or((Need::Clock { above: None }, 0), |target| (target.need(now.mono, self.current), target.content));
         let known = self.built.as_ref().filter(|built| fits(built, need, context));
         if let Some(Built { revision, n, texts, .. }) = known
-            && let Some(text) = texts.get(&content).cloned()
+            && let Some(encoded) = texts.get(&content).cloned()
         {
-            return Descriptor::Ready { text, content, revision: *revision, n: *n, ahead: false };
+            return Descriptor::Ready { encoded, content, revision: *revision, n: *n, ahead: false };
         }
         let known = known.map(|built| Stamp { revision: built.revision, n: built.n, ahead: false });
         let spacing = context.spacing.filter(|_| !is_broken(Rule::RivalsFarApart));
@@ -302,9 +316,9 @@ impl SlotUploads {
         };
         let Stamp { revision, n, ahead } = stamp;
         match builder.build(self.period, revision, (context.plan, content), now.wall, rng) {
-            Ok(text) => {
-                self.keep(stamp, known.is_none(), content, &text, context);
-                Descriptor::Ready { text, content, revision, n, ahead }
+            Ok(encoded) => {
+                self.keep(stamp, known.is_none(), content, &encoded, context);
+                Descriptor::Ready { encoded, content, revision, n, ahead }
             }
             Err(error) => {
                 let until = now.mono.plus(BUILD_AGAIN);
@@ -330,8 +344,10 @@ impl SlotUploads {
         }
     }
 
-    /// Remembers what was built, for the next HSDir.
-    fn keep(&mut self, stamp: Stamp, is_new: bool, content: usize, text: &Arc<str>, context: &Context<'_>) {
+    /// Remembers under which counter it was built, for the next HSDir. Its text is encrypted anew, as tor's is: two HSDirs
+    /// that compare see no more than that both are new. Only where nodes share what they work out (the simulator, whose
+    /// HSDirs open whatever they get) is it the same.
+    fn keep(&mut self, stamp: Stamp, is_new: bool, content: usize, encoded: &Encoded, context: &Context<'_>) {
         let Context { now, era, round, .. } = *context;
         let Stamp { revision, n, ahead } = stamp;
         if is_new {
@@ -341,8 +357,8 @@ impl SlotUploads {
             self.counters.used(n, now.mono);
             self.built = Some(Built { texts: BTreeMap::new(), revision, n, at: now.mono, era, round });
         }
-        if let Some(built) = self.built.as_mut().filter(|_| !ahead) {
-            built.texts.insert(content, Arc::clone(text));
+        if let Some(built) = self.built.as_mut().filter(|_| !ahead && shared::is_on()) {
+            built.texts.insert(content, encoded.clone());
         }
     }
 }

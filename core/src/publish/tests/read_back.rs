@@ -137,6 +137,22 @@ fn replaced(text: &[u8], revision: RevisionCounter) -> Vec<u8> {
 }
 
 #[test]
+fn another_text_under_the_same_counter_is_no_proof_and_is_replaced_on_that_hsdir_alone() {
+    let mut world = proven();
+    let hsdir = alone(&world);
+    let other = world.responsible(Slot::First).into_iter().find(|other| *other != hsdir).unwrap();
+    let (key, period) = ((hsdir, world.period(Slot::First)), world.period(Slot::First));
+    let copy = world.hsdirs.stored[&(other, period)].clone();
+    let confirmed = world.hsdirs.stored.insert(key, copy.clone()).unwrap();
+    assert_eq!(confirmed.0, copy.0, "the premise: one counter");
+    world.run(secs(620));
+    assert_eq!(served(&world), [hsdir]);
+    assert!(world.hsdirs.stored[&key].0 > confirmed.0);
+    assert_eq!(state(&world, hsdir), "verified");
+    assert!(world.sites[0].warnings.is_empty(), "it lists our points");
+}
+
+#[test]
 fn another_members_descriptor_is_replaced_without_a_warning() {
     let mut world = proven();
     let hsdir = alone(&world);

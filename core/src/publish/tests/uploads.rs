@@ -39,6 +39,26 @@ fn one_hsdir_responsible_for_both_slots_gets_one_upload_at_a_time() {
     assert!(world.publisher().status(world.now).confirmed);
 }
 
+/// Tor encrypts each copy anew: two HSDirs that compare must not see that ours are one.
+#[test]
+fn copies_of_one_upload_have_one_counter_and_no_other_byte_of_what_is_encrypted_in_common() {
+    let mut world = World::new(30);
+    world.run(secs(10));
+    for slot in [Slot::First, Slot::Second] {
+        let period = world.period(slot);
+        let copy = |hsdir| String::from_utf8(world.hsdirs.stored[&(hsdir, period)].1.clone()).unwrap();
+        let copies: Vec<_> = world.responsible(slot).into_iter().map(copy).collect();
+        let parts = |copy: &String| copy.split_once("superencrypted").map(|(plain, rest)| (plain.len(), rest.len()));
+        assert!(copies.iter().all(|copy| parts(copy) == parts(&copies[0])));
+        let plain: BTreeSet<_> = copies.iter().map(|copy| copy.split("superencrypted").next()).collect();
+        assert_eq!(plain.len(), 1);
+        let lines = copies.iter().flat_map(|copy| copy.lines().skip_while(|line| *line != "superencrypted"));
+        let lines: Vec<_> = lines.filter(|line| line.len() == 64).collect();
+        assert!(lines.len() > 1000);
+        assert_eq!(lines.iter().collect::<BTreeSet<_>>().len(), lines.len());
+    }
+}
+
 #[test]
 fn nothing_is_uploaded_before_a_consensus_is_known() {
     let mut world = World::new(30);
@@ -84,8 +104,10 @@ fn failed_upload_is_retried_on_that_hsdir_alone_until_it_succeeds() {
     world.hsdirs.behaviour.clear();
     world.run(secs(40));
     assert!(world.publisher().status(world.now).confirmed);
-    // The others have got the second round of the epoch besides; this one is of both slots.
-    assert_eq!((world.uploads(Slot::First), world.uploads(Slot::Second)), ((1, 2), (1, 2)));
+    // The others have got both rounds of the epoch, and this one, which is of both slots, whichever it was tried for.
+    for slot in [Slot::First, Slot::Second] {
+        assert!(matches!(world.uploads(slot), (1..=2, 2)), "{:?}", world.uploads(slot));
+    }
 }
 
 #[test]
