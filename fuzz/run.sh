@@ -18,7 +18,7 @@ longest() {
     case "$1" in
     backup | certificate | cluster_file | configuration | invite_front | invite_request | join_request | keys | \
         mesh_packet) echo 2048 ;;
-    invite) echo 256 ;;
+    circuit_line | invite) echo 256 ;;
     arti | consensus | descriptor* | probe_answer) echo 24000 ;;
     node | tor_dialogue) echo 48000 ;;
     *) echo 16000 ;;

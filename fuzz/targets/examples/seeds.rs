@@ -118,6 +118,7 @@ fn directory() -> Outcome<()> {
     for step in [&b"\x03A"[..], b"\x00", b"\x01650 HS_DESC UPLOADED dbj6lvx6 UNKNOWN $41~a\r\n", b"\x02"] {
         steps.extend(spoken(10, step));
     }
+    write("circuit_line", "whole", b"PROXY TCP6 fc00:dead:beef:4dad::0:29a ::1 666 42\r\nGET /\r\n")?;
     write("tor_dialogue", "ready", &steps)
 }
 

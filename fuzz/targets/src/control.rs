@@ -14,13 +14,15 @@ use rustbalance_core::onion::address::OnionAddress;
 use rustbalance_core::onion::client::HsClientDescEncKeypair;
 use rustbalance_core::onion::key::HsId;
 use rustbalance_core::time::{Mono, Now, Wall};
-use rustbalance_core::tor::{Tor, Wanted};
+use rustbalance_core::tor::{CircuitLine, Tor, Wanted};
 use rustbalance_core::{ControlInput, Outbox, Output, TorId};
 
 /// The service of the recorded descriptor that [`dialogue`] begins from.
 const ADDRESS: &str = "dbj6lvx6ilzhqxguu4pn2qrb4kewhsz3mlvqzrbyoai3hj4ygn42wayd";
 /// The recorded descriptor's time.
 const START: Now = Now { mono: Mono::from_ms(10_000), wall: Wall::from_secs(1_795_446_825) };
+/// The longest line of the PROXY protocol, version 1, with its end.
+const CIRCUIT_LINE_MAX: usize = 107;
 /// More than a tor that is asked everything at once is told.
 const OUTPUTS_MAX: usize = 1000;
 
@@ -57,6 +59,20 @@ fn replies<'a>(cuts: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Reply>, Option<
         }
     }
     (found, None)
+}
+
+/// The first bytes of a connection from tor: what is decided of a part stays so, whatever follows, and is decided in time.
+pub fn circuit_line(bytes: &[u8]) {
+    let mut decided = CircuitLine::Undecided;
+    for end in 0..=bytes.len() {
+        let look = CircuitLine::look(bytes.get(..end).unwrap_or_default());
+        assert!(decided == CircuitLine::Undecided || decided == look);
+        assert!(look != CircuitLine::Undecided || end < CIRCUIT_LINE_MAX);
+        decided = look;
+    }
+    if let CircuitLine::Whole(_, length) = decided {
+        assert!(bytes.get(..length).is_some_and(|line| line.ends_with(b"\r\n")));
+    }
 }
 
 /// Answers a node's commands, in order.

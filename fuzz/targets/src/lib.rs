@@ -21,6 +21,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("backup", backup::exercise::exercise),
     ("certificate", descriptor::certificate),
+    ("circuit_line", control::circuit_line),
     ("cluster_file", configuration::cluster_file),
     ("configuration", configuration::file),
     ("consensus", directory::consensus),
