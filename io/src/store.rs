@@ -105,6 +105,14 @@ pub enum StoreError {
         /// Which.
         path: PathBuf,
     },
+    /// More in it than is looked at.
+    #[error("{}: has more than {max} entries, so nothing in it counts; remove all but the clients' files", dir.display())]
+    Crowded {
+        /// The directory.
+        dir: PathBuf,
+        /// How many may be in it.
+        max: usize,
+    },
     /// Others can read or write it.
     #[error("{}: other users have access to it (mode {mode:04o}); run `chmod {wanted:o} {}`", path.display(), path.display())]
     Exposed {

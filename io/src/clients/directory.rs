@@ -26,7 +26,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const AFTER_BUSY: Duration = Duration::from_millis(20);
 /// Longest `.auth` file that is read, bytes.
 const FILE_MAX: u64 = 1024;
-/// Files that are looked at.
+/// Files that are looked at; of more none is, since one that was not reached would pass for one that was removed.
 const FILES_MAX: usize = 1024;
 
 type Clients = BTreeMap<ClientName, HsClientDescEncKey>;
@@ -111,7 +111,10 @@ impl Look {
                 look.known.entry(name).or_default().push(held);
             }
         }
-        for entry in fs::read_dir(dir).map_err(StoreError::io("read", dir))?.take(FILES_MAX) {
+        for (before, entry) in fs::read_dir(dir).map_err(StoreError::io("read", dir))?.enumerate() {
+            if before == FILES_MAX {
+                return Err(StoreError::Crowded { dir: dir.to_owned(), max: FILES_MAX });
+            }
             let path = entry.map_err(StoreError::io("read", dir))?.path();
             look.read(&path);
         }
@@ -351,6 +354,19 @@ mod tests {
         assert_eq!((look.orders(&access(&in_force)), look.problems.len()), (vec![], 2), "{:?}", look.problems);
         look.show(&dir, &access(&in_force)).unwrap();
         assert_eq!(fs::read_to_string(dir.join("alice.auth")).unwrap(), "descriptor:x25519:", "it is the operator's");
+    }
+
+    #[test]
+    fn a_directory_with_too_many_files_orders_nothing_and_is_left_as_it_is() {
+        let (_root, dir) = showing(&[("alice", 1)]);
+        (0..FILES_MAX).for_each(|n| fs::write(dir.join(format!("{n}.txt")), "").unwrap());
+        let before = fs::read_dir(&dir).unwrap().count();
+        let (questions, asked) = smol::channel::unbounded();
+        let now = access(&[("alice", 1), ("erin", 5)]);
+        let problems = smol::block_on(step(Arc::new(dir.clone()), now, &questions));
+        let expected = format!("{}: has more than 1024 entries, so nothing in it counts; remove all", dir.display());
+        assert!(problems.len() == 1 && problems.first().unwrap().starts_with(&expected), "{problems:?}");
+        assert!(asked.is_empty() && fs::read_dir(&dir).unwrap().count() == before);
     }
 
     #[test]
