@@ -1,5 +1,6 @@
 //! Authorised clients, from the operator's side: what a running node is told about who may connect to the address.
 
+mod auth_file;
 pub(crate) mod directory;
 
 use std::path::Path;
@@ -26,6 +27,19 @@ pub fn generate() -> Result<HsClientDescEncKeypair, KeyError> {
 pub fn access(dir: &Path) -> Result<Access, StatusError> {
     let (answer, _) = ask(dir, &Request::Access)?;
     if let Answer::Access(access) = answer { Ok(access) } else { Err(unexpected(answer)) }
+}
+
+/// What is wrong in `DIR/authorized_clients` of the node of `dir`, each with the way out, as of its last look.
+///
+/// # Errors
+/// See [`StatusError`].
+pub fn problems(dir: &Path) -> Result<Vec<String>, StatusError> {
+    match ask(dir, &Request::ClientFiles)? {
+        (Answer::ClientFiles(problems), _) => Ok(problems),
+        // It still runs the release from before, which does not know the question.
+        (Answer::Error(_), _) => Ok(Vec::new()),
+        (answer, _) => Err(unexpected(answer)),
+    }
 }
 
 /// Has the node of `dir` change who may connect, and waits until the change is on its disk and in force.

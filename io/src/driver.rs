@@ -16,6 +16,7 @@ use rustbalance_core::{
 use smol::channel::{Receiver, Sender};
 use smol::future::FutureExt as _;
 
+use crate::clients::directory::Problems;
 use crate::clock;
 use crate::mesh::counters::Count;
 use crate::mesh::{Mesh, MeshCommand, MeshEvent};
@@ -56,6 +57,8 @@ pub(crate) struct Channels {
     pub target: Receiver<TargetHealth>,
     /// The machine.
     pub host: Receiver<HostFacts>,
+    /// What is wrong in the directory of clients.
+    pub client_files: Problems,
     /// Operators.
     pub questions: Receiver<Question>,
     /// What the configuration says now, if it has changed.
@@ -269,7 +272,7 @@ impl Driver {
     /// Does what an operator asks for, and answers.
     fn answer(&mut self, question: &Question) -> Result<(), Rejected> {
         let outcome = match &question.request {
-            Request::Status | Request::Access | Request::Invites => Ok(()),
+            Request::Status | Request::Access | Request::ClientFiles | Request::Invites => Ok(()),
             Request::ChangeAccess { changes } => self.order(Command::ChangeAccess(changes.clone())),
             Request::Leave => self.stop(Command::Leave, Ending::Prompt),
             Request::Shutdown => self.stop(Command::Shutdown, Ending::Prompt),
@@ -284,6 +287,7 @@ impl Driver {
             (Ok(()), Request::Status) => Answer::Status(Box::new(self.status())),
             (Ok(()), Request::Invites) => Answer::Invites(self.node.invites(clock::now())),
             (Ok(()), Request::Access) => Answer::Access(self.node.access().clone()),
+            (Ok(()), Request::ClientFiles) => Answer::ClientFiles(self.channels.client_files.now()),
             (Ok(()), request) => Answer::Accepted(request.clone()),
             (
                 Err(Rejected::Command(CommandError::Busy)),

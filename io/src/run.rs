@@ -221,15 +221,27 @@ async fn serve(
     parts.spawn("mesh", mesh_task.run());
     parts.spawn("target's probe", probe.watch(to_target));
     parts.spawn("machine's watcher", host::watch(settings.dir.clone(), to_host));
+    let client_files = clients::directory::Problems::default();
     parts.spawn(
         "authorized_clients' watcher",
-        clients::directory::watch(store.authorized_clients(), to_questions.clone()),
+        clients::directory::watch(store.authorized_clients(), client_files.clone(), to_questions.clone()),
     );
     parts.spawn("status socket", status.run(to_questions, keep));
     parts.spawn("signal handler", forward(signals, to_stop.clone(), reload, to_reload));
     parts.spawn("proxy", async move { match proxy.run().await {} });
-    let channels =
-        Channels { mesh, tors, tor_commands, proxy: proxy_counters, door, target, host, questions, reloaded, stop };
+    let channels = Channels {
+        mesh,
+        tors,
+        tor_commands,
+        proxy: proxy_counters,
+        door,
+        target,
+        host,
+        client_files,
+        questions,
+        reloaded,
+        stop,
+    };
     let driver = Driver::new(node, store, cluster.joined_through, settings.proxy.drain_limit, channels);
     let result = until_stopped(driver.run(), supervisors, &parts, &to_stop, &settings.dir).await;
     drop(parts);

@@ -42,6 +42,8 @@ pub enum Request {
     Shutdown,
     /// Who may connect to the address, by name.
     Access,
+    /// What is wrong in the directory where operators write that, too.
+    ClientFiles,
     /// Invites.
     Invites,
     /// Let in whoever shows this one.
@@ -90,6 +92,8 @@ pub enum Answer {
     Accepted(Request),
     /// To [`Request::Access`].
     Access(Access),
+    /// To [`Request::ClientFiles`]: each with the way out.
+    ClientFiles(Vec<String>),
     /// To [`Request::Leave`]: nobody would be left to join again, so the node goes on.
     OnlyMember,
     /// To [`Request::Invites`].
@@ -237,6 +241,7 @@ pub(crate) fn unexpected(answer: Answer) -> StatusError {
         Answer::Status(_)
         | Answer::Accepted(_)
         | Answer::Access(_)
+        | Answer::ClientFiles(_)
         | Answer::Invites(_)
         | Answer::OnlyMember
         | Answer::Busy => StatusError::Answer("something else than was asked".to_owned()),

@@ -157,6 +157,8 @@ fn way_out(refusal: io::ErrorKind) -> &'static str {
         "make room on that disk"
     } else if refusal == io::ErrorKind::ReadOnlyFilesystem {
         "mount that disk so that it can be written"
+    } else if matches!(refusal, io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory) {
+        "move away what is in its place"
     } else {
         "check that the path exists and that this user has access to it"
     }

@@ -347,7 +347,7 @@ pub enum Clients {
         #[command(flatten)]
         change: Change,
     },
-    /// Show who is authorised.
+    /// Show who is authorised, and what is wrong in DIR/authorized_clients.
     List {
         /// Print one JSON object.
         #[arg(long)]

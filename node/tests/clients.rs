@@ -197,3 +197,30 @@ fn what_is_done_in_the_directory_is_done_in_the_cluster() {
     node.wait("the directory", |node| files(&node.directory()) == ["carol.auth"]);
     assert_eq!(node.names(), ["carol"]);
 }
+
+#[test]
+fn what_is_wrong_in_the_directory_is_in_the_list_until_it_is_mended() {
+    let node = Node::start();
+    let file = |name: &str| node.directory().join(name);
+    node.wait("the directory", |node| node.directory().exists());
+    fs::write(file("bob.auth"), BOB).unwrap();
+    node.wait("bob", |node| node.names() == ["bob"]);
+    fs::create_dir(file("carol.auth")).unwrap();
+    fs::write(file("dave.auth"), BOB).unwrap();
+    let problems = |node: &Node| {
+        let list: serde_json::Value = serde_json::from_str(&node.clients(&["list", "--json"]).stdout).expect("JSON");
+        list["problems"].as_array().expect("a list").len()
+    };
+    node.wait("both problems", |node| problems(node) == 2);
+    let list = node.clients(&["list"]);
+    assert_eq!((list.code, list.stdout.lines().count()), (0, 2), "{}", list.stdout);
+    for says in ["carol.auth: is not a file; remove it", "dave.auth: another authorised client has that key; give each"]
+    {
+        let is_said = |line: &str| line.starts_with(&format!("rustbalance: {}/{says}", text(&node.directory())));
+        assert!(list.stderr.lines().any(is_said), "{says}: {}", list.stderr);
+    }
+    fs::remove_dir(file("carol.auth")).unwrap();
+    fs::remove_file(file("dave.auth")).unwrap();
+    node.wait("the end of both", |node| problems(node) == 0);
+    assert_eq!((node.names(), node.clients(&["list"]).stderr.as_str()), (vec!["bob".to_owned()], ""));
+}

@@ -25,6 +25,8 @@ struct List {
     restricted: bool,
     /// Public keys by name, in base32.
     clients: BTreeMap<String, String>,
+    /// What is wrong in `authorized_clients`, and the way out.
+    problems: Vec<String>,
 }
 
 /// Shows or changes who may connect to the address.
@@ -38,7 +40,7 @@ pub fn clients(common: &Common, args: &Clients) -> Result<(), Failure> {
         }
         Clients::Add { name, public_key: None, change } => add_with_new_key(&common.dir, &parse_name(name)?, *change),
         Clients::Remove { name, change } => remove(&common.dir, &parse_name(name)?, *change),
-        Clients::List { json } => list(&clients::access(&common.dir)?, *json),
+        Clients::List { json } => list(&common.dir, *json),
         Clients::Open(change) => open(&common.dir, *change),
     }
 }
@@ -85,11 +87,13 @@ fn done(dir: &Path, args: Change, result: &serde_json::Value, text: &str) -> Res
     if args.json { output::json(result) } else { output::line(&format!("{text}{known}")) }
 }
 
-fn list(access: &Access, json: bool) -> Result<(), Failure> {
+fn list(dir: &Path, json: bool) -> Result<(), Failure> {
+    let (access, problems) = (clients::access(dir)?, clients::problems(dir)?);
     if json {
-        let clients = access.clients().map(|(name, key)| (name.to_string(), key.to_base32()));
-        return output::json(&List { restricted: access.is_restricted(), clients: clients.collect() });
+        let clients = access.clients().map(|(name, key)| (name.to_string(), key.to_base32())).collect();
+        return output::json(&List { restricted: access.is_restricted(), clients, problems });
     }
+    problems.iter().for_each(|problem| output::note(problem));
     let mut rows = vec![heading(["NAME", "PUBLIC KEY"])];
     rows.extend(access.clients().map(|(name, key)| vec![plain(name), plain(key.to_base32())]));
     match access {
