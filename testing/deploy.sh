@@ -23,7 +23,9 @@ The node:
   --endpoint HOST:PORT       where other nodes reach this one's mesh (UDP)
   --priority N               who should publish: lower first (default 100)
   --master-key-file FILE     with --init: keep the address of this key: tor's
-                             hs_ed25519_secret_key, PEM or a seed in base64;
+                             hs_ed25519_secret_key, PEM or a seed in base64, and
+                             restrict it to the clients in authorized_clients
+                             beside that file, if there are any;
                              with --join, but without an invite: the same, of the cluster's address
 
 Where the program comes from (default: built from the checkout that this script is in, which needs cargo):
@@ -313,6 +315,19 @@ lend() {
     lent=$scratch/$2
 }
 
+# The clients of the service that the key $1 is of: they are beside it, or beside what it is a link to.
+lend_clients() {
+    for key in "$1" "$(readlink -f "$1")"; do
+        clients=$(dirname "$key")/authorized_clients
+        if [ -L "$clients" ] || [ -n "$(ls -A "$clients" 2>/dev/null)" ]; then
+            # Links as links: what they lead to may be nothing for the node's user, and then `init` says so.
+            run cp -RP "$clients" "$scratch/authorized_clients"
+            run chown -Rh "$user" "$scratch/authorized_clients"
+            return
+        fi
+    done
+}
+
 set_up() {
     if is_set_up; then
         echo "$dir: this machine is a node already; program and service are up to date now"
@@ -324,6 +339,7 @@ set_up() {
     if [ "$action" = init ]; then
         if [ -n "$master_key_file" ]; then
             lend "$master_key_file" key
+            lend_clients "$master_key_file"
             set -- "$@" --import-key "$lent"
         fi
     elif [ -n "$invite_file" ]; then

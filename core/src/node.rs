@@ -434,7 +434,7 @@ impl Node {
             },
             host: self.health.host(),
             warnings: [self.health.warnings(), self.publisher.warnings(now.mono)].concat(),
-            access: AccessStatus { restricted: view.access.is_restricted(), clients: view.access.clients().count() },
+            access: AccessStatus::from(&*view.access),
             presence: match self.cluster.presence(now.mono) {
                 Presence::In => "in",
                 Presence::GoingOut => "going out",

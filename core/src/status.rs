@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::{GivenOrder, Liveness, Member, NodeState};
+use crate::cluster::{Access, GivenOrder, Liveness, Member, NodeState};
 use crate::id::{NodeId, hex};
 use crate::time::{Mono, Now};
 
@@ -97,6 +97,12 @@ pub struct AccessStatus {
     pub restricted: bool,
     /// How many there are.
     pub clients: usize,
+}
+
+impl From<&Access> for AccessStatus {
+    fn from(access: &Access) -> Self {
+        Self { restricted: access.is_restricted(), clients: access.clients().count() }
+    }
 }
 
 /// A pause of the cluster.

@@ -1,12 +1,10 @@
 //! Making a backup of an address, and opening it again. What it holds is the core's: `rustbalance_core::backup`.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use rustbalance_core::DurableKind;
 use rustbalance_core::backup::{Backup, Sealed};
-use rustbalance_core::cluster::Access;
 use rustbalance_core::passphrase::{Passphrase, PassphraseError};
 use rustbalance_core::sealed::{FILE_MAX, SealedError};
 
@@ -70,12 +68,7 @@ pub fn collect(store: &Store, port: u16) -> Result<Backup, BackupError> {
         return Err(StoreError::Empty { dir: store.dir().to_owned() }.into());
     }
     let master = store.master_key()?.keypair()?;
-    let path = store.durable_file(DurableKind::Roster);
-    let roster = fs::read(&path).map_err(StoreError::io("read", &path))?;
-    let access = Access::on_disk(store.cluster()?.cluster, &roster);
-    let why = "it does not verify, so nobody knows who may connect to the address";
-    let access = access.ok_or_else(|| StoreError::Damaged { path, why: why.to_owned() })?;
-    Ok(Backup { master, access, port })
+    Ok(Backup { master, access: store.access()?, port })
 }
 
 /// The file with it.

@@ -2,15 +2,19 @@
 
 mod auth_file;
 pub(crate) mod directory;
+pub mod import;
 
+use std::fs;
 use std::path::Path;
 
+use rustbalance_core::DurableKind;
 use rustbalance_core::cluster::{Access, AccessChange};
 use rustbalance_core::onion::client::HsClientDescEncKeypair;
 
 use crate::entropy;
 use crate::keys::KeyError;
 use crate::status::{self, Answer, Request, StatusError, ask, unexpected};
+use crate::store::{Store, StoreError};
 
 /// A new client's pair.
 ///
@@ -27,6 +31,20 @@ pub fn generate() -> Result<HsClientDescEncKeypair, KeyError> {
 pub fn access(dir: &Path) -> Result<Access, StatusError> {
     let (answer, _) = ask(dir, &Request::Access)?;
     if let Answer::Access(access) = answer { Ok(access) } else { Err(unexpected(answer)) }
+}
+
+impl Store {
+    /// Who may connect, as the node here has it on its disk, whether it runs or not.
+    ///
+    /// # Errors
+    /// It cannot be read, or does not verify.
+    pub fn access(&self) -> Result<Access, StoreError> {
+        let path = self.durable_file(DurableKind::Roster);
+        let roster = fs::read(&path).map_err(StoreError::io("read", &path))?;
+        let access = Access::on_disk(self.cluster()?.cluster, &roster);
+        let why = "it does not verify, so nobody knows who may connect to the address";
+        access.ok_or_else(|| StoreError::Damaged { path, why: why.to_owned() })
+    }
 }
 
 /// What is wrong in `DIR/authorized_clients` of the node of `dir`, each with the way out, as of its last look.

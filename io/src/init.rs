@@ -24,7 +24,7 @@ pub struct InitParams {
 }
 
 /// A founded cluster.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Founded {
     /// The address it serves.
     pub address: OnionAddress,
@@ -32,6 +32,8 @@ pub struct Founded {
     pub node: NodeId,
     /// Its WireGuard key, for the join command.
     pub wireguard: WgPublicKey,
+    /// Who may connect.
+    pub access: Access,
 }
 
 /// Why no cluster was founded; nothing was written.
@@ -72,5 +74,5 @@ pub fn init(params: InitParams) -> Result<Founded, InitError> {
     let first = rustbalance_core::join::found(&node, wireguard, address.id(), &params.access);
     let cluster = ClusterFile { cluster: first.cluster, genesis: first.genesis, joined_through: None };
     store.found(&lock, &Initial { secrets: &secrets, cluster, roster: &first.roster })?;
-    Ok(Founded { address, node: node.id(), wireguard })
+    Ok(Founded { address, node: node.id(), wireguard, access: params.access })
 }

@@ -129,7 +129,7 @@ pub enum StatusError {
     /// It cannot leave.
     #[error(
         "{}: this is the only member of its cluster, and with it the address would be gone; to stop it, stop the process; \
-         to move the address, run `rustbalance init --import-key` elsewhere once it has stopped", dir.display()
+         to move the address, have another machine join first", dir.display()
     )]
     OnlyMember {
         /// The state directory.

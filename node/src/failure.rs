@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use rustbalance_io::backup::BackupError;
+use rustbalance_io::clients::import::ImportError;
 use rustbalance_io::entropy::EntropyError;
 use rustbalance_io::fault::Fault;
 use rustbalance_io::init::InitError;
@@ -93,6 +94,7 @@ from_shell!(
     BackupError,
     EntropyError,
     FetchError,
+    ImportError,
     InitError,
     JoinError,
     KeyError,

@@ -99,6 +99,7 @@ fn a_restricted_address_comes_back_restricted() {
     place.write("backup", &file);
     let run = place.restore("backup", "node", &["--yes"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stdout.contains("\nThe address is restricted to 1 authorised client; "), "{}", run.stdout);
     let again = rustbalance_io::backup::collect(&Store::new(place.path("node")), 80).unwrap();
     assert_eq!(again.access, access);
     assert_eq!(place.back_up("node", "again").code, 0);

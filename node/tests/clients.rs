@@ -214,8 +214,7 @@ fn what_is_wrong_in_the_directory_is_in_the_list_until_it_is_mended() {
     node.wait("both problems", |node| problems(node) == 2);
     let list = node.clients(&["list"]);
     assert_eq!((list.code, list.stdout.lines().count()), (0, 2), "{}", list.stdout);
-    for says in ["carol.auth: is not a file; remove it", "dave.auth: another authorised client has that key; give each"]
-    {
+    for says in ["carol.auth: is not a file; put one", "dave.auth: another authorised client has that key; give each"] {
         let is_said = |line: &str| line.starts_with(&format!("rustbalance: {}/{says}", text(&node.directory())));
         assert!(list.stderr.lines().any(is_said), "{says}: {}", list.stderr);
     }

@@ -189,6 +189,29 @@ END
     }
 }
 
+#[test]
+#[ignore = "needs root"]
+fn a_restricted_service_of_tors_stays_restricted() {
+    let ended = succeeds(
+        r#"
+        mkdir -p "$world/service/authorized_clients"
+        echo 1O5y2/kTWErVttjx92n4rTr+fCjL8dT74Jeoj0R1WEI= >"$world/service/hs_ed25519_secret_key"
+        echo descriptor:x25519:OM7TGIVRYMY6PFX6GAC6ATRTA5U6WW6U7A4ZNHQDI6OVL52XVV2Q \
+            >"$world/service/authorized_clients/my phone.auth"
+        chmod -R go= "$world/service"
+        ln -s "$world/service/hs_ed25519_secret_key" "$world/link"
+        try() { deploy --init --target a:1 --binary "$world/rustbalance" --master-key-file "$1"; }
+        ! try "$world/link"
+        [ ! -e "$key" ] && [ -z "$(ls /dev/shm)" ]
+        mv "$world/service/authorized_clients/my phone.auth" "$world/service/authorized_clients/phone.auth"
+        try "$world/link"
+        [ -z "$(ls /dev/shm)" ]
+        "#,
+    );
+    assert!(ended.stderr.contains("/my phone.auth: a client's name has"), "{}", ended.stderr);
+    assert!(ended.stdout.contains("The address is restricted to 1 authorised client"), "{}", ended.stdout);
+}
+
 /// The program that is installed here goes on until the test has sent the signal.
 #[test]
 #[ignore = "needs root"]

@@ -106,6 +106,18 @@ impl HsClientDescEncKey {
         &self.0
     }
 
+    /// From the line of tor's `authorized_clients/NAME.auth`, with spaces and line ends around it. The key alone is none.
+    ///
+    /// # Errors
+    /// See [`ClientKeyError`].
+    pub fn from_auth_line(text: &str) -> Result<Self, ClientKeyError> {
+        Self::from_base32(text.trim_ascii().strip_prefix(LINE_PREFIX).ok_or(ClientKeyError::Syntax)?)
+    }
+
+    fn from_base32(key: &str) -> Result<Self, ClientKeyError> {
+        base32::decode(key).map_err(|(Base32Error::Length | Base32Error::Letter)| ClientKeyError::Syntax)?.try_into()
+    }
+
     /// The line of tor's `authorized_clients/NAME.auth`: `descriptor:x25519:<base32>`.
     pub fn to_auth_line(self) -> String {
         format!("{LINE_PREFIX}{}", self.to_base32())
@@ -137,8 +149,7 @@ impl FromStr for HsClientDescEncKey {
 
     fn from_str(text: &str) -> Result<Self, ClientKeyError> {
         let text = text.trim_ascii();
-        let key = base32::decode(text.strip_prefix(LINE_PREFIX).unwrap_or(text));
-        key.map_err(|(Base32Error::Length | Base32Error::Letter)| ClientKeyError::Syntax)?.try_into()
+        Self::from_base32(text.strip_prefix(LINE_PREFIX).unwrap_or(text))
     }
 }
 
@@ -213,6 +224,12 @@ mod tests {
         let key: HsClientDescEncKey = format!("{line}\n").parse().unwrap();
         assert_eq!(key.to_auth_line(), line);
         assert_eq!(line[18..].to_lowercase().parse(), Ok(key));
+        assert_eq!(HsClientDescEncKey::from_auth_line(&format!(" {line}\n")), Ok(key));
+        assert_eq!(
+            HsClientDescEncKey::from_auth_line(&line[18..]),
+            Err(ClientKeyError::Syntax),
+            "tor takes no key alone"
+        );
     }
 
     #[test]

@@ -25,10 +25,10 @@ enum Flaw {
     /// Tor takes any name.
     #[error("{0}; rename the file")]
     Name(BadClientName),
-    #[error("cannot be read: {0}; see that it is there and that this user may read it, or remove it")]
+    #[error("cannot be read: {0}; see that it is there and that this user may read it")]
     Io(#[from] io::Error),
     /// A directory, say.
-    #[error("is not a file; remove it")]
+    #[error("is not a file; put one with the client's key in its place, or remove it")]
     Kind,
     #[error("has more than {FILE_MAX} bytes, and a client's file has one line; write that one into it")]
     Length,
@@ -43,13 +43,16 @@ pub(super) fn client(path: &Path) -> Option<Result<ClientName, AuthFileError>> {
     Some(name.map_err(|why| AuthFileError { path: path.to_owned(), flaw: Flaw::Name(why) }))
 }
 
-/// The key in a file.
+/// The key in a file, as `parse` finds it.
 ///
 /// # Errors
 /// It cannot be read, or holds something else.
-pub(super) fn key(path: &Path) -> Result<HsClientDescEncKey, AuthFileError> {
+pub(super) fn key(
+    path: &Path,
+    parse: impl FnOnce(&str) -> Result<HsClientDescEncKey, ClientKeyError>,
+) -> Result<HsClientDescEncKey, AuthFileError> {
     read(path)
-        .and_then(|bytes| String::from_utf8_lossy(&bytes).parse().map_err(Flaw::Key))
+        .and_then(|bytes| parse(&String::from_utf8_lossy(&bytes)).map_err(Flaw::Key))
         .map_err(|flaw| AuthFileError { path: path.to_owned(), flaw })
 }
 

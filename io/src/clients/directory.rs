@@ -137,7 +137,7 @@ impl Look {
     fn read(&mut self, path: &Path) {
         let Some(name) = auth_file::client(path) else { return };
         let read = name.and_then(|name| {
-            let key = auth_file::key(path).inspect_err(|_| _ = self.unreadable.insert(name.clone()))?;
+            let key = auth_file::key(path, str::parse).inspect_err(|_| _ = self.unreadable.insert(name.clone()))?;
             self.files.insert(name, key);
             Ok(())
         });

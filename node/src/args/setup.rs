@@ -14,7 +14,8 @@ pub struct Init {
     #[command(flatten)]
     pub node: NodeFlags,
     /// Keep an existing address: its key file (tor's `hs_ed25519_secret_key`, PEM or base64) that only you can read,
-    /// the directory of a service, or - for standard input.
+    /// the directory of a service, or - for standard input. If there are clients in `authorized_clients` beside the key,
+    /// the address is restricted to them.
     #[arg(long, value_name = "FILE|-")]
     pub import_key: Option<PathBuf>,
     /// Print one JSON object.

@@ -9,10 +9,9 @@ use rustbalance_io::store::{Store, StoreError};
 
 use super::encrypted::ALSO_KEYS;
 use super::passphrase::{self, Use, Wanted};
-use super::report::{self, NewNode};
 use super::secret::{is_stdin, refuse_two_from_stdin};
 use super::setup::Setup;
-use super::{confirm, encrypted, settings};
+use super::{confirm, encrypted, report, settings};
 use crate::args::{Backup, Common, Restore};
 use crate::failure::Failure;
 use crate::output;
@@ -75,8 +74,7 @@ pub fn restore(common: &Common, args: &Restore) -> Result<(), Failure> {
         "the address is this machine's now; start nothing else that has its key: nodes of the cluster from before are \
          of another one, and are to be set up anew, with an invite",
     );
-    let new = NewNode { address: founded.address, node: founded.node, wireguard: founded.wireguard };
-    report::print(common, &setup.settings, &new, args.json)
+    report::print(common, &setup.settings, &founded.into(), args.json)
 }
 
 fn open(path: &Path, passphrase_file: Option<&Path>) -> Result<rustbalance_core::backup::Backup, Failure> {

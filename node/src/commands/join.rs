@@ -66,7 +66,7 @@ fn set_up(
     let config = setup.create()?;
     let joined = join()?;
     config.keep();
-    let new = NewNode { address: joined.address, node: joined.node, wireguard: joined.wireguard };
+    let new = NewNode { address: joined.address, node: joined.node, wireguard: joined.wireguard, access: None };
     report::print(common, &setup.settings, &new, args.json)
 }
 

@@ -3,11 +3,14 @@
 use std::path::Path;
 
 use rustbalance_core::onion::address::OnionAddress;
+use rustbalance_core::status::AccessStatus;
 use rustbalance_core::{NodeId, WgPublicKey};
+use rustbalance_io::init::Founded;
 use rustbalance_io::keys::wireguard_public_to_text;
 use rustbalance_io::settings::Settings;
 use serde::Serialize;
 
+use super::status::render;
 use crate::args::{Common, DEFAULT_DIR};
 use crate::config_file::show_target;
 use crate::failure::Failure;
@@ -38,6 +41,14 @@ pub struct NewNode {
     pub node: NodeId,
     /// Its WireGuard key.
     pub wireguard: WgPublicKey,
+    /// Who may connect to the address; a node that joins is told of that by the others.
+    pub access: Option<AccessStatus>,
+}
+
+impl From<Founded> for NewNode {
+    fn from(Founded { address, node, wireguard, access }: Founded) -> Self {
+        Self { address, node, wireguard, access: Some((&access).into()) }
+    }
 }
 
 /// The report; `--json` prints it as it is.
@@ -45,6 +56,9 @@ pub struct NewNode {
 struct Report {
     /// With `.onion`.
     address: String,
+    /// Who may connect to it, if the cluster was founded here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access: Option<AccessStatus>,
     /// 64 hex digits.
     node: String,
     dir: String,
@@ -70,6 +84,7 @@ pub fn print(common: &Common, settings: &Settings, new: &NewNode, json: bool) ->
     let (token, master) = (key_file("cluster_token"), key_file("hs_ed25519_secret_key"));
     let report = Report {
         address: new.address.to_string(),
+        access: new.access.clone(),
         node: new.node.0.iter().map(|byte| format!("{byte:02x}")).collect(),
         dir: show(&common.dir),
         config: show(&common.config_file()),
@@ -83,8 +98,13 @@ pub fn print(common: &Common, settings: &Settings, new: &NewNode, json: bool) ->
     if json {
         return output::json(&report);
     }
+    let access = report.access.as_ref().map_or_else(String::new, |access| {
+        let way_on = "`rustbalance clients` shows and changes that once the node runs";
+        format!("The address is {}; {way_on}.\n\n", render::access(access))
+    });
     let mut text = format!(
         "{}\n\n\
+         {access}\
          This node is set up in {}. Start it with\n\n  {}\n\n\
          To add a node, start this one, and once it serves make an invite with `rustbalance invite`: one line, a secret,\n\
          with which that machine joins through tor: `rustbalance join --invite-file FILE`.\n\n\

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use rustbalance_core::cluster::Access;
+use rustbalance_io::clients::import;
 use rustbalance_io::keys::{KeyError, MasterKey, read_secret};
 use zeroize::Zeroizing;
 
@@ -29,6 +31,17 @@ pub fn read<T>(
 /// As for [`read`].
 pub fn master_key(path: &Path) -> Result<MasterKey, KeyError> {
     read(path, MasterKey::read, MasterKey::from_file)
+}
+
+/// The same, and who may connect to that service, by what is beside its key. A key from standard input has nothing beside
+/// it.
+///
+/// # Errors
+/// As for [`read`]; what is beside it cannot be read, or is not possible here.
+pub fn service(path: &Path) -> Result<(MasterKey, Access), Failure> {
+    let key = master_key(path)?;
+    let access = if is_stdin(path) { Access::Open } else { import::access_beside(path)? };
+    Ok((key, access))
 }
 
 /// Refuses a second file that is standard input, of which there is one. Each file with the flag that names it.

@@ -145,10 +145,10 @@ fn each_file_that_is_no_clients_is_named_with_what_is_wrong_and_removes_nobody()
     }
     let look = Look::take(&dir).unwrap();
     for (name, why) in [
-        ("alice", "is not a file; remove it"),
+        ("alice", "is not a file; put one with the client's key in its place"),
         ("bob", "cannot be read: No such file or directory (os error 2); see that it is there"),
         ("carol", "has more than 1024 bytes, and a client's file has one line"),
-        ("dave", "is not a file; remove it"),
+        ("dave", "is not a file; put one with the client's key in its place"),
         ("not a name", "a client's name has 1 to 32 letters"),
         ("\u{fffd}", "a client's name has 1 to 32 letters"),
         ("", "a client's name has 1 to 32 letters"),

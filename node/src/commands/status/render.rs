@@ -1,6 +1,8 @@
 //! The status as a page for people.
 
-use rustbalance_core::status::{HostStatus, HsDirStatus, MemberStatus, PublicationStatus, SlotStatus, Status};
+use rustbalance_core::status::{
+    AccessStatus, HostStatus, HsDirStatus, MemberStatus, PublicationStatus, SlotStatus, Status,
+};
 
 use super::table::{Cell, Tone, cell, columns, heading, plain};
 use crate::commands::member;
@@ -38,12 +40,7 @@ fn head(status: &Status, colour: bool) -> String {
     rows.push(row("target", target));
     rows.extend(clock(status).map(|clock| row("clock", plain(clock))));
     rows.extend(machine(&status.host).map(|machine| row("machine", plain(machine))));
-    let access = match (status.access.restricted, status.access.clients) {
-        (false, _) => "open to everybody".to_owned(),
-        (true, 0) => "closed: there is no authorised client".to_owned(),
-        (true, clients) => format!("restricted to {}", counted(clients, "authorised client")),
-    };
-    rows.push(row("access", plain(access)));
+    rows.push(row("access", plain(access(&status.access))));
     if status.presence != "in" {
         let presence = match status.presence.as_str() {
             "out" => "out of service: introduction circuits that clients know are closed",
@@ -216,6 +213,15 @@ fn hsdir(hsdir: &HsDirStatus) -> Vec<Cell> {
 fn member_name(members: &[MemberStatus], node: &str) -> String {
     let found = members.iter().find(|member| member.node == node);
     found.map_or(member::short(node), member::name).to_owned()
+}
+
+/// Who may connect, in words.
+pub fn access(access: &AccessStatus) -> String {
+    match (access.restricted, access.clients) {
+        (false, _) => "open to everybody".to_owned(),
+        (true, 0) => "closed: there is no authorised client".to_owned(),
+        (true, clients) => format!("restricted to {}", counted(clients, "authorised client")),
+    }
 }
 
 fn counted(number: usize, noun: &str) -> String {
