@@ -1,4 +1,4 @@
-//! `init --import-key` with a service of tor's that is for authorised clients alone.
+//! A service of tor's that is for authorised clients alone, on its way here (`init --import-key`) and elsewhere.
 
 mod common;
 
@@ -99,5 +99,28 @@ fn a_client_that_cannot_be_taken_over_is_named_and_nothing_is_founded() {
         let named = format!("rustbalance: {}/authorized_clients/{name}: ", text(&place.service()));
         assert!(run.stderr.starts_with(&named), "{}", run.stderr);
         assert!(!place.dir().exists(), "{name}");
+    }
+}
+
+#[test]
+fn a_key_that_goes_elsewhere_without_its_clients_says_so() {
+    for (clients, is_said) in [(&[("bob.auth", &*format!("descriptor:x25519:{BOB}"))][..], true), (&[], false)] {
+        let place = Place::new(clients);
+        assert_eq!(place.init("service", &[]).code, 0);
+        let (dir, service, out) = (place.dir(), place.service(), place.0.path().join("out"));
+        for from in [
+            &["import", "--yes", "--file", text(&service), "--out", text(&out)][..],
+            &["export", "--format", "service", "--dir", text(&dir), "--out", text(&out)],
+        ] {
+            let run = rustbalance(["key"].iter().chain(from).copied());
+            assert_eq!((run.code, run.stdout.lines().count()), (0, 1), "{}", run.stderr);
+            assert_eq!(
+                run.stderr.contains("lets everybody in, unless it has the clients' files"),
+                is_said,
+                "{}",
+                run.stderr
+            );
+            fs::remove_dir_all(&out).unwrap();
+        }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
+use rustbalance_core::cluster::Access;
+use rustbalance_io::clients::import::access_beside;
 use rustbalance_io::keys::MasterKey;
+use rustbalance_io::store::Store;
 
 use super::{backup, confirm, encrypted, secret};
 use crate::args::{Common, Export, Import, Key, Out, OutFormat, Unlock};
@@ -37,13 +40,27 @@ fn show(common: &Common, file: Option<&Path>, unlock: &Unlock, json: bool) -> Re
 }
 
 fn export(common: &Common, args: &Export) -> Result<(), Failure> {
-    write(&own(common, &args.unlock)?, &args.out, args.format)
+    write(&own(common, &args.unlock)?, &args.out, args.format)?;
+    say_what_is_missing(Store::new(&common.dir).access().ok());
+    Ok(())
 }
 
 fn import(args: &Import) -> Result<(), Failure> {
     let key = secret::master_key(&args.file)?;
     confirm::address(key.address(), &args.confirm)?;
-    write(&key, &args.out, args.format)
+    write(&key, &args.out, args.format)?;
+    say_what_is_missing(if secret::is_stdin(&args.file) { Some(Access::Open) } else { access_beside(&args.file).ok() });
+    Ok(())
+}
+
+/// Who may connect is in no format. `None`: nobody can say who that is.
+fn say_what_is_missing(access: Option<Access>) {
+    if access != Some(Access::Open) {
+        output::note(
+            "who may connect to the address is not in there: a tor that publishes it by itself lets everybody in, unless it \
+             has the clients' files in its authorized_clients",
+        );
+    }
 }
 
 /// The key of the node in the state directory, whether it runs or not.
