@@ -226,7 +226,8 @@ pub enum BuildError {
     BadHeader,
     /// Larger than [`DESCRIPTOR_SIZE_MAX`].
     TooLarge(usize),
-    /// A key that is no curve point or of low order.
+    /// A key that is all zeros: one that was never filled in. Other keys that are of no use are not looked for here; merging
+    /// leaves such points out ([`has_sound_keys`](super::IntroPoint::has_sound_keys)).
     BadKey,
 }
 
@@ -245,7 +246,7 @@ impl fmt::Display for BuildError {
                 f,
                 "the descriptor has {bytes} bytes, HSDirs take {DESCRIPTOR_SIZE_MAX}; list fewer points or clients"
             ),
-            Self::BadKey => f.write_str("a point's key is zero or no curve point; leave it out"),
+            Self::BadKey => f.write_str("a point's key is all zeros; leave it out"),
         }
     }
 }
