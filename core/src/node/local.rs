@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Node, Shutdown};
 use crate::cluster::Local;
-use crate::hsdesc::{IntroPoint, NUM_INTRO_POINT_MAX, PowOffer};
+use crate::hsdesc::{IntroPoint, NUM_INTRO_POINT_MAX};
 use crate::input::TargetHealth;
 use crate::time::Now;
 use crate::tor::Tor;
@@ -18,8 +18,8 @@ impl Node {
         Local {
             points: self.points(now),
             header: self.serving(now).next().map(|tor| tor.facts().header.clone()).unwrap_or_default(),
-            pow: self.pow(now),
-            harvest: self.only_serving(now).and_then(|tor| tor.facts().harvest.clone()),
+            pow: self.only_tor(now).and_then(|tor| tor.facts().pow),
+            harvest: self.only_tor(now).and_then(|tor| tor.facts().harvest.clone()),
             tor_ready: self.serving(now).next().is_some(),
             target_up: self.target == TargetHealth::Up,
             eligible: ready && self.shutdown == Shutdown::No && self.health.may_publish(),
@@ -44,13 +44,10 @@ impl Node {
         by_turns.take(NUM_INTRO_POINT_MAX).cloned().collect()
     }
 
-    /// Proof of work, which goes with the points of one tor alone.
-    fn pow(&self, now: Now) -> Option<PowOffer> {
-        self.only_serving(now).and_then(|tor| tor.facts().pow)
-    }
-
-    fn only_serving(&self, now: Now) -> Option<&Tor> {
-        let mut serving = self.serving(now);
-        serving.next().filter(|_| serving.next().is_none())
+    /// The one whose proof of work goes with this node's points. Also while it serves nobody: it may have published by itself
+    /// last, which others have to hear of.
+    fn only_tor(&self, now: Now) -> Option<&Tor> {
+        let [tor] = self.tors.as_slice() else { return None };
+        self.may_offer(now, tor).then_some(tor)
     }
 }

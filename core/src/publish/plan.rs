@@ -31,7 +31,12 @@ pub(super) struct Offers {
     nodes: BTreeMap<NodeId, Share>,
     header: InnerHeader,
     access: Arc<Access>,
+    harvests: Harvests,
 }
+
+/// How often each member's tor has published by itself, in which incarnation: each time its descriptor took the place of
+/// ours. Of members that serve no more, too: one that leaves may have been about it.
+type Harvests = BTreeMap<NodeId, (u64, u32)>;
 
 /// One node's offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +63,10 @@ impl Offers {
             .collect();
         let headers = view.members.iter().filter(|member| nodes.contains_key(&member.node));
         let header = common_header(headers.filter_map(|member| member.record.as_ref()).map(|record| &record.header));
-        Self { nodes, header, access: Arc::clone(&view.access) }
+        let records = view.members.iter().filter_map(|member| member.record.as_ref());
+        let harvests =
+            records.filter_map(|record| Some((record.node, (record.incarnation, record.harvest.as_ref()?.number))));
+        Self { nodes, header, access: Arc::clone(&view.access), harvests: harvests.collect() }
     }
 
     /// Adds points that a majority we cannot hear has published. Those of nodes we do hear are theirs to name, and those
@@ -212,8 +220,7 @@ pub(super) struct Plan {
     pub(super) left_out: Vec<(NodeId, IntroPoint, LeftOut)>,
     /// Per node the record it follows and its points listed, but for those that its tor was made to show.
     pub(super) nodes: BTreeMap<NodeId, PlanNode>,
-    /// How often each node's tor has published by itself, which put its descriptor in the place of ours.
-    overwritten: BTreeMap<NodeId, (u64, u32)>,
+    harvests: Harvests,
 }
 
 impl Plan {
@@ -251,11 +258,8 @@ impl Plan {
             }
         }
         let (header, access) = (offers.header.clone(), Arc::clone(&offers.access));
-        let overwritten = |(node, share): (&NodeId, &Share)| {
-            Some((*node, (share.points.incarnation, share.harvest.as_ref()?.number)))
-        };
-        let overwritten = offers.nodes.iter().filter_map(overwritten).collect();
-        Self { shared, pow, points, header, access, left_out, nodes, overwritten }
+        let harvests = offers.harvests.clone();
+        Self { shared, pow, points, header, access, left_out, nodes, harvests }
     }
 
     /// The contents of the descriptors of `period`, a time period's number.
@@ -266,8 +270,12 @@ impl Plan {
     /// In which descriptors `new` says something else, if in some alone; `None` if it may be in all.
     pub(super) fn altered(&self, new: &Self) -> Option<Altered> {
         let same = self.shared == new.shared && self.header == new.header && self.access == new.access;
-        let same = same && self.overwritten == new.overwritten;
-        same.then(|| self.pow.altered(&new.pow)).flatten()
+        (same && !self.is_overwritten(new)).then(|| self.pow.altered(&new.pow)).flatten()
+    }
+
+    /// Whether by what `new` knows a tor has published by itself since, over what HSDirs had of ours.
+    fn is_overwritten(&self, new: &Self) -> bool {
+        new.harvests.iter().any(|(node, number)| self.harvests.get(node).is_none_or(|known| number > known))
     }
 
     /// Names the content in beacons.

@@ -364,6 +364,18 @@ fn after_a_tor_has_published_by_itself_all_descriptors_are_uploaded_anew_though_
 }
 
 #[test]
+fn tor_of_a_node_that_leaves_may_have_published_by_itself_last_and_all_is_uploaded_anew_then_too() {
+    let mut view = harvested();
+    record_of(&mut members(&mut view)[1]).state = NodeState::Leaving;
+    let before = divided(&view);
+    record_of(&mut members(&mut view)[1]).harvest.as_mut().unwrap().number += 1;
+    let after = divided(&view);
+    assert_eq!((before.digest(), before.altered(&after)), (after.digest(), None));
+    record_of(&mut members(&mut view)[1]).harvest = None;
+    assert!(is_same(&after, &divided(&view)), "that it says so no more is no reason");
+}
+
+#[test]
 fn node_whose_tor_has_followed_a_new_shared_random_value_needs_no_harvest_for_its_period() {
     let mut view = harvested();
     let before = divided(&view);
