@@ -3,6 +3,9 @@
 mod attached;
 mod harvest;
 mod local;
+mod native;
+#[cfg(test)]
+mod testing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +24,7 @@ use crate::rng::Seed;
 use crate::sabotage::{Rule, is_broken};
 use crate::status::{AccessStatus, ClockStatus, MemberStatus, OrderStatus, PauseStatus, Status};
 use crate::time::{Mono, Now};
-use crate::tor::{AuthorizedClients, Files, Look, Native, Presence, Renewal, Tor, TorState, Validity, Watchdog, turn};
+use crate::tor::{AuthorizedClients, Look, Native, Presence, Renewal, Tor, TorState, Validity, Watchdog, turn};
 use crate::{NodeId, TorId};
 
 /// Most tors of a node.
@@ -90,6 +93,10 @@ pub struct Node {
     /// The last peers wished for, to wish only for changes.
     peers: Arc<Vec<Peer>>,
     shutdown: Shutdown,
+    /// How often tors have connected.
+    connections: u64,
+    /// A tor was found to let in everybody: when its files were last written again for that.
+    exposed: Option<Mono>,
     /// When it is this node's turn to have its tor show hidden points.
     harvest_due: Option<Mono>,
     /// What was last said of a tor that somebody else runs.
@@ -148,6 +155,8 @@ impl Node {
             out,
             peers: Arc::default(),
             shutdown: Shutdown::No,
+            connections: 0,
+            exposed: None,
             harvest_due: None,
             attached_said: None,
             rejected: BTreeMap::new(),
@@ -314,8 +323,9 @@ impl Node {
 
     fn publish(&mut self, now: Now) {
         let view = self.cluster.view(now);
+        self.keep_files(now, &view);
         if self.tors.iter().any(|tor| tor.facts().miscounts) {
-            self.publisher.tor_miscounts(now.mono);
+            self.publisher.publish_instead(now.mono);
         }
         let alone = view.role == Role::Alone;
         let (uploader, ring) = (self.uploader(alone).unwrap_or(0), self.ring(alone));
@@ -328,26 +338,8 @@ impl Node {
                 }
             }
         }
-        if !self.is_attached {
-            self.authorized_clients.tick(now.mono, &view.access, &mut self.out);
-        }
-        let files = self.authorized_clients.files();
-        let native = self.publisher.wants_native(&view) && !self.cluster.admission_waiting();
         self.publish_attached(now);
-        for tor in self.tors.iter_mut().filter(|_| !self.is_attached) {
-            // Who may connect changes while tor publishes: it goes on until it has read the new files. Off and on again, it
-            // might upload nothing for hours.
-            let native = native
-                && match files {
-                    Files::Written(_) => true,
-                    Files::Writing => tor.wants_native(),
-                    Files::Failed => false,
-                };
-            if let Files::Written(serial) = files {
-                tor.files_written(serial, &mut self.out);
-            }
-            tor.want_native(native, &mut self.out);
-        }
+        self.publish_natively(&view);
         for ((tor, renewal), id) in self.tors.iter_mut().zip(&mut self.renewals).zip(0u8..) {
             let is_there = tor.state() != TorState::Disconnected && self.shutdown == Shutdown::No;
             // The view of a follower has no members. A node's own tors have their turns one after the other, too.
@@ -433,7 +425,7 @@ impl Node {
                 others: view.clock_offset.others,
             },
             host: self.health.host(),
-            warnings: [self.health.warnings(), self.publisher.warnings(now.mono)].concat(),
+            warnings: [self.health.warnings(), self.publisher.warnings(now.mono), self.exposure()].concat(),
             access: AccessStatus::from(&*view.access),
             presence: match self.cluster.presence(now.mono) {
                 Presence::In => "in",

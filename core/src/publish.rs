@@ -22,7 +22,7 @@ mod report;
 mod schedule;
 mod target;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod upload;
@@ -220,8 +220,8 @@ impl Publisher {
         self.mode.keep_native(keep);
     }
 
-    /// What tor publishes by itself now nothing could take the place of: it must not.
-    pub fn tor_miscounts(&mut self, now: Mono) {
+    /// Tor must not publish by itself now: nothing could take the place of that, or everybody could read it.
+    pub fn publish_instead(&mut self, now: Mono) {
         self.mode.publish_instead(now);
     }
 

@@ -24,7 +24,7 @@ mod replies;
 mod service;
 mod session;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod upload;
 mod version;
 mod watchdog;
@@ -107,6 +107,7 @@ pub struct Tor {
     facts: TorFacts,
     /// Tor processes seen.
     processes: u64,
+    connections: u64,
     state: TorState,
     /// Bounded by uploads and fetches in flight and, for native uploads, by the bytes of one input.
     events: VecDeque<TorEvent>,
@@ -138,6 +139,7 @@ impl Tor {
             harvesting: Harvesting::default(),
             facts: TorFacts::default(),
             processes: 0,
+            connections: 0,
             state: TorState::Disconnected,
             events: VecDeque::new(),
         }
@@ -193,15 +195,6 @@ impl Tor {
         result
     }
 
-    /// What native publishing should be; asserted again after every reconnect. The switch is for all services of a tor, and
-    /// so is left alone where there are others.
-    pub fn want_native(&mut self, on: bool, out: &mut Outbox) {
-        if !self.has_company() {
-            self.publishing.want(on || self.harvesting.is_open());
-            self.ask_what_is_due(out);
-        }
-    }
-
     /// Of a tor that somebody else runs.
     pub fn attachment(&self) -> Option<&Attachment> {
         self.attachment.as_ref()
@@ -231,11 +224,6 @@ impl Tor {
         }
     }
 
-    /// Whether native publishing should be on.
-    pub fn wants_native(&self) -> bool {
-        self.publishing.wants_native()
-    }
-
     /// Whether clients are to find this node. Once it is out, introduction circuits that they may come by are closed, and
     /// the facts name only points that no client knows.
     pub fn set_presence(&mut self, now: Now, presence: Presence, out: &mut Outbox) {
@@ -253,17 +241,6 @@ impl Tor {
             TorState::WaitingForPoints => self.withdrawal.presence() == Presence::Out,
             TorState::Disconnected | TorState::Bootstrapping(_) => false,
         }
-    }
-
-    /// The files of authorised clients have this content now; tor is told to read them again.
-    pub fn files_written(&mut self, files: FilesSerial, out: &mut Outbox) {
-        self.publishing.want_read(files);
-        self.ask_what_is_due(out);
-    }
-
-    /// Native publishing as tor last acknowledged.
-    pub fn native(&self) -> Native {
-        self.publishing.native()
     }
 
     /// Whether clients can be sent here: ready, or was a moment ago and only the control connection is lost.
@@ -291,6 +268,11 @@ impl Tor {
     /// How many tor processes have been seen so far.
     pub fn processes(&self) -> u64 {
         self.processes
+    }
+
+    /// How many connections there have been so far.
+    pub fn connections(&self) -> u64 {
+        self.connections
     }
 
     /// Facts.
@@ -384,6 +366,7 @@ impl Tor {
 
     fn connect(&mut self, out: &mut Outbox) {
         self.session = Some(Session::default());
+        self.connections += 1;
         self.directory.connected(self.clock);
         self.withdrawal.new_connection();
         self.send(Asked::Events, command::set_events(&EVENTS), out);

@@ -38,7 +38,7 @@ pub(super) fn secs(secs: u64) -> Duration {
 }
 
 /// A member that serves, with points on `relays`.
-pub(super) fn member(n: u8, relays: &[u8]) -> Member {
+pub(crate) fn member(n: u8, relays: &[u8]) -> Member {
     let record = Record {
         node: node(n),
         incarnation: 1,
@@ -97,7 +97,7 @@ pub(super) fn members(view: &mut View) -> &mut Vec<Member> {
 }
 
 /// The record, to change.
-pub(super) fn record_of(member: &mut Member) -> &mut Record {
+pub(crate) fn record_of(member: &mut Member) -> &mut Record {
     Arc::make_mut(member.record.as_mut().unwrap())
 }
 
@@ -243,7 +243,7 @@ impl World {
         &mut self.sites[0].view
     }
 
-    pub(super) fn member(&mut self, n: u8) -> &mut Member {
+    pub(crate) fn member(&mut self, n: u8) -> &mut Member {
         members(self.view()).iter_mut().find(|member| member.node == node(n)).unwrap()
     }
 

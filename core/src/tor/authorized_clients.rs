@@ -58,13 +58,18 @@ impl AuthorizedClients {
     pub fn tick(&mut self, now: Mono, access: &Arc<Access>, out: &mut Outbox) {
         if self.access.as_ref() != Some(access) {
             self.access = Some(Arc::clone(access));
-            self.serial += 1;
-            self.failures.hurry();
+            self.write_again();
         }
         if self.written != self.serial && self.writing.is_none() && now >= self.failures.retry_at() {
             let id = out.persist(DurableKind::AuthorizedClients, self.text(access).into_bytes());
             self.writing = Some((id, self.serial));
         }
+    }
+
+    /// Has them written again, for tor to read again: somebody may have removed them.
+    pub fn write_again(&mut self) {
+        self.serial += 1;
+        self.failures.hurry();
     }
 
     /// A write ended; false if it was none of these.

@@ -3,7 +3,8 @@
 
 use core::time::Duration;
 
-use super::{FilesSerial, Native};
+use super::{FilesSerial, Native, Tor};
+use crate::output::Outbox;
 use crate::time::Mono;
 
 /// The option.
@@ -52,14 +53,14 @@ impl Publishing {
         self.wanted = None;
     }
 
-    /// Whether it should be on.
-    pub(super) fn wants_native(&self) -> bool {
-        self.wanted == Some(true)
-    }
-
     /// The files of authorised clients have changed.
     pub(super) fn want_read(&mut self, files: FilesSerial) {
         self.files = files;
+    }
+
+    /// Whether tor has read them since.
+    pub(super) fn has_read_files(&self) -> bool {
+        self.files_read == self.files
     }
 
     /// As tor last acknowledged; unknown while it is being changed.
@@ -76,17 +77,18 @@ impl Publishing {
         Some(wanted)
     }
 
-    /// Tor's reply to setting it to `on`.
-    pub(super) fn replied(&mut self, now: Mono, on: bool, ok: bool) {
+    /// Tor's reply to setting it to `on`. Whether it has read files that it had not read before.
+    pub(super) fn replied(&mut self, now: Mono, on: bool, ok: bool) -> bool {
         self.asked = false;
         if ok {
             self.acknowledged = state(on);
-            self.files_read = self.files_asked;
             self.retry_at = now;
             self.pause = PAUSE_MIN;
+            core::mem::replace(&mut self.files_read, self.files_asked) != self.files_asked
         } else {
             self.retry_at = now.plus(self.pause);
             self.pause = (self.pause * 2).min(PAUSE_MAX);
+            false
         }
     }
 
@@ -101,9 +103,10 @@ impl Publishing {
         is_news && self.wanted.is_some_and(|wanted| wanted != on)
     }
 
-    /// A new or lost connection: nothing is known, the wish is to be asserted again at once.
+    /// A new or lost connection: nothing is known. That it should be off is to be asserted again at once; that it should be
+    /// on somebody has to say again: it may be another process, which reads files that may not be there any more.
     pub(super) fn reset(&mut self) {
-        *self = Self { wanted: self.wanted, files: self.files, ..Self::new() };
+        *self = Self { wanted: self.wanted.filter(|on| !on), files: self.files, ..Self::new() };
     }
 
     /// When the next step is due; `None` if there is nothing to do.
@@ -111,6 +114,34 @@ impl Publishing {
         let as_wanted = |wanted| self.acknowledged == state(wanted) && self.files_read == self.files;
         let settled = self.wanted.is_none_or(as_wanted);
         (!settled && !self.asked).then_some(self.retry_at)
+    }
+}
+
+impl Tor {
+    /// What native publishing should be. With each connection it is off until this is said again. The switch is for all
+    /// services of a tor, and so is left alone where there are others.
+    pub fn want_native(&mut self, on: bool, out: &mut Outbox) {
+        if !self.has_company() {
+            self.publishing.want(on || self.harvesting.is_open());
+            self.ask_what_is_due(out);
+        }
+    }
+
+    /// Native publishing as tor last acknowledged.
+    pub fn native(&self) -> Native {
+        self.publishing.native()
+    }
+
+    /// The files of authorised clients have this content now; tor is told to read them again.
+    pub fn files_written(&mut self, files: FilesSerial, out: &mut Outbox) {
+        self.publishing.want_read(files);
+        self.ask_what_is_due(out);
+    }
+
+    /// Whether what it publishes by itself only authorised clients can read, by its own descriptor; `None` while it has
+    /// none, or has had none since it was told to read the files.
+    pub fn is_restricted(&self) -> Option<bool> {
+        self.service.is_restricted().filter(|_| self.publishing.has_read_files())
     }
 }
 

@@ -41,7 +41,9 @@ impl Tor {
             Asked::Events => {}
             Asked::Testing => self.directory.testing_read(reply),
             Asked::Native(on) => {
-                self.publishing.replied(now.mono, on, reply.is_ok());
+                if self.publishing.replied(now.mono, on, reply.is_ok()) {
+                    self.service.files_read(now.mono);
+                }
                 if !reply.is_ok() {
                     let value = u8::from(on);
                     self.warn(out, format_args!("tor refuses {} {value}, trying again: {reply}", publishing::OPTION));

@@ -39,6 +39,8 @@ pub(super) struct Service {
     are_known: bool,
     /// Last decoded, when, with which periods in mind.
     descriptor: Option<Descriptor>,
+    /// Only authorised clients can read it; unknown since tor has read anew who these are.
+    is_restricted: Option<bool>,
     /// Its lines before the points.
     header: Arc<InnerHeader>,
     decoded_at: Mono,
@@ -66,6 +68,7 @@ impl Service {
             circuits: BTreeMap::new(),
             are_known: false,
             descriptor: None,
+            is_restricted: None,
             header: Arc::default(),
             decoded_at: now,
             text: Vec::new(),
@@ -98,6 +101,14 @@ impl Service {
 
     /// A new consensus: the descriptor may be of another period now.
     pub(super) fn consensus_changed(&mut self, now: Mono) {
+        self.descriptor_poll.hasten(now);
+    }
+
+    /// Tor has read anew who may connect: what it has to say of that is looked for at once.
+    pub(super) fn files_read(&mut self, now: Mono) {
+        self.is_restricted = None;
+        self.restless_until = now.plus(RESTLESS);
+        self.text.clear();
         self.descriptor_poll.hasten(now);
     }
 
@@ -153,7 +164,7 @@ impl Service {
         // Revision 0: tor is still choosing its points. No periods: no consensus yet, nor can tor have points.
         let revision = text.and_then(hsdesc::peek_revision).filter(|revision| *revision != RevisionCounter(0));
         let (Some(text), Some(revision), false) = (text, revision, periods.is_empty()) else {
-            self.descriptor = None;
+            (self.descriptor, self.is_restricted) = (None, None);
             self.serial += 1;
             return Ok(());
         };
@@ -169,6 +180,7 @@ impl Service {
         self.text = text.to_vec();
         self.periods = periods;
         self.descriptor = opened.as_ref().ok().cloned();
+        self.is_restricted = self.descriptor.as_ref().map(|descriptor| descriptor.restricted);
         self.serial += 1;
         if let Some(descriptor) = &mut self.descriptor {
             descriptor.points.sort(); // tor's order may change where nothing else does
@@ -212,6 +224,11 @@ impl Service {
     /// The lines before the points; `None` while there is no descriptor.
     pub(super) fn header(&self) -> Option<&Arc<InnerHeader>> {
         self.descriptor.as_ref().map(|_| &self.header)
+    }
+
+    /// Whether only authorised clients can read it, if that is known.
+    pub(super) fn is_restricted(&self) -> Option<bool> {
+        self.is_restricted
     }
 
     /// Proof of work, if it is on.

@@ -3,7 +3,7 @@
 mod access;
 mod attached;
 mod facts;
-mod fake;
+pub(crate) mod fake;
 mod fetches;
 mod harvest;
 mod session;

@@ -215,6 +215,11 @@ impl SimNode {
         self.tors.iter().any(|tor| tor.publishes)
     }
 
+    /// In which its tors read who may connect; an attached tor has others.
+    pub(super) fn files(&self) -> &[u8] {
+        self.disk.get(&DurableKind::AuthorizedClients).map_or(&[], Vec::as_slice)
+    }
+
     /// Whether its daemon runs, and is not frozen.
     pub fn is_live(&self) -> bool {
         self.core.is_some() && !self.is_frozen

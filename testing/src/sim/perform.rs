@@ -117,7 +117,7 @@ impl World {
             Output::RestartTor(TorId(tor)) => self.keep_tor_dead(index, tor.into(), 0),
             Output::Persist { id, record } => {
                 self.nodes[index].lease_unwritten |= record.kind == DurableKind::Lease;
-                // The model of tor does not read its files: how long they take makes no difference.
+                // Tor waits for them only where it publishes a restricted address: how long they take makes no difference.
                 let is_tors = record.kind == DurableKind::AuthorizedClients;
                 let slowest = self.options.disk_ms_max.max(self.nodes[index].disk_ms);
                 let delay = if is_tors { 1 } else { 1 + self.draw(slowest) };

@@ -12,6 +12,7 @@ use rand_core::Rng as _;
 use rustbalance_core::hsdesc::{Content, InnerHeader, IntroPoint, SigningKeys, build};
 use rustbalance_core::id::RelayFingerprint;
 use rustbalance_core::onion::address::OnionAddress;
+use rustbalance_core::onion::client::HsClientDescEncKey;
 use rustbalance_core::onion::key::HsIdKeypair;
 use rustbalance_core::onion::period::{Slot, TimePeriod};
 use rustbalance_core::onion::revision::RevisionCounter;
@@ -87,6 +88,8 @@ pub struct TorModel {
     revision: u64,
     /// The last upload as it came, and the descriptor in it.
     posted: Option<(String, Arc<str>)>,
+    /// Who may connect, by the files as it last read them; nobody named means everybody.
+    clients: Vec<HsClientDescEncKey>,
     rng: ChaCha20Rng,
 }
 
@@ -116,6 +119,7 @@ impl TorModel {
             descriptor: None,
             revision: 0,
             posted: None,
+            clients: Vec::new(),
             rng,
         }
     }
@@ -211,6 +215,17 @@ impl TorModel {
         let is_change = core::mem::replace(&mut self.publishes, on) != on;
         let event = format!("650-CONF_CHANGED\r\n650-PublishHidServDescriptors={}\r\n650 OK\r\n", u8::from(on));
         is_change.then(|| event.into_bytes())
+    }
+
+    /// Reads who may connect, of which each line names a file and its content.
+    pub(super) fn read_files(&mut self, files: &[u8]) {
+        let keys = str::from_utf8(files).into_iter().flat_map(str::lines).filter_map(|line| line.split_once(' '));
+        let clients: Vec<_> = keys.filter_map(|(_, key)| key.parse().ok()).collect();
+        if self.clients != clients {
+            self.clients = clients;
+            self.revision += u64::from(self.revision > 0);
+            self.descriptor = None;
+        }
     }
 
     /// Whether it can have introduction points.
@@ -387,7 +402,7 @@ impl TorModel {
             header: &header,
             pow: None,
             points: &self.listed,
-            clients: &[],
+            clients: &self.clients,
             now: wall,
         };
         let mut keys = SigningKeys::new(&blind, &mut self.rng, wall);

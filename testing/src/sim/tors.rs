@@ -29,6 +29,7 @@ impl World {
         next.publishes = self.nodes[index].is_attached;
         self.changed.native |= next.publishes;
         (next.lag_secs, next.control) = (lag_secs, control);
+        next.read_files(self.nodes[index].files());
         self.nodes[index].tors[tor] = next;
         let connect = dead_ms + 100 + self.draw(400);
         let bootstrap = 1000 + self.draw(self.options.bootstrap_ms_max - 1000);
@@ -104,6 +105,10 @@ impl World {
             return;
         }
         let wall = self.wall();
+        if bytes.starts_with(b"SETCONF ") {
+            let files = self.nodes[index].files().to_vec();
+            self.nodes[index].tors[tor].read_files(&files);
+        }
         let published = self.nodes[index].tors[tor].publishes;
         let effects = self.nodes[index].tors[tor].handle(bytes, &mut self.network, wall);
         self.changed.native |= self.nodes[index].tors[tor].publishes != published;

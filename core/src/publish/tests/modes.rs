@@ -171,7 +171,7 @@ fn a_node_alone_whose_tor_miscounts_publishes_itself_and_leaves_it_to_tor_ten_mi
     assert!(wants_native(&world));
     for _ in 0..5 {
         let now = world.now.mono;
-        world.sites[0].publisher.tor_miscounts(now);
+        world.sites[0].publisher.publish_instead(now);
         assert!(!wants_native(&world));
         world.run(secs(1));
     }
@@ -188,7 +188,7 @@ fn a_node_alone_whose_tor_miscounts_publishes_itself_and_leaves_it_to_tor_ten_mi
     world.run(secs(60));
     assert!(world.hsdirs.seen.is_empty() && wants_native(&world));
     let now = world.now.mono;
-    world.sites[0].publisher.tor_miscounts(now);
+    world.sites[0].publisher.publish_instead(now);
     assert!(!wants_native(&world), "a clock may be set back at any time");
     world.run(secs(5));
     assert_eq!(world.listed(), keys_of(&world.sites[0].view, &[1]));

@@ -63,7 +63,31 @@ fn a_tor_that_refuses_is_asked_again_and_a_new_one_reads_the_files_with_its_firs
     dialogue.run(Duration::from_secs(2));
     assert_eq!(dialogue.tor.native(), Native::On);
     dialogue.connect();
+    assert_eq!(
+        dialogue.open_with("SETCONF"),
+        0,
+        "whether it is the same process, and what it would read, nobody knows"
+    );
+    dialogue.want_native(true);
     assert_eq!(dialogue.open_with("SETCONF"), 1);
     dialogue.answer_all();
     assert_eq!(dialogue.open_with("SETCONF"), 0);
+}
+
+#[test]
+fn whether_tor_keeps_to_the_files_is_known_once_it_has_read_them_and_told_what_it_would_publish() {
+    let mut dialogue = Dialogue::connected(World::serving());
+    assert_eq!(dialogue.tor.is_restricted(), Some(false));
+    dialogue.want_native(true);
+    dialogue.files_written(1);
+    assert_eq!(dialogue.tor.is_restricted(), None, "it has not read them");
+    while dialogue.open_with("SETCONF") > 0 {
+        dialogue.answer();
+    }
+    assert_eq!(dialogue.tor.is_restricted(), None, "what it said was from before");
+    dialogue.answer_all();
+    dialogue.run(Duration::from_secs(1));
+    assert_eq!(dialogue.tor.is_restricted(), Some(false));
+    dialogue.close();
+    assert_eq!(dialogue.tor.is_restricted(), None);
 }

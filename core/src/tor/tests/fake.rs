@@ -5,11 +5,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::hsdesc::{Content, InnerHeader, IntroPoint, PowParams, SigningKeys, build};
 use crate::id::{RelayFingerprint, TorId};
 use crate::input::ControlInput;
 use crate::onion::address::OnionAddress;
-use crate::onion::client::HsClientDescEncKeypair;
+use crate::onion::client::{HsClientDescEncKey, HsClientDescEncKeypair};
+use crate::onion::key::HsIdKeypair;
+use crate::onion::period::TimePeriod;
+use crate::onion::revision::RevisionCounter;
 use crate::output::{Event, Outbox, Output};
+use crate::rng::Seed;
 use crate::time::{Mono, Now, Wall};
 use crate::tor::{Attachment, FilesSerial, Presence, Tor, TorError, TorEvent, TorState};
 
@@ -18,6 +23,8 @@ pub const ADDRESS: &str = "dbj6lvx6ilzhqxguu4pn2qrb4kewhsz3mlvqzrbyoai3hj4ygn42w
 pub const CAPTURED_AT: u64 = 1_795_446_825;
 pub const VALID_AFTER: &str = "2026-11-23 15:13:20";
 pub const VALID_AFTER_SECS: u64 = 1_795_446_800;
+/// When the consensus `tp-to-srv` begins.
+pub const HIDING_SECS: u64 = 1_795_447_040;
 
 /// The service's own client: `alice` of the recorded `client-auth-2`.
 pub const OWN_CLIENT: [u8; 32] = [
@@ -58,6 +65,19 @@ impl World {
         }
     }
 
+    /// After the start of a time period: the descriptor that it shows is of the period before. It has circuits to six relays
+    /// from this one on.
+    pub fn hiding(first: u8) -> Self {
+        Self {
+            consensus: Some(file("ring/tp-to-srv/consensus-microdesc.txt")),
+            microdescs: file("ring/tp-to-srv/microdescs.txt"),
+            valid_after: "2026-11-23 15:17:20".to_owned(),
+            descriptor: None,
+            circuits: (first..first + 6).map(|n| (n.into(), relay(n))).collect(),
+            ..Self::serving()
+        }
+    }
+
     /// Just started.
     pub fn starting() -> Self {
         let valid_after = String::new();
@@ -72,7 +92,8 @@ impl World {
         }
     }
 
-    fn answer(&self, command: &str) -> Vec<u8> {
+    /// The answer to the first line of a command.
+    pub fn answer(&self, command: &str) -> Vec<u8> {
         let (keyword, argument) = command.split_once(' ').unwrap_or((command, ""));
         match (keyword, argument) {
             ("SETEVENTS" | "+HSPOST" | "HSFETCH" | "CLOSECIRCUIT", _) => b"250 OK\r\n".to_vec(),
@@ -106,6 +127,43 @@ pub fn relays_of_points() -> Vec<RelayFingerprint> {
     let specifiers = points.iter().flat_map(|point| point["link_specifiers"].as_array().unwrap());
     let identities = specifiers.filter(|specifier| specifier["type"] == 2);
     identities.map(|identity| RelayFingerprint::from_hex(identity["raw"].as_str().unwrap()).unwrap()).collect()
+}
+
+/// The service's key.
+pub fn master() -> HsIdKeypair {
+    HsIdKeypair::from_tor_file(&file("cases/plain-3ip/hs_ed25519_secret_key")).unwrap()
+}
+
+/// A descriptor that has points on these relays; for everybody, if there are no `clients`.
+pub fn descriptor(
+    period: TimePeriod,
+    revision: u64,
+    pow: Option<PowParams>,
+    relays: &[u8],
+    clients: &[HsClientDescEncKey],
+) -> String {
+    let (key, now) = (master(), Wall::from_secs(HIDING_SECS));
+    let blind = key.blind(period);
+    let mut rng = Seed::new([7; 32]).fork("descriptor");
+    let content = Content {
+        blind: &blind,
+        subcredential: key.public().subcredential(blind.public()),
+        revision: RevisionCounter(revision),
+        header: &InnerHeader(vec!["create2-formats 2".to_owned()]),
+        pow: pow.as_ref(),
+        points: &relays.iter().map(|on| point(*on)).collect::<Vec<_>>(),
+        clients,
+        now,
+    };
+    build(&mut SigningKeys::new(&blind, &mut rng, now), &content, &mut rng).unwrap()
+}
+
+fn point(on: u8) -> IntroPoint {
+    let mut base_point = [0; 32];
+    base_point[0] = 9;
+    let auth_key = ed25519_dalek::SigningKey::from_bytes(&[on; 32]).verifying_key().to_bytes();
+    let link_specifiers = [&[1, 2, 20][..], &relay(on).0].concat();
+    IntroPoint { link_specifiers, onion_key: base_point, auth_key, enc_key: base_point }
 }
 
 /// A circuit as tor writes it.
