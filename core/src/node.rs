@@ -97,8 +97,8 @@ pub struct Node {
     connections: u64,
     /// A tor was found to let in everybody: when its files were last written again for that.
     exposed: Option<Mono>,
-    /// When it is this node's turn to have its tor show hidden points.
-    harvest_due: Option<Mono>,
+    /// Since when this node's tor is to show hidden points.
+    harvest_since: Option<Mono>,
     /// What was last said of a tor that somebody else runs.
     attached_said: Option<String>,
     rejected: BTreeMap<&'static str, u64>,
@@ -157,7 +157,7 @@ impl Node {
             shutdown: Shutdown::No,
             connections: 0,
             exposed: None,
-            harvest_due: None,
+            harvest_since: None,
             attached_said: None,
             rejected: BTreeMap::new(),
         };

@@ -284,7 +284,7 @@ impl Tor {
     /// earlier one (timed out, or tor's own) whose answer may still come.
     pub fn can_upload(&self, hsdir: RelayFingerprint) -> bool {
         let has_room = self.session.as_ref().is_some_and(Session::has_room);
-        has_room && !self.harvesting.is_busy() && self.uploads.can_start(hsdir)
+        has_room && !self.harvesting.may_upload() && self.uploads.can_start(hsdir)
     }
 
     /// Starts an upload; ends with exactly one `Uploaded` or `UploadFailed`. Ask [`can_upload`](Self::can_upload)
@@ -324,10 +324,9 @@ impl Tor {
         self.observe(now);
         if now.mono >= self.lenient_until {
             self.uploads.expire(now.mono, &mut self.events);
+            self.disown_harvest();
             self.fetches.expire(now.mono, &mut self.events);
-            if self.harvesting.tick(now.mono, self.native() == Native::Off) {
-                self.warn(out, format_args!("the points that verify proof of work were not found: trying again later"));
-            }
+            self.follow_harvest(now.mono, out);
             let deadline = self.session.as_ref().and_then(Session::deadline);
             if deadline.is_some_and(|deadline| deadline <= now.mono) {
                 let seconds = session::REPLY_TIMEOUT.as_secs();
@@ -379,7 +378,7 @@ impl Tor {
         self.publishing.reset();
         self.uploads.disconnected(&mut self.events);
         self.fetches.disconnected(&mut self.events);
-        self.harvesting.disconnected(self.clock);
+        self.harvesting.close(self.clock); // a new connection begins by turning tor's publishing off
     }
 
     fn reconnect(&mut self, out: &mut Outbox) {

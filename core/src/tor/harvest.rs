@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::service::Listed;
 use super::session::Asked;
-use super::{Presence, Tor, TorState};
+use super::{Native, Presence, Tor, TorEvent, TorState};
 use crate::control::command;
 use crate::control::event::HsDescAction;
 use crate::hsdesc::{self, Descriptor, Harvest, IntroPoint, NUM_INTRO_POINT_MAX, PowParams};
@@ -20,8 +20,9 @@ use crate::onion::period::{Slot, TimePeriod};
 use crate::output::Outbox;
 use crate::time::{Mono, Now};
 
-/// How long tor may publish by itself; measured: the descriptor is here after 0.9 s.
-const OPEN: Duration = Duration::from_secs(10);
+/// How long tor may publish by itself, if nothing is found. On loopback the descriptor is here after 0.9 s; over the network
+/// the upload needs a circuit, and the fetch another.
+const OPEN: Duration = Duration::from_secs(30);
 /// After tor's last upload, and after its publishing is off: uploads of ours have a higher counter than its, which counts
 /// seconds.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -29,6 +30,11 @@ const SETTLE: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(600);
 /// Points are gone once they had no circuit for so long: tor tries three times to open it again.
 const LACKING: Duration = Duration::from_secs(60);
+/// Points that are enough to do without another one, if it brought so many: tor gives one up after the other, each within a
+/// day.
+const ENOUGH: usize = 2;
+/// As many while tor demands an effort, which another one would reset.
+const ENOUGH_UNDER_ATTACK: usize = 1;
 
 /// How far it is, and what the last one brought.
 #[derive(Debug, Default)]
@@ -66,8 +72,10 @@ enum State {
         before: [u8; 32],
         until: Mono,
     },
-    /// It does no more, or soon will not. The last sign of an upload of its own.
-    Closing { last: Mono },
+    /// It does no more, or soon will not. `last`: the last sign of an upload of its own; `told`: the last one that others
+    /// have heard of. Once they have, it ends with the last upload that is not answered: one that arrives late takes the
+    /// place of ours once more.
+    Closing { last: Mono, told: Option<Mono> },
 }
 
 impl Harvesting {
@@ -91,18 +99,25 @@ impl Harvesting {
         matches!(self.state, State::Open { .. })
     }
 
-    /// Whether uploads of tor's own may be under way, whose answers are told like those to ours.
+    /// Whether tor may begin uploads of its own, whose answers are told like those to ours.
+    pub(super) fn may_upload(&self) -> bool {
+        matches!(self.state, State::Open { .. } | State::Closing { told: None, .. })
+    }
+
+    /// Whether some may be under way.
     pub(super) fn is_busy(&self) -> bool {
         !matches!(self.state, State::Idle)
     }
 
-    /// An HSDir answered an upload of tor's own; whether it is to be asked for what it took.
-    pub(super) fn answered(&mut self, now: Mono, hsdir: RelayFingerprint, taken: bool) -> bool {
+    /// Tor has begun an upload of its own, or an HSDir answered one; whether that is to be asked for what it took.
+    pub(super) fn noticed(&mut self, now: Mono, hsdir: RelayFingerprint, taken: bool) -> bool {
         match &mut self.state {
             // Each once.
             State::Open { hsdirs, .. } => taken && hsdirs.remove(&hsdir),
-            State::Closing { last } => {
-                *last = now;
+            State::Closing { last, told } => {
+                if taken || told.is_none() {
+                    *last = now;
+                }
                 false
             }
             State::Idle => false,
@@ -121,6 +136,7 @@ impl Harvesting {
     pub(super) fn gave(&mut self, seed: [u8; 32], points: Vec<IntroPoint>) {
         if let State::Open { given, before, .. } = &mut self.state
             && seed != *before
+            && !points.is_empty()
         {
             given.insert(seed, points);
         }
@@ -131,33 +147,32 @@ impl Harvesting {
         let State::Open { period, given, .. } = &mut self.state else { return false };
         let Some(points) = given.remove(&seed) else { return false };
         self.last = Some(Brought { period: period.number, points });
-        self.state = State::Closing { last: now };
-        true
+        self.close(now)
     }
 
-    /// Ends what took too long, and what is over. `is_off`: tor has acknowledged that it does not publish. Whether points
-    /// were looked for in vain.
-    pub(super) fn tick(&mut self, now: Mono, is_off: bool) -> bool {
+    /// Tor's own publishing is to be off from now on; whether it was not before. What the last one brought stays.
+    pub(super) fn close(&mut self, now: Mono) -> bool {
+        let is_open = self.is_open();
+        if is_open {
+            self.state = State::Closing { last: now, told: None };
+        }
+        is_open
+    }
+
+    /// Ends what took too long, and what is over. `is_off`: tor has acknowledged that it does not publish; `are_over`: all
+    /// its uploads are answered, or will not be any more. Whether points were looked for in vain.
+    pub(super) fn tick(&mut self, now: Mono, is_off: bool, are_over: bool) -> bool {
         match self.state {
-            State::Open { until, .. } if now >= until => {
-                self.last = None;
-                self.state = State::Closing { last: now };
-                true
-            }
-            State::Closing { last } if is_off && now >= last.plus(SETTLE) => {
-                self.state = State::Idle;
-                self.number = self.number.saturating_add(1);
-                self.lacking_since = None;
+            State::Open { until, .. } if now >= until => self.close(now),
+            State::Closing { last, told } if is_off && now >= last.plus(SETTLE) => {
+                if told != Some(last) {
+                    self.number = self.number.saturating_add(1);
+                    self.lacking_since = None;
+                }
+                self.state = if are_over { State::Idle } else { State::Closing { last, told: Some(last) } };
                 false
             }
             State::Idle | State::Open { .. } | State::Closing { .. } => false,
-        }
-    }
-
-    /// The control connection is gone: a new one begins by turning tor's publishing off.
-    pub(super) fn disconnected(&mut self, now: Mono) {
-        if self.is_open() {
-            self.state = State::Closing { last: now };
         }
     }
 
@@ -170,7 +185,8 @@ impl Harvesting {
     pub(super) fn deadline(&self, is_off: bool) -> Option<Mono> {
         match self.state {
             State::Open { until, .. } => Some(until),
-            State::Closing { last } => is_off.then(|| last.plus(SETTLE)),
+            // Then with an answer, or when none comes any more.
+            State::Closing { last, told } => (is_off && told != Some(last)).then(|| last.plus(SETTLE)),
             State::Idle => None,
         }
     }
@@ -180,19 +196,19 @@ impl Harvesting {
         self.last.as_ref().map_or(&[], |last| &last.points)
     }
 
-    /// What others may know: the points for `period` that have a circuit, as `has_circuit` says where that is known. `None`
-    /// before the first.
+    /// What others may know: those points for `period` that are usable. `None` before the first. `effort`: what tor suggests.
     pub(super) fn told(
         &mut self,
         now: Mono,
         period: u64,
-        has_circuit: Option<&dyn Fn(&IntroPoint) -> bool>,
+        effort: u32,
+        is_usable: impl Fn(&IntroPoint) -> bool,
     ) -> Option<Harvest> {
-        let is_there = |point: &IntroPoint| has_circuit.is_none_or(|has_circuit| has_circuit(point));
         let brought = self.last.as_ref().filter(|last| last.period == period).map_or(&[][..], |last| &last.points);
         let points: Vec<_> =
-            brought.iter().filter(|point| is_there(point)).take(NUM_INTRO_POINT_MAX).cloned().collect();
-        let is_lacking = points.len() < brought.len().min(NUM_INTRO_POINT_MAX);
+            brought.iter().filter(|point| is_usable(point)).take(NUM_INTRO_POINT_MAX).cloned().collect();
+        let enough = if effort > 0 { ENOUGH_UNDER_ATTACK } else { ENOUGH };
+        let is_lacking = points.len() < enough.min(brought.len());
         self.lacking_since = is_lacking.then(|| self.lacking_since.unwrap_or(now));
         (self.number > 0).then_some(Harvest { period, number: self.number, points })
     }
@@ -209,11 +225,16 @@ impl Tor {
         current.filter(|current| current.number > shown)
     }
 
-    /// Whether it should be made to show the points that verify proof of work of the current time period.
-    pub fn wants_harvest(&self, now: Mono) -> bool {
+    /// The current time period, if it should be made to show the points that verify proof of work of that.
+    pub fn wants_harvest(&self, now: Mono) -> Option<u64> {
         let is_there = self.state == TorState::Ready && self.withdrawal.presence() == Presence::In;
-        let is_wanted = |period: TimePeriod| self.harvesting.is_wanted(now, period.number);
-        is_there && self.attachment.is_none() && self.period_not_shown().is_some_and(is_wanted)
+        let period = self.period_not_shown().filter(|_| is_there && self.attachment.is_none())?.number;
+        self.harvesting.is_wanted(now, period).then_some(period)
+    }
+
+    /// Whether it publishes by itself for a moment, or is about to.
+    pub fn is_harvesting(&self) -> bool {
+        self.harvesting.is_open()
     }
 
     /// Makes it do so, unless answers to uploads are still to come.
@@ -234,10 +255,20 @@ impl Tor {
         self.ask_what_is_due(out);
     }
 
-    /// `HS_DESC` of our service, while tor publishes by itself for a moment.
+    /// Ends it before its time: tor may publish by itself no longer.
+    pub fn stop_harvest(&mut self, now: Mono, out: &mut Outbox) {
+        if self.harvesting.close(now) {
+            self.publishing.want(false);
+            self.ask_what_is_due(out);
+        }
+    }
+
+    /// `HS_DESC` of our service, while tor publishes by itself for a moment, or is followed to the end of that.
     pub(super) fn harvest_from(&mut self, hsdir: RelayFingerprint, action: HsDescAction, out: &mut Outbox) {
-        let (HsDescAction::Upload | HsDescAction::Uploaded | HsDescAction::Failed) = action else { return };
-        let is_wanted = self.harvesting.answered(self.clock, hsdir, action == HsDescAction::Uploaded);
+        let taken = action == HsDescAction::Uploaded;
+        let is_answered = (taken || action == HsDescAction::Failed) && self.uploads.is_native(hsdir);
+        let is_tors = is_answered || action == HsDescAction::Upload;
+        let is_wanted = is_tors && self.harvesting.noticed(self.clock, hsdir, taken);
         if is_wanted && self.fetches.can_start(hsdir) && self.fetches.start(self.clock, hsdir) {
             self.send(Asked::Fetch(hsdir), command::hs_fetch(&self.address, Some(hsdir)), out);
         }
@@ -261,14 +292,26 @@ impl Tor {
         }
     }
 
+    /// What was uploaded for it is not what this node publishes.
+    pub(super) fn disown_harvest(&mut self) {
+        if self.harvesting.is_busy() {
+            self.events.retain(|event| !matches!(event, TorEvent::NativeUploaded(_) | TorEvent::NativeRefused(_)));
+        }
+    }
+
+    /// Follows it to its end, and says so if it was in vain.
+    pub(super) fn follow_harvest(&mut self, now: Mono, out: &mut Outbox) {
+        if self.harvesting.tick(now, self.native() == Native::Off, self.uploads.are_natives_over()) {
+            self.warn(out, format_args!("the points that verify proof of work were not found: trying again later"));
+        }
+    }
+
     pub(super) fn told_of_harvest(&mut self, now: Mono) -> Option<Harvest> {
         let period = self.period_not_shown()?.number;
-        let service = &self.service;
-        let has_circuit = |point: &IntroPoint| service.has_circuit(point);
-        let has_circuit: Option<&dyn Fn(&IntroPoint) -> bool> = service.are_circuits_known().then_some(&has_circuit);
-        let mut told = self.harvesting.told(now, period, has_circuit)?;
-        told.points.retain(|point| self.withdrawal.may_offer(point));
-        Some(told)
+        let effort = self.facts.pow.map_or(0, |pow| pow.params.effort);
+        let Self { harvesting, service, withdrawal, .. } = self;
+        let has_circuit = |point: &IntroPoint| !service.are_circuits_known() || service.has_circuit(point);
+        harvesting.told(now, period, effort, |point| has_circuit(point) && withdrawal.may_offer(point))
     }
 
     /// All points that clients may hear of: those that tor shows, and those that it was made to show.

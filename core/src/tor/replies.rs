@@ -1,7 +1,7 @@
 //! What tor says: replies, each to the command that it answers, and events.
 
 use super::error::TorError;
-use super::news::{TorEvent, UploadFailure};
+use super::news::UploadFailure;
 use super::session::Asked;
 use super::{CIRCUITS_KEY, Tor, publishing};
 use crate::control::event::{self, HsDesc, HsDescAction};
@@ -140,9 +140,6 @@ impl Tor {
             },
             HsDescAction::Created | HsDescAction::Ignore | HsDescAction::Other => {}
         }
-        if self.harvesting.is_busy() {
-            // Not what this node publishes.
-            self.events.retain(|event| !matches!(event, TorEvent::NativeUploaded(_) | TorEvent::NativeRefused(_)));
-        }
+        self.disown_harvest();
     }
 }

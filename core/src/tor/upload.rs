@@ -82,6 +82,16 @@ impl Uploads {
         self.lanes.is_empty()
     }
 
+    /// Whether this HSDir owes an answer to an upload of tor's own.
+    pub(super) fn is_native(&self, hsdir: RelayFingerprint) -> bool {
+        self.lanes.get(&hsdir).is_some_and(|lane| lane.native)
+    }
+
+    /// Whether none does.
+    pub(super) fn are_natives_over(&self) -> bool {
+        !self.lanes.values().any(|lane| lane.native)
+    }
+
     /// Our `+HSPOST` was sent.
     pub(super) fn start(&mut self, now: Mono, hsdir: RelayFingerprint) {
         let lane = Lane { ours: Some(now.plus(TIMEOUT)), unreplied: true, shared: true, ..Lane::new(now) };

@@ -341,6 +341,11 @@ impl Dialogue {
         self.drain();
     }
 
+    pub fn stop_harvest(&mut self) {
+        self.tor.stop_harvest(self.now.mono, &mut self.out);
+        self.drain();
+    }
+
     pub fn want_native(&mut self, on: bool) {
         self.tor.want_native(on, &mut self.out);
         self.drain();

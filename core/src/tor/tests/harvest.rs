@@ -3,19 +3,12 @@
 use std::time::Duration;
 
 use super::Dialogue;
-use super::fake::{ADDRESS, World, circuit_line, file, relay};
-use crate::hsdesc::{Content, InnerHeader, IntroPoint, PowParams, SigningKeys, build};
+use super::fake::{self, ADDRESS, HIDING_SECS, World, circuit_line, relay};
+use crate::hsdesc::PowParams;
 use crate::id::RelayFingerprint;
-use crate::onion::key::HsIdKeypair;
 use crate::onion::period::{Slot, TimePeriod};
-use crate::onion::revision::RevisionCounter;
-use crate::rng::Seed;
 use crate::time::Wall;
-use crate::tor::{Native, Presence};
-
-/// Of the recorded consensus `tp-to-srv`.
-const VALID_AFTER: &str = "2026-11-23 15:17:20";
-const VALID_AFTER_SECS: u64 = 1_795_447_040;
+use crate::tor::{Native, Presence, TorEvent};
 
 /// A tor after the start of a time period: what it shows is of the period before, on relays 1 to 3; its other points are on
 /// relays 4 to 6.
@@ -28,14 +21,8 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
-        let mut world = World::serving();
-        world.consensus = Some(file("ring/tp-to-srv/consensus-microdesc.txt"));
-        world.microdescs = file("ring/tp-to-srv/microdescs.txt");
-        world.valid_after = VALID_AFTER.to_owned();
-        world.descriptor = None;
-        world.circuits = (1..=6).map(|n| (n.into(), relay(n))).collect();
-        let mut dialogue = Dialogue::new(world);
-        dialogue.now.wall = Wall::from_secs(VALID_AFTER_SECS + 5);
+        let mut dialogue = Dialogue::new(World::hiding(1));
+        dialogue.now.wall = Wall::from_secs(HIDING_SECS + 5);
         dialogue.connect();
         dialogue.answer_all();
         dialogue.want_native(false);
@@ -56,9 +43,34 @@ impl Fixture {
 
     /// Tor's descriptor of the period before has this seed now, and is looked at.
     fn shows(&mut self, seed: u8) {
+        self.suggests(0, seed);
+    }
+
+    /// The same, with this effort.
+    fn suggests(&mut self, effort: u32, seed: u8) {
         let shown = TimePeriod { number: self.period.number - 1, ..self.period };
-        self.dialogue.world.descriptor = Some(descriptor(shown, seed, &[1, 2, 3]).into_bytes());
+        self.dialogue.world.descriptor = Some(descriptor(shown, (seed, effort), &[1, 2, 3]).into_bytes());
         self.dialogue.run(Duration::from_millis(1_100));
+    }
+
+    /// The circuit to that relay is closed.
+    fn loses(&mut self, on: u8) {
+        self.dialogue.world.circuits.retain(|(id, _)| *id != u32::from(on));
+        let closed = format!("650 CIRC {}\r\n", circuit_line(on.into(), relay(on), "CLOSED"));
+        self.dialogue.say(closed.as_bytes()).unwrap();
+    }
+
+    /// So many of the points that were found have a circuit left, for so long that it counts.
+    fn is_left_with(&mut self, points: u8) {
+        self.dialogue.run(Duration::from_secs(600));
+        (4..=6).skip(points.into()).for_each(|on| self.loses(on));
+        self.dialogue.run(Duration::from_secs(62));
+    }
+
+    fn wants_harvest(&self) -> bool {
+        let wanted = self.dialogue.tor.wants_harvest(self.dialogue.now.mono);
+        assert!(wanted.is_none_or(|period| period == self.period.number));
+        wanted.is_some()
     }
 
     /// Tor has taken the order to publish, and this HSDir what it published.
@@ -91,43 +103,24 @@ impl Fixture {
     }
 }
 
-fn point(on: u8) -> IntroPoint {
-    let mut base_point = [0; 32];
-    base_point[0] = 9;
-    let auth_key = ed25519_dalek::SigningKey::from_bytes(&[on; 32]).verifying_key().to_bytes();
-    let link_specifiers = [&[1, 2, 20][..], &relay(on).0].concat();
-    IntroPoint { link_specifiers, onion_key: base_point, auth_key, enc_key: base_point }
-}
-
-/// A descriptor with proof of work of this seed that has points on these relays.
-fn descriptor(period: TimePeriod, seed: u8, relays: &[u8]) -> String {
-    let key = HsIdKeypair::from_tor_file(&file("cases/plain-3ip/hs_ed25519_secret_key")).unwrap();
-    let (blind, now) = (key.blind(period), Wall::from_secs(VALID_AFTER_SECS));
-    let mut rng = Seed::new([7; 32]).fork("descriptor");
-    let content = Content {
-        blind: &blind,
-        subcredential: key.public().subcredential(blind.public()),
-        revision: RevisionCounter(seed.into()),
-        header: &InnerHeader(vec!["create2-formats 2".to_owned()]),
-        pow: Some(&PowParams { seed: [seed; 32], effort: 0, expires: VALID_AFTER_SECS + 7200 }),
-        points: &relays.iter().map(|on| point(*on)).collect::<Vec<_>>(),
-        clients: &[],
-        now,
-    };
-    build(&mut SigningKeys::new(&blind, &mut rng, now), &content, &mut rng).unwrap()
+/// A descriptor with proof of work of this seed and effort that has points on these relays.
+fn descriptor(period: TimePeriod, (seed, effort): (u8, u32), relays: &[u8]) -> String {
+    let pow = PowParams { seed: [seed; 32], effort, expires: HIDING_SECS + 7200 };
+    let revision = u64::from(seed) * 1_000 + u64::from(effort);
+    fake::descriptor(period, revision, Some(pow), relays, &[])
 }
 
 #[test]
 fn tor_publishes_for_a_moment_and_what_an_hsdir_took_names_the_points() {
     let mut fixture = Fixture::new();
-    assert!(fixture.dialogue.tor.wants_harvest(fixture.dialogue.now.mono));
+    assert!(fixture.wants_harvest());
     assert_eq!(fixture.told(), None);
     fixture.open();
     let hsdir = fixture.hsdirs[0];
     assert_eq!(fixture.dialogue.open, [format!("HSFETCH {ADDRESS} SERVER={hsdir}")]);
     assert!(!fixture.dialogue.tor.can_upload(fixture.hsdirs[1]), "answers would be mistaken");
     fixture.dialogue.answer_all();
-    fixture.fetched(hsdir, &descriptor(fixture.period, 2, &[4, 5, 6]));
+    fixture.fetched(hsdir, &descriptor(fixture.period, (2, 0), &[4, 5, 6]));
     assert!(fixture.dialogue.open.is_empty(), "it may be anybody's");
     fixture.shows(2);
     assert_eq!((fixture.told(), fixture.dialogue.tor.native()), (None, Native::Off), "until tor's uploads are over");
@@ -136,7 +129,7 @@ fn tor_publishes_for_a_moment_and_what_an_hsdir_took_names_the_points() {
     assert_eq!(fixture.told(), None);
     fixture.dialogue.run(Duration::from_millis(200));
     assert_eq!(fixture.told(), Some((1, vec![relay(4), relay(5), relay(6)])));
-    assert!(fixture.dialogue.tor.can_upload(hsdir) && !fixture.dialogue.tor.wants_harvest(fixture.dialogue.now.mono));
+    assert!(fixture.dialogue.tor.can_upload(hsdir) && !fixture.wants_harvest());
     assert!(fixture.dialogue.warnings.is_empty(), "{:?}", fixture.dialogue.warnings);
 }
 
@@ -146,7 +139,7 @@ fn descriptor_with_another_seed_is_not_taken_for_tors_and_the_next_hsdir_is_aske
     fixture.open();
     fixture.dialogue.answer_all();
     for seed in [3, 1] {
-        fixture.fetched(fixture.hsdirs[0], &descriptor(fixture.period, seed, &[4, 5, 6]));
+        fixture.fetched(fixture.hsdirs[0], &descriptor(fixture.period, (seed, 0), &[4, 5, 6]));
     }
     assert!(fixture.dialogue.open.is_empty(), "one it does not have, and one that it had");
     fixture.taken(relay(0xEE));
@@ -156,7 +149,7 @@ fn descriptor_with_another_seed_is_not_taken_for_tors_and_the_next_hsdir_is_aske
     fixture.dialogue.answer_all();
     fixture.shows(2);
     assert_eq!(fixture.dialogue.tor.native(), Native::On);
-    fixture.fetched(fixture.hsdirs[1], &descriptor(fixture.period, 2, &[4, 5]));
+    fixture.fetched(fixture.hsdirs[1], &descriptor(fixture.period, (2, 0), &[4, 5]));
     assert_eq!(fixture.dialogue.open, ["SETCONF PublishHidServDescriptors=\"0\""], "at once");
     fixture.dialogue.answer_all();
     fixture.dialogue.run(Duration::from_secs(2));
@@ -164,10 +157,10 @@ fn descriptor_with_another_seed_is_not_taken_for_tors_and_the_next_hsdir_is_aske
 }
 
 #[test]
-fn in_vain_it_ends_after_ten_seconds_is_told_and_tried_again_ten_minutes_later() {
+fn in_vain_it_ends_after_half_a_minute_is_told_and_tried_again_ten_minutes_later() {
     let mut fixture = Fixture::new();
     fixture.open();
-    fixture.dialogue.run(Duration::from_secs(9));
+    fixture.dialogue.run(Duration::from_secs(29));
     assert_eq!(fixture.dialogue.tor.native(), Native::On);
     fixture.dialogue.want_native(false);
     assert!(fixture.dialogue.open.is_empty(), "it is not for others to end it");
@@ -177,11 +170,10 @@ fn in_vain_it_ends_after_ten_seconds_is_told_and_tried_again_ten_minutes_later()
     fixture.dialogue.run(Duration::from_secs(2));
     assert_eq!((fixture.told(), fixture.dialogue.tor.native()), (Some((1, vec![])), Native::Off));
     assert_eq!(fixture.dialogue.warnings.len(), 1);
-    let wants = |fixture: &Fixture| fixture.dialogue.tor.wants_harvest(fixture.dialogue.now.mono);
-    fixture.dialogue.run(Duration::from_secs(587));
-    assert!(!wants(&fixture));
+    fixture.dialogue.run(Duration::from_secs(567));
+    assert!(!fixture.wants_harvest());
     fixture.dialogue.run(Duration::from_secs(2));
-    assert!(wants(&fixture));
+    assert!(fixture.wants_harvest());
 }
 
 /// Ends a harvest well.
@@ -189,7 +181,7 @@ fn done() -> Fixture {
     let mut fixture = Fixture::new();
     fixture.open();
     fixture.dialogue.answer_all();
-    fixture.fetched(fixture.hsdirs[0], &descriptor(fixture.period, 2, &[4, 5, 6]));
+    fixture.fetched(fixture.hsdirs[0], &descriptor(fixture.period, (2, 0), &[4, 5, 6]));
     fixture.shows(2);
     fixture.dialogue.run(Duration::from_secs(2));
     assert!(fixture.told().is_some_and(|(_, points)| points.len() == 3));
@@ -197,15 +189,111 @@ fn done() -> Fixture {
 }
 
 #[test]
-fn point_without_a_circuit_is_told_no_more_and_after_a_while_they_are_looked_for_again() {
+fn point_without_a_circuit_is_told_no_more_and_while_two_are_left_no_others_are_looked_for() {
     let mut fixture = done();
-    fixture.dialogue.run(Duration::from_secs(600));
-    fixture.dialogue.world.circuits.retain(|(id, _)| *id != 5);
-    fixture.dialogue.say(format!("650 CIRC {}\r\n", circuit_line(5, relay(5), "CLOSED")).as_bytes()).unwrap();
-    assert_eq!(fixture.told(), Some((1, vec![relay(4), relay(6)])));
-    assert!(!fixture.dialogue.tor.wants_harvest(fixture.dialogue.now.mono));
+    fixture.is_left_with(2);
+    assert_eq!(fixture.told(), Some((1, vec![relay(4), relay(5)])));
+    assert!(!fixture.wants_harvest());
+    fixture.loses(5);
+    assert_eq!(fixture.told(), Some((1, vec![relay(4)])));
+    assert!(!fixture.wants_harvest(), "its circuit may be opened again");
     fixture.dialogue.run(Duration::from_secs(62));
-    assert!(fixture.dialogue.tor.wants_harvest(fixture.dialogue.now.mono));
+    assert!(fixture.wants_harvest());
+}
+
+#[test]
+fn tor_that_demands_an_effort_is_left_alone_until_no_point_is_left() {
+    let mut fixture = done();
+    fixture.suggests(7, 2);
+    fixture.is_left_with(1);
+    assert!(!fixture.wants_harvest());
+    fixture.suggests(0, 2);
+    fixture.dialogue.run(Duration::from_secs(61));
+    assert!(fixture.wants_harvest(), "one is too few again");
+    fixture.suggests(7, 3);
+    assert!(!fixture.wants_harvest());
+    fixture.loses(4);
+    fixture.dialogue.run(Duration::from_secs(62));
+    assert!(fixture.wants_harvest());
+}
+
+#[test]
+fn points_that_are_left_stay_where_others_were_looked_for_in_vain() {
+    let mut fixture = done();
+    fixture.is_left_with(1);
+    fixture.open();
+    fixture.dialogue.run(Duration::from_secs(40));
+    fixture.dialogue.want_native(false);
+    fixture.dialogue.answer_all();
+    fixture.dialogue.run(Duration::from_secs(90));
+    assert_eq!((fixture.told(), fixture.dialogue.tor.native()), (Some((2, vec![relay(4)])), Native::Off));
+    assert!(!fixture.wants_harvest());
+    fixture.dialogue.run(Duration::from_secs(600));
+    assert!(fixture.wants_harvest());
+}
+
+#[test]
+fn it_is_stopped_at_once_with_publishing_off() {
+    let mut fixture = Fixture::new();
+    fixture.dialogue.stop_harvest();
+    assert!(fixture.dialogue.open.is_empty(), "there is none");
+    fixture.open();
+    fixture.dialogue.answer_all();
+    assert!(fixture.dialogue.tor.is_harvesting());
+    fixture.dialogue.stop_harvest();
+    assert_eq!(fixture.dialogue.open, ["SETCONF PublishHidServDescriptors=\"0\""]);
+    fixture.dialogue.answer_all();
+    fixture.dialogue.want_native(false);
+    fixture.dialogue.run(Duration::from_secs(2));
+    assert_eq!((fixture.told(), fixture.dialogue.tor.native()), (Some((1, vec![])), Native::Off));
+    assert!(fixture.dialogue.warnings.is_empty() && !fixture.wants_harvest());
+}
+
+/// The points are found, and others have heard so; two HSDirs owe an answer to uploads of tor's own.
+fn told_with_uploads_under_way() -> Fixture {
+    let mut fixture = Fixture::new();
+    fixture.open();
+    fixture.dialogue.answer_all();
+    for hsdir in [fixture.hsdirs[1], fixture.hsdirs[2]] {
+        fixture.dialogue.hs_desc("UPLOAD", hsdir, "id HSDIR_INDEX=00");
+    }
+    fixture.fetched(fixture.hsdirs[0], &descriptor(fixture.period, (2, 0), &[4, 5, 6]));
+    fixture.shows(2);
+    fixture.dialogue.run(Duration::from_secs(2));
+    assert_eq!(fixture.told(), Some((1, vec![relay(4), relay(5), relay(6)])), "the others need not wait for them");
+    assert!(fixture.dialogue.tor.can_upload(fixture.hsdirs[0]) && !fixture.dialogue.tor.can_upload(fixture.hsdirs[1]));
+    fixture.dialogue.events();
+    fixture
+}
+
+#[test]
+fn upload_of_tors_own_that_arrives_late_is_told_of_and_one_that_is_refused_late_is_nobody_elses_doing() {
+    let mut fixture = told_with_uploads_under_way();
+    fixture.dialogue.hs_desc("FAILED", fixture.hsdirs[1], "id REASON=UPLOAD_REJECTED");
+    fixture.dialogue.run(Duration::from_secs(2));
+    assert_eq!((fixture.told().unwrap().0, fixture.dialogue.events()), (1, vec![]));
+    fixture.dialogue.upload(fixture.hsdirs[0]);
+    fixture.dialogue.answer_all();
+    fixture.dialogue.hs_desc("UPLOADED", fixture.hsdirs[0], "");
+    fixture.dialogue.run(Duration::from_secs(2));
+    assert_eq!((fixture.told().unwrap().0, fixture.dialogue.events().len()), (1, 1), "that one is ours");
+    fixture.dialogue.hs_desc("UPLOADED", fixture.hsdirs[2], "");
+    fixture.dialogue.run(Duration::from_secs(2));
+    assert_eq!((fixture.told().unwrap().0, fixture.dialogue.events()), (2, vec![]));
+    fixture.taken(fixture.hsdirs[1]);
+    assert_eq!(fixture.dialogue.events(), [TorEvent::NativeUploaded(fixture.hsdirs[1])], "it is over");
+}
+
+#[test]
+fn answers_that_never_come_are_waited_for_no_longer_than_a_minute() {
+    let mut fixture = told_with_uploads_under_way();
+    fixture.dialogue.run(Duration::from_secs(50));
+    fixture.taken(fixture.hsdirs[0]);
+    assert_eq!(fixture.dialogue.events(), [], "not over yet");
+    fixture.dialogue.run(Duration::from_secs(62));
+    fixture.taken(fixture.hsdirs[0]);
+    assert_eq!(fixture.dialogue.events().len(), 1);
+    assert!(fixture.dialogue.tor.can_upload(fixture.hsdirs[1]));
 }
 
 #[test]
@@ -220,7 +308,7 @@ fn points_outlive_the_control_connection_and_not_the_process() {
     fixture.dialogue.connect();
     fixture.dialogue.answer_all();
     assert_eq!(fixture.told(), Some((1, vec![])));
-    assert!(fixture.dialogue.tor.wants_harvest(fixture.dialogue.now.mono));
+    assert!(fixture.wants_harvest());
 }
 
 #[test]
