@@ -20,7 +20,7 @@ longest() {
         mesh_packet) echo 2048 ;;
     circuit_line | invite) echo 256 ;;
     arti | consensus | descriptor* | probe_answer) echo 24000 ;;
-    node | tor_dialogue) echo 48000 ;;
+    node | tor_dialogue) echo 64000 ;;
     *) echo 16000 ;;
     esac
 }

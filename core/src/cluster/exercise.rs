@@ -17,7 +17,7 @@ use super::{
     Access, AccessChange, Cluster, ClusterConfig, ClusterToken, Local, NewInvite, NodeKeypair, Order, PlanNode,
     ProvenPlan, Publication, entry,
 };
-use crate::hsdesc::{InnerHeader, IntroPoint};
+use crate::hsdesc::{Harvest, InnerHeader, IntroPoint, PowOffer, PowParams};
 use crate::id::{ClusterId, NodeId, WgPublicKey};
 use crate::invite::InviteId;
 use crate::join::found;
@@ -202,13 +202,14 @@ impl Host {
             0 => {
                 let header = InnerHeader(vec!["create2-formats 2".to_owned()]);
                 let points = vec![point];
+                let params = PowParams { seed: [6; 32], effort: 7, expires: START.wall.as_secs() + 7200 };
                 cluster.set_local(
                     *now,
                     Local {
+                        pow: Some(PowOffer { period: 19_675, params }),
+                        harvest: Some(Harvest { period: 19_676, number: 1, points: points.clone() }),
                         points: points.into(),
                         header: header.into(),
-                        pow: None,
-                        harvest: None,
                         tor_ready,
                         target_up,
                         eligible,

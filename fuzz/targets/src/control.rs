@@ -1,6 +1,6 @@
 //! Tor's side of the control connection.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,13 +14,17 @@ use rustbalance_core::onion::address::OnionAddress;
 use rustbalance_core::onion::client::HsClientDescEncKeypair;
 use rustbalance_core::onion::key::HsId;
 use rustbalance_core::time::{Mono, Now, Wall};
-use rustbalance_core::tor::{CircuitLine, Tor, Wanted};
+use rustbalance_core::tor::{CircuitLine, Tor, TorFacts, Wanted};
 use rustbalance_core::{ControlInput, Outbox, Output, TorId};
 
 /// The service of the recorded descriptor that [`dialogue`] begins from.
 const ADDRESS: &str = "dbj6lvx6ilzhqxguu4pn2qrb4kewhsz3mlvqzrbyoai3hj4ygn42wayd";
 /// The recorded descriptor's time.
 const START: Now = Now { mono: Mono::from_ms(10_000), wall: Wall::from_secs(1_795_446_825) };
+/// In the place of a text: the one before.
+pub const SAME: &[u8] = b"=";
+/// The recorded consensus of a time period's start is valid after this.
+const SECOND_HALF: Wall = Wall::from_secs(1_795_447_040);
 /// The longest line of the PROXY protocol, version 1, with its end.
 const CIRCUIT_LINE_MAX: usize = 107;
 /// More than a tor that is asked everything at once is told.
@@ -79,6 +83,8 @@ pub fn circuit_line(bytes: &[u8]) {
 #[derive(Default)]
 pub struct FakeTor {
     commands: VecDeque<String>,
+    /// By what is asked for the text that was given last.
+    given: BTreeMap<String, Vec<u8>>,
 }
 
 impl FakeTor {
@@ -97,21 +103,25 @@ impl FakeTor {
         self.commands.iter().find_map(|command| text_key(command))
     }
 
-    /// The answers to what has been asked, up to the next command that asks for a text: that is `text`, and empty if there
-    /// is none.
-    pub fn answer(&mut self, text: &[u8]) -> Vec<u8> {
+    /// The answers at `at` to what has been asked, up to the next command that asks for a text: that is `text`, empty if there
+    /// is none, and [`SAME`] if it is as before.
+    pub fn answer(&mut self, at: Wall, text: &[u8]) -> Vec<u8> {
         let mut answers = Vec::new();
         while let Some(command) = self.commands.pop_front() {
             match (text_key(&command), command.as_str()) {
                 (None, "GETCONF TestingTorNetwork") => answers.extend(b"250 TestingTorNetwork=1\r\n"),
-                (None, command) if command.starts_with("GETINFO") => answers.extend(STATUS),
+                (None, command) if command.starts_with("GETINFO") => answers.extend(status(at).into_bytes()),
                 (None, _) => answers.extend(b"250 OK\r\n"),
                 (Some(_), _) if text.is_empty() => {
                     answers.extend(b"551 Not found in cache\r\n");
                     break;
                 }
                 (Some(key), _) => {
-                    answers.extend(block(key, text));
+                    let given = self.given.entry(key.to_owned()).or_default();
+                    if text != SAME {
+                        *given = text.to_vec();
+                    }
+                    answers.extend(block(key, given));
                     break;
                 }
             }
@@ -120,22 +130,29 @@ impl FakeTor {
     }
 }
 
-/// The answer to the one question that asks for several things.
-const STATUS: &[u8] = b"250-status/bootstrap-phase=NOTICE BOOTSTRAP PROGRESS=100\r\n\
-    250-consensus/valid-after=2026-11-23 15:13:20\r\n250-process/pid=1\r\n250 OK\r\n";
+/// The answer to the one question that asks for several things. Two consensuses were recorded at two times of the day.
+fn status(at: Wall) -> String {
+    let valid_after = if at < SECOND_HALF { "15:13:20" } else { "15:17:20" };
+    format!(
+        "250-status/bootstrap-phase=NOTICE BOOTSTRAP PROGRESS=100\r\n\
+         250-consensus/valid-after=2026-11-23 {valid_after}\r\n250-process/pid=1\r\n250 OK\r\n"
+    )
+}
 
 fn text_key(command: &str) -> Option<&str> {
     command.strip_prefix("GETINFO ").filter(|keys| !keys.contains(' '))
 }
 
 fn block(key: &str, text: &[u8]) -> Vec<u8> {
+    let text = text.strip_suffix(b"\n").unwrap_or(text);
     let lines = text.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let lines: Vec<_> = lines.filter(|line| *line != b".").collect();
     [format!("250+{key}=\r\n").as_bytes(), &lines.join(&b"\r\n"[..]), b"\r\n.\r\n250 OK\r\n"].concat()
 }
 
 /// A node's talk with its tor. `bytes` are steps as [`heard`] reads them, whose first byte modulo four says what happens:
-/// commands are answered, with the text, tor says the text, it takes time, or the node uploads and fetches.
+/// commands are answered, with the text, tor says the text, it takes time, or the node uploads to the HSDir that the next
+/// byte names and fetches from it; without one it has tor show points that it hides.
 pub fn dialogue(bytes: &[u8]) {
     let mut dialogue = Dialogue::default();
     for (pause, step) in heard(bytes) {
@@ -171,18 +188,26 @@ impl Dialogue {
         self.now = later(self.now, pause);
         match code % 4 {
             0 => {
-                let answer = self.fake.answer(text);
+                let answer = self.fake.answer(self.now.wall, text);
                 self.tells(ControlInput::Bytes(&answer));
             }
             1 => self.tells(ControlInput::Bytes(text)),
             2 => self.tor.tick(self.now, &mut self.out),
-            _ => {
-                let hsdir = RelayFingerprint([text.first().copied().unwrap_or_default(); 20]);
-                self.tor.upload(self.now, hsdir, "hs-descriptor 3\n", &mut self.out);
-                self.tor.fetch(self.now, hsdir, &mut self.out);
-            }
+            _ => match text.first() {
+                Some(byte) => {
+                    let hsdir = RelayFingerprint([*byte; 20]);
+                    self.tor.upload(self.now, hsdir, "hs-descriptor 3\n", &mut self.out);
+                    self.tor.fetch(self.now, hsdir, &mut self.out);
+                }
+                None => self.tor.harvest(self.now, &mut self.out),
+            },
         }
         self.drain();
+    }
+
+    /// What the node knows of its tor.
+    pub fn facts(&self) -> &TorFacts {
+        self.tor.facts()
     }
 
     fn tells(&mut self, input: ControlInput<'_>) {

@@ -37,7 +37,7 @@ pub fn node(bytes: &[u8]) {
             }
             5 => take(&mut node, &mut fake, now, Input::Control(tor, ControlInput::Bytes(text))),
             6 => {
-                let answer = fake.answer(text);
+                let answer = fake.answer(now.wall, text);
                 take(&mut node, &mut fake, now, Input::Control(tor, ControlInput::Bytes(&answer)));
             }
             7 => {

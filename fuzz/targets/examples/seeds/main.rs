@@ -1,6 +1,8 @@
 //! Writes what the corpora began with: `cargo run -p rustbalance-fuzz-targets --example seeds`.
 #![allow(clippy::print_stdout, reason = "a program")]
 
+mod hidden_points;
+
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -119,7 +121,8 @@ fn directory() -> Outcome<()> {
         steps.extend(spoken(10, step));
     }
     write("circuit_line", "whole", b"PROXY TCP6 fc00:dead:beef:4dad::0:29a ::1 666 42\r\nGET /\r\n")?;
-    write("tor_dialogue", "ready", &steps)
+    write("tor_dialogue", "ready", &steps)?;
+    write("tor_dialogue", "hidden-points", &hidden_points::dialogue()?)
 }
 
 const CIRCUIT: &[u8] =
