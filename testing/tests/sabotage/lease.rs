@@ -117,7 +117,7 @@ pub fn start_out_of_reach(seed: u64) -> World {
     world.strike(&Fault::Kill { node });
     world.run_for(20_000);
     world.strike(&Fault::Start { node });
-    world.strike(&Fault::BurstAt { node, ms: 2_500 });
+    world.strike(&Fault::BurstAt { node, ms: 3_000 });
     if world.run_until(10_000, |world| matches!(world.nodes[node].role, Role::Holder { .. })) {
         world.fail(format!("{node} claims before it has listened"));
     }
