@@ -204,7 +204,14 @@ check() {
     [ -z "$package" ] || [ -z "$binary" ] || wrong "--package and --binary: choose one"
     direct="$master_onion$peer_endpoint$peer_pubkey$cluster_token_file"
     case "$action" in
-    init) [ -z "$direct$invite_file" ] || wrong "--init founds a cluster: flags of --join do not go with it" ;;
+    init)
+        [ -z "$direct$invite_file" ] || wrong "--init founds a cluster: flags of --join do not go with it"
+        # Who may connect is not beside a node's key.
+        for key in "$master_key_file" "$(readlink -f "$master_key_file")"; do
+            [ -z "$master_key_file" ] || [ ! -e "$(dirname "$key")/node_key" ] ||
+                wrong "$master_key_file: this is a node's key, without its clients; take rustbalance key backup and restore"
+        done
+        ;;
     join)
         if [ -n "$invite_file" ]; then
             [ -z "$direct$master_key_file" ] || wrong "--invite-file: an invite says all; leave the other flags of --join out"

@@ -61,6 +61,7 @@ have_faketime() {
 [ -n "$full" ] || export PROPTEST_RNG_SEED=1
 
 step "format" cargo fmt --all -- --check
+step "no half of a merge" sh -c '! grep -rnE "^(<<<<<<<|>>>>>>>)( |$)" --include="*.*" -- .ci README.md core docs fuzz/targets io node testing'
 if ! command -v shellcheck >/dev/null && [ "$(id -u)" -eq 0 ]; then
     step "installing shellcheck" apt-get install -qq --yes --no-install-recommends shellcheck
 fi

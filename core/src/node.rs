@@ -339,7 +339,7 @@ impl Node {
             }
         }
         self.publish_attached(now);
-        self.publish_natively(&view);
+        self.publish_natively(now.mono, &view);
         for ((tor, renewal), id) in self.tors.iter_mut().zip(&mut self.renewals).zip(0u8..) {
             let is_there = tor.state() != TorState::Disconnected && self.shutdown == Shutdown::No;
             // The view of a follower has no members. A node's own tors have their turns one after the other, too.

@@ -203,12 +203,16 @@ fn a_restricted_service_of_tors_stays_restricted() {
         try() { deploy --init --target a:1 --binary "$world/rustbalance" --master-key-file "$1"; }
         ! try "$world/link"
         [ ! -e "$key" ] && [ -z "$(ls /dev/shm)" ]
+        : >"$world/service/node_key"
+        ! try "$world/link"
+        rm "$world/service/node_key"
         mv "$world/service/authorized_clients/my phone.auth" "$world/service/authorized_clients/phone.auth"
         try "$world/link"
         [ -z "$(ls /dev/shm)" ]
         "#,
     );
     assert!(ended.stderr.contains("/my phone.auth: a client's name has"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("/link: this is a node's key, without its clients"), "{}", ended.stderr);
     assert!(ended.stdout.contains("The address is restricted to 1 authorised client"), "{}", ended.stdout);
 }
 

@@ -61,8 +61,9 @@ impl Node {
         self.exposed.iter().map(|_| EXPOSED.to_owned()).collect()
     }
 
-    /// Has tor publish by itself where that is wanted.
-    pub(super) fn publish_natively(&mut self, view: &View) {
+    /// Has tor publish by itself where that is wanted. Where it may not, the node does: tor would believe to have done it, and
+    /// do nothing for one to two hours when it may.
+    pub(super) fn publish_natively(&mut self, now: Mono, view: &View) {
         if self.is_attached {
             return;
         }
@@ -71,7 +72,10 @@ impl Node {
             // Whatever they say, it lets in nobody who may not.
             _ if !is_wanted || !view.access.is_restricted() => is_wanted,
             Files::Written(_) => true,
-            Files::Failed => false,
+            Files::Failed => {
+                self.publisher.publish_instead(now);
+                false
+            }
             // Who may connect changes while tor publishes: it goes on until it has read the new files. Off and on again, it
             // might upload nothing for hours. And one that has just connected waits for them.
             Files::Writing => return,

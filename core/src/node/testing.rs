@@ -92,7 +92,9 @@ impl Sites {
     pub(super) fn alone(roster: Vec<u8>) -> Self {
         let now = Now { mono: Mono::from_ms(10_000), wall: Wall::from_secs(fake::CAPTURED_AT) };
         let saved = BTreeMap::from([(DurableKind::Roster, roster)]);
-        Self::of(vec![Site::new(1, &saved, World::serving(), now)], now)
+        let mut sites = Self::of(vec![Site::new(1, &saved, World::serving(), now)], now);
+        sites.take(0, Input::Target(TargetHealth::Up));
+        sites
     }
 
     /// Two that serve clients, whose tors hide points.
@@ -144,6 +146,11 @@ impl Sites {
             self.due.extend(done.map(|id| (site, Due::Done(id, result.clone()))));
         }
         self.drain();
+    }
+
+    /// HSDirs hold what a node has uploaded itself.
+    pub(super) fn is_uploaded(&self) -> bool {
+        !self.hsdirs.is_empty()
     }
 
     /// Time passes.

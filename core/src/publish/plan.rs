@@ -273,6 +273,16 @@ impl Plan {
         (same && !self.is_overwritten(new)).then(|| self.pow.altered(&new.pow)).flatten()
     }
 
+    /// Keeps in mind what `old` knew of members whose tors published by themselves: their records say so in one half of the
+    /// day alone.
+    pub(super) fn remember(&mut self, old: &Self, members: &[Member]) {
+        let is_member = |node: &NodeId| members.iter().any(|member| member.node == *node);
+        for (node, number) in old.harvests.iter().filter(|(node, _)| is_member(node)) {
+            let known = self.harvests.entry(*node).or_insert(*number);
+            *known = (*known).max(*number);
+        }
+    }
+
     /// Whether by what `new` knows a tor has published by itself since, over what HSDirs had of ours.
     fn is_overwritten(&self, new: &Self) -> bool {
         new.harvests.iter().any(|(node, number)| self.harvests.get(node).is_none_or(|known| number > known))

@@ -101,7 +101,10 @@ impl Planner {
             return Change::Nothing;
         }
         self.changed_since = None;
-        let plan = Plan::new(&offers, &self.previous(view), division);
+        let mut plan = Plan::new(&offers, &self.previous(view), division);
+        if let Some(old) = &self.plan {
+            plan.remember(old, &view.members);
+        }
         (self.offers, self.division) = (offers, division);
         if plan.points.is_empty() {
             return Change::Nothing;

@@ -5,6 +5,7 @@
 //! So the files are empty exactly where everybody may connect.
 
 use core::fmt::Write as _;
+use core::time::Duration;
 use std::sync::Arc;
 
 use crate::cluster::Access;
@@ -21,6 +22,10 @@ const OWN_NAME: &str = "_rustbalance";
 /// The files, to the operator.
 const WHAT: &str = "tor's authorized_clients";
 
+/// A write that takes longer may come too late: a tor that has had points meanwhile, and was not told to publish, believes to
+/// have done so.
+const SLOW: Duration = Duration::from_secs(2);
+
 /// Names one content of the files. 0 is none.
 pub type FilesSerial = u64;
 
@@ -31,7 +36,7 @@ pub enum Files {
     Written(FilesSerial),
     /// They are being written.
     Writing,
-    /// They cannot be written.
+    /// They cannot be written, or not in time.
     Failed,
 }
 
@@ -43,6 +48,8 @@ pub struct AuthorizedClients {
     serial: FilesSerial,
     written: FilesSerial,
     writing: Option<(EffectId, FilesSerial)>,
+    /// When that began.
+    since: Mono,
     failed: bool,
     failures: WriteFailures,
 }
@@ -51,7 +58,16 @@ impl AuthorizedClients {
     /// Nothing is known of the files yet. `own` is the service's own client.
     pub fn new(own: HsClientDescEncKey) -> Self {
         let failures = WriteFailures::default();
-        Self { own, access: None, serial: 0, written: 0, writing: None, failed: false, failures }
+        Self {
+            own,
+            access: None,
+            serial: 0,
+            written: 0,
+            writing: None,
+            since: Mono::default(),
+            failed: false,
+            failures,
+        }
     }
 
     /// Has them written if they do not say `access`.
@@ -62,8 +78,9 @@ impl AuthorizedClients {
         }
         if self.written != self.serial && self.writing.is_none() && now >= self.failures.retry_at() {
             let id = out.persist(DurableKind::AuthorizedClients, self.text(access).into_bytes());
-            self.writing = Some((id, self.serial));
+            (self.writing, self.since) = (Some((id, self.serial)), now);
         }
+        self.failed |= self.writing.is_some() && now >= self.since.plus(SLOW);
     }
 
     /// Has them written again, for tor to read again: somebody may have removed them.
@@ -97,9 +114,12 @@ impl AuthorizedClients {
         }
     }
 
-    /// When a failed write is due again.
+    /// When a failed write is due again, or one has taken too long.
     pub fn next_timeout(&self) -> Option<Mono> {
-        (self.written != self.serial && self.writing.is_none()).then_some(self.failures.retry_at())
+        match self.writing {
+            Some(_) => (!self.failed).then(|| self.since.plus(SLOW)),
+            None => (self.written != self.serial).then_some(self.failures.retry_at()),
+        }
     }
 
     /// One line per file: its name, a space, its content.
@@ -171,6 +191,18 @@ mod tests {
         assert_eq!(clients.files(), Files::Written(2));
         clients.tick(now, &restricted(&[]), &mut out);
         assert_eq!(written(&mut out), None);
+    }
+
+    #[test]
+    fn a_write_that_takes_too_long_has_failed_until_it_ends() {
+        let (mut clients, mut out, now) = (AuthorizedClients::new(key(9)), Outbox::default(), Mono::from_ms(5));
+        clients.tick(now, &restricted(&[]), &mut out);
+        let (id, _) = written(&mut out).unwrap();
+        assert_eq!((clients.files(), clients.next_timeout()), (Files::Writing, Some(now.plus(SLOW))));
+        clients.tick(now.plus(SLOW), &restricted(&[]), &mut out);
+        assert_eq!((clients.files(), clients.next_timeout(), written(&mut out)), (Files::Failed, None, None));
+        clients.done(now.plus(SLOW), id, &Ok(()), &mut out);
+        assert_eq!((clients.files(), clients.next_timeout()), (Files::Written(1), None));
     }
 
     #[test]

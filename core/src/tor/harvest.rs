@@ -181,6 +181,14 @@ impl Harvesting {
         (self.last, self.lacking_since, self.not_before) = (None, None, None);
     }
 
+    /// Tor is to publish by itself for good: there is no end of that to wait for.
+    pub(super) fn give_way(&mut self) {
+        if let State::Closing { .. } = self.state {
+            self.number = self.number.saturating_add(1);
+            self.state = State::Idle;
+        }
+    }
+
     /// When [`tick`](Self::tick) has something to do.
     pub(super) fn deadline(&self, is_off: bool) -> Option<Mono> {
         match self.state {

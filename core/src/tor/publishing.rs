@@ -122,6 +122,9 @@ impl Tor {
     /// services of a tor, and so is left alone where there are others.
     pub fn want_native(&mut self, on: bool, out: &mut Outbox) {
         if !self.has_company() {
+            if on {
+                self.harvesting.give_way();
+            }
             self.publishing.want(on || self.harvesting.is_open());
             self.ask_what_is_due(out);
         }

@@ -14,7 +14,7 @@ use rustbalance_core::onion::client::{ClientName, HsClientDescEncKey};
 
 use super::auth_file::{self, AuthFileError};
 use crate::fault::Fault;
-use crate::keys::MASTER_FILE;
+use crate::keys::{MASTER_FILE, NODE_FILE};
 use crate::store::{Store, StoreError};
 
 /// Why it is not known who may connect, or cannot be so here. Each message names the file and the way out.
@@ -26,6 +26,17 @@ pub enum ImportError {
     /// A client's file.
     #[error(transparent)]
     File(#[from] AuthFileError),
+    /// Its list of clients did not come along.
+    #[error(
+        "{}: these are the keys of a node, whose list of clients is missing ({}); name keys/ in the node's own directory, or \
+         take `rustbalance key backup` there and `rustbalance key restore` here", keys.display(), list.display()
+    )]
+    NoList {
+        /// The directory.
+        keys: PathBuf,
+        /// Where the list should be.
+        list: PathBuf,
+    },
     /// Here each client has a key of its own.
     #[error("{}: has the key of {other}, too; remove one of the two files, or give each client its own key", path.display())]
     SameKey {
@@ -49,7 +60,7 @@ impl ImportError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Store(error) => error.fault(),
-            Self::File(_) | Self::SameKey { .. } | Self::TooMany { .. } => Fault::State,
+            Self::NoList { .. } | Self::File(_) | Self::SameKey { .. } | Self::TooMany { .. } => Fault::State,
         }
     }
 }
@@ -63,7 +74,7 @@ pub fn access_beside(key: &Path) -> Result<Access, ImportError> {
     let key = if key.is_dir() { key.join(MASTER_FILE) } else { key.to_owned() };
     // A pipe has no place where it really is.
     let real = fs::canonicalize(&key).unwrap_or_else(|_| key.clone());
-    if let Some(node) = node_of(&real) {
+    if let Some(node) = node_of(&real)? {
         return Ok(node.access()?);
     }
     // Either may be a link: the key to where secrets are, or what was given to the service's own.
@@ -76,11 +87,14 @@ pub fn access_beside(key: &Path) -> Result<Access, ImportError> {
     Ok(Access::Open)
 }
 
-/// The node whose key it is.
-fn node_of(key: &Path) -> Option<Store> {
-    let keys = key.parent().filter(|dir| dir.ends_with("keys"))?;
-    let node = Store::new(keys.parent()?);
-    node.durable_file(DurableKind::Roster).exists().then_some(node)
+/// The node whose key it is, if it is one's.
+fn node_of(key: &Path) -> Result<Option<Store>, ImportError> {
+    let Some(keys) = key.parent().filter(|dir| fs::symlink_metadata(dir.join(NODE_FILE)).is_ok()) else {
+        return Ok(None);
+    };
+    let node = Store::new(keys.parent().unwrap_or(keys));
+    let list = node.durable_file(DurableKind::Roster);
+    if list.exists() { Ok(Some(node)) } else { Err(ImportError::NoList { keys: keys.to_owned(), list }) }
 }
 
 fn authorized(dir: &Path) -> Result<BTreeMap<ClientName, HsClientDescEncKey>, ImportError> {

@@ -50,18 +50,24 @@ fn published() -> Sites {
 
 #[test]
 fn restricted_address_is_published_by_tor_only_while_its_files_are_written_as_they_should_be() {
-    let mut sites = alone(&Access::Restricted(BTreeMap::new()));
-    sites.sites[0].world.descriptor = None;
-    sites.set_disk(0, None);
-    sites.connect(0);
-    sites.run(2 * SECOND);
-    assert_eq!(sites.sites[0].settings(), "", "until they are");
-    sites.set_disk(0, full());
-    sites.run(3 * SECOND);
-    assert_eq!(sites.sites[0].settings(), "0");
-    sites.set_disk(0, Some(Ok(())));
-    sites.run(2 * SECOND);
-    assert!(sites.sites[0].settings().ends_with('1'));
+    for disk in [None, full()] {
+        let mut sites = alone(&Access::Restricted(BTreeMap::new()));
+        sites.sites[0].world.descriptor = None;
+        sites.set_disk(0, None);
+        sites.connect(0);
+        sites.run(SECOND);
+        assert_eq!(sites.sites[0].settings(), "", "until they are");
+        sites.set_disk(0, disk);
+        sites.run(3 * SECOND);
+        let site = &sites.sites[0];
+        assert_eq!((site.settings().as_str(), site.node.status(sites.now).mode.as_str()), ("0", "merged"));
+        shows(&mut sites, true);
+        sites.run(30 * SECOND);
+        assert!(sites.is_uploaded(), "by the node itself");
+        sites.set_disk(0, Some(Ok(())));
+        sites.run(700 * SECOND);
+        assert!(sites.sites[0].settings().ends_with('1'));
+    }
 }
 
 #[test]

@@ -376,6 +376,23 @@ fn tor_of_a_node_that_leaves_may_have_published_by_itself_last_and_all_is_upload
 }
 
 #[test]
+fn a_new_day_costs_no_uploads_for_what_tors_published_by_themselves_the_day_before() {
+    let mut view = harvested();
+    let yesterday = divided(&view);
+    let harvest = record_of(&mut members(&mut view)[1]).harvest.take();
+    let mut since = divided(&view);
+    since.remember(&yesterday, &view.members);
+    record_of(&mut members(&mut view)[1]).harvest = harvest;
+    assert!(!since.is_overwritten(&divided(&view)));
+    record_of(&mut members(&mut view)[1]).harvest.as_mut().unwrap().number += 1;
+    assert!(since.is_overwritten(&divided(&view)));
+    let mut gone = divided(&view);
+    gone.harvests.clear();
+    gone.remember(&yesterday, &[]);
+    assert!(gone.harvests.is_empty(), "who is no member is forgotten");
+}
+
+#[test]
 fn node_whose_tor_has_followed_a_new_shared_random_value_needs_no_harvest_for_its_period() {
     let mut view = harvested();
     let before = divided(&view);

@@ -147,8 +147,13 @@ fn the_key_of_a_node_comes_with_the_clients_of_that_node() {
         for path in [dir.join("keys"), dir.join("keys").join(MASTER_FILE)] {
             assert_eq!(access_beside(&path).unwrap(), access);
         }
+        let refused = |because: &str| {
+            let error = access_beside(&dir.join("keys")).unwrap_err().to_string();
+            assert!(error.contains(because), "{error}");
+        };
         fs::write(dir.join("state/roster"), "damaged").unwrap();
-        let error = access_beside(&dir.join("keys")).unwrap_err().to_string();
-        assert!(error.contains("nobody knows who may connect"), "{error}");
+        refused("nobody knows who may connect");
+        fs::remove_file(dir.join("state/roster")).unwrap();
+        refused("whose list of clients is missing");
     }
 }
