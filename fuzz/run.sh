@@ -29,11 +29,11 @@ build() {
     RUSTC_WRAPPER=$PWD/rustc.sh cargo build --quiet --release "$@"
 }
 
-# Keeps of the corpus in $2 what reaches something, in the smallest files; names are hashes of the content.
+# Keeps of the corpus in $2 as little as reaches every place that all of it reaches; names are hashes of the content.
 minimise() {
     rm -rf "$2.new"
     mkdir "$2.new"
-    "$programs/$1" -merge=1 -max_len="$(longest "$1")" "$2.new" "$2" 2>/dev/null
+    "$programs/$1" -set_cover_merge=1 -use_counters=0 -max_len="$(longest "$1")" "$2.new" "$2" 2>/dev/null
     rm -rf "$2"
     mv "$2.new" "$2"
 }
