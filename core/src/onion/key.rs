@@ -241,20 +241,18 @@ impl HsBlindIdKeypair {
     /// What the rest of the period's descriptors is made from that lasts as long as they do:
     /// `SHA3-256("rustbalance descriptor" | scalar | hash prefix)`, the same wherever the key is.
     pub(crate) fn descriptor_seed(&self) -> Zeroizing<[u8; 32]> {
-        let hash = Sha3_256::new()
-            .chain_update(b"rustbalance descriptor")
-            .chain_update(self.secret.scalar.as_bytes())
-            .chain_update(self.secret.hash_prefix);
-        Zeroizing::new(hash.finalize().into())
+        self.derived(b"rustbalance descriptor")
     }
 
     /// The key of [`RevisionCipher`](super::revision::RevisionCipher):
     /// `SHA3-256("rev-counter-generation" | 0x00 | scalar | hash prefix)`.
     pub(super) fn revision_key(&self) -> Zeroizing<[u8; 32]> {
-        let hash = Sha3_256::new()
-            .chain_update(b"rev-counter-generation\0")
-            .chain_update(self.secret.scalar.as_bytes())
-            .chain_update(self.secret.hash_prefix);
+        self.derived(b"rev-counter-generation\0")
+    }
+
+    fn derived(&self, what: &[u8]) -> Zeroizing<[u8; 32]> {
+        let scalar = self.secret.scalar.as_bytes();
+        let hash = Sha3_256::new().chain_update(what).chain_update(scalar).chain_update(self.secret.hash_prefix);
         Zeroizing::new(hash.finalize().into())
     }
 }

@@ -312,6 +312,19 @@ fn points_outlive_the_control_connection_and_not_the_process() {
 }
 
 #[test]
+fn it_is_over_where_tor_is_to_publish_by_itself_for_good() {
+    let mut fixture = Fixture::new();
+    fixture.open();
+    fixture.dialogue.close();
+    fixture.dialogue.connect();
+    fixture.dialogue.want_native(true);
+    fixture.dialogue.answer_all();
+    fixture.dialogue.run(Duration::from_secs(3));
+    assert_eq!((fixture.told(), fixture.dialogue.tor.native()), (Some((1, vec![])), Native::On));
+    assert!(fixture.dialogue.tor.can_upload(fixture.hsdirs[1]));
+}
+
+#[test]
 fn connection_lost_meanwhile_ends_it_with_publishing_off() {
     let mut fixture = Fixture::new();
     fixture.open();
