@@ -142,10 +142,22 @@ fn each_documented_difference_is_one() {
     // The last letter holds two bits more than 32 bytes have.
     let (kept, last) = enc_key.strip_suffix('=').unwrap().split_at(enc_key.len() - 2);
     let left_over = format!("{kept}{}=", char::from(last.as_bytes()[0] + 1));
+    let no_relay = good.replacen(point, "introduction-point AA==", 1);
+    let (before, after) = no_relay.rsplit_once("\nauth-key\n").unwrap();
+    let several = format!("{before}\nauth-key more\n{after}");
     let other_key = "an encryption key that its certificate does not name";
     for (damaged, expected) in [
         (good.replacen(point, &format!("{point} more"), 1), "an argument too many in a point"),
+        (no_relay, "a point that names no relay, or two"),
+        (
+            good.replacen(onion_key, &format!("onion-key ntor {}=", "A".repeat(43)), 1),
+            "a point with a key of low order",
+        ),
+        (several, "points that are left out, each for one of these reasons"),
         (good.replacen("auth-key\n", "auth-kex\n", 1), "a point that cannot be read"),
+        (good.split_once("introduction-point").unwrap().0.to_owned(), "no points"),
+        (good.replacen("formats 2", "formats \x0c2", 1), "white space other than spaces and tabs"),
+        (good.replacen("control 1-2 31", "control 1-2\r31 x", 1), "white space other than spaces and tabs"),
         (good.replacen(pow, "un.known line", 1), "a keyword of other letters"),
         (format!("{good}flow-control 1-2 31\n"), "a header line among the points"),
         (good.replacen(pow, "pow-params v1 AAAA 1", 1), "a malformed pow-params line"),
@@ -155,6 +167,7 @@ fn each_documented_difference_is_one() {
         (good.replacen(enc_key, &two_kinds, 1), "encryption keys of two kinds in a point"),
         (good.replacen(enc_key, &left_over, 1), "bits left over at the end of base64"),
         (good.replacen(pow, &format!("\n{pow}"), 1), "a blank line"),
+        (format!("{good}\0unknown-line\n"), "something after a NUL byte"),
         (format!("unknown-line\n{good}"), "a line before the first one"),
     ] {
         let found = difference(&sealer, &sealer.sealed(3, damaged.as_bytes()));

@@ -93,12 +93,17 @@ fn header_text(header: &InnerHeader) -> String {
     header.0.iter().flat_map(|line| [line, "\n"]).collect()
 }
 
+/// A number as `strtoul` reads it: white space and a sign may stand before it, nothing after it.
+fn is_ntor(format: &str) -> bool {
+    format.trim_start_matches(['\t', '\r', '\x0b', '\x0c']).parse() == Ok(2_u16)
+}
+
 /// Checks the lines a client understands and keeps all but `pow-params`, which it reads.
 fn parse_header(items: &[Item<'_>]) -> Result<(InnerHeader, Option<PowParams>), DescriptorError> {
     let section = Section(items);
     let create2 = section.first("create2-formats").map_err(in_inner)?;
     create2.first_args::<1>().map_err(in_inner)?;
-    if !create2.all_args().any(|format| format == "2") {
+    if !create2.rest().split(' ').any(is_ntor) {
         return Err(fault(create2.line, DescriptorFault::NoNtor));
     }
     if let Some(auth) = section.at_most_one("intro-auth-required").map_err(in_inner)? {

@@ -6,6 +6,11 @@ use std::sync::LazyLock;
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose};
 
+/// White space within a line. As for tor, form feed and vertical tab are none.
+const SPACE: [char; 3] = [' ', '\t', '\r'];
+/// What tor passes over within base64: vertical tab, too.
+const SPACE_IN_BASE64: [char; 4] = [' ', '\t', '\r', '\x0b'];
+
 /// Characters of base64 per line of an object.
 const OBJECT_LINE_LENGTH: usize = 64;
 
@@ -135,7 +140,12 @@ impl<'a> Item<'a> {
 
     /// Every argument.
     pub fn all_args(&self) -> impl Iterator<Item = &'a str> + use<'a> {
-        self.arguments.split_ascii_whitespace()
+        self.arguments.split(SPACE).filter(|argument| !argument.is_empty())
+    }
+
+    /// All that follows the keyword, for a line whose single argument that is to tor (`CONCAT_ARGS`).
+    pub fn rest(&self) -> &'a str {
+        self.arguments
     }
 
     /// The bytes of its object, which must be labelled `label`; no arguments.
@@ -172,11 +182,12 @@ pub fn parse(text: &str) -> Result<Vec<Item<'_>>, SyntaxError> {
 pub fn parse_into<'a>(items: &mut Vec<Item<'a>>, text: &'a str) -> Result<(), SyntaxError> {
     let mut lines = Lines { text, at: 0, number: 0 };
     while let Some((start, whole_line)) = lines.next() {
-        let (line, number) = (whole_line.trim_ascii(), lines.number);
+        let (line, number) = (whole_line.trim_start_matches(SPACE), lines.number);
         if line.is_empty() {
             continue;
         }
-        let (keyword, arguments) = line.split_once([' ', '\t']).unwrap_or((line, ""));
+        let (keyword, arguments) = line.split_once(SPACE).unwrap_or((line, ""));
+        let arguments = arguments.trim_start_matches(SPACE);
         let object = read_object(&mut lines)?;
         let text = text.get(start..lines.at).unwrap_or_default().trim_ascii_end();
         items.push(Item { keyword, line: number, start, text, arguments, object });
@@ -298,10 +309,12 @@ impl<'a> Lines<'a> {
 
 /// The object that begins at the next line that is not blank, if one does.
 fn read_object<'a>(lines: &mut Lines<'a>) -> Result<Option<Object<'a>>, SyntaxError> {
-    while lines.peek().is_some_and(|line| line.trim_ascii().is_empty()) {
+    let text_of = |line: &'a str| line.trim_start_matches(SPACE);
+    while lines.peek().is_some_and(|line| text_of(line).is_empty()) {
         lines.next();
     }
-    let Some(begin) = lines.peek().and_then(|line| line.strip_prefix("-----BEGIN ")) else { return Ok(None) };
+    let begin = lines.peek().and_then(|line| text_of(line).strip_prefix("-----BEGIN "));
+    let Some(begin) = begin else { return Ok(None) };
     lines.next();
     let (first, body) = (lines.number, *lines);
     let label = begin.strip_suffix("-----").ok_or(SyntaxError { line: first, fault: SyntaxFault::ObjectLabel })?;
@@ -321,7 +334,7 @@ fn read_object<'a>(lines: &mut Lines<'a>) -> Result<Option<Object<'a>>, SyntaxEr
         if is_one_word(line) {
             base64.push_str(line);
         } else {
-            base64.extend(line.split_ascii_whitespace());
+            base64.extend(line.split(SPACE_IN_BASE64));
         }
     }
     Err(SyntaxError { line: lines.number, fault: SyntaxFault::UnterminatedObject })
@@ -329,9 +342,10 @@ fn read_object<'a>(lines: &mut Lines<'a>) -> Result<Option<Object<'a>>, SyntaxEr
 
 /// The first line of an object's `body`, which ends before line `end`, with a character outside base64.
 fn no_base64(mut body: Lines<'_>, end: usize) -> Option<usize> {
-    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/= \t\r".contains(&byte);
+    let is_base64 =
+        |letter: char| letter.is_ascii_alphanumeric() || "+/=".contains(letter) || SPACE_IN_BASE64.contains(&letter);
     while let Some((_, line)) = body.next().filter(|_| body.number < end) {
-        if !line.bytes().all(is_base64) {
+        if !line.chars().all(is_base64) {
             return Some(body.number);
         }
     }
@@ -344,71 +358,4 @@ fn is_one_word(line: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn fault(text: &str) -> (usize, SyntaxFault) {
-        let error = parse(text).expect_err("a fault");
-        (error.line, error.fault)
-    }
-
-    #[test]
-    fn items_keep_arguments_object_and_place() {
-        let text = "one  a b\n\ntwo\n-----BEGIN X Y-----\nAQID\nBA==\n-----END X Y-----\nthree c";
-        let items = parse(text).expect("good");
-        let section = Section(&items);
-        assert_eq!(section.first("one").expect("first").args::<2>(), Ok(["a", "b"]));
-        let two = section.one("two").expect("two");
-        assert_eq!((two.line, two.start), (3, 10));
-        assert_eq!(two.object("X Y"), Ok([1, 2, 3, 4].as_slice()));
-        assert_eq!(two.text, "two\n-----BEGIN X Y-----\nAQID\nBA==\n-----END X Y-----");
-        let three = section.last("three").expect("last");
-        assert_eq!((three.line, three.text), (8, "three c"));
-    }
-
-    #[test]
-    fn broken_objects_are_named_with_their_line() {
-        assert_eq!(fault("a\n-----BEGIN X----\n"), (2, SyntaxFault::ObjectLabel));
-        assert_eq!(fault("a\n-----BEGIN X-----\nAAAA\n-----END Y-----"), (4, SyntaxFault::ObjectLabel));
-        assert_eq!(fault("a\n-----BEGIN X-----\nAAAA\n"), (3, SyntaxFault::UnterminatedObject));
-        assert_eq!(fault("a\n-----BEGIN X-----\nAAAA\nA!AA\n-----END X-----"), (4, SyntaxFault::Base64));
-        assert_eq!(fault("a\n-----BEGIN X-----\nAAAAA\n-----END X-----"), (2, SyntaxFault::Base64));
-    }
-
-    #[test]
-    fn counts_and_places_are_checked() {
-        let items = parse("a 1\nb 2\na 3\n").expect("good");
-        let section = Section(&items);
-        let fault = |result: Result<&Item<'_>, SyntaxError>| result.expect_err("a fault").fault;
-        assert_eq!(fault(section.one("a")), SyntaxFault::Repeated("a"));
-        assert_eq!(fault(section.one("c")), SyntaxFault::Missing("c"));
-        assert_eq!(fault(section.first("b")), SyntaxFault::NotFirst("b"));
-        assert_eq!(fault(section.last("b")), SyntaxFault::NotLast("b"));
-        let b = section.one("b").expect("b");
-        assert_eq!(b.args::<0>().expect_err("one too many").fault, SyntaxFault::Arguments);
-        assert_eq!(b.first_args::<2>().expect_err("one too few").fault, SyntaxFault::Arguments);
-        assert_eq!(b.object("X").expect_err("none").fault, SyntaxFault::NoObject("X"));
-        assert_eq!(b.lone_object("X").expect_err("an argument").fault, SyntaxFault::Arguments);
-    }
-
-    #[test]
-    fn blank_lines_may_stand_before_an_object_and_white_space_around_words() {
-        let items = parse(" a \t 1 \n\n \n-----BEGIN X-----\n AA = =\n\n-----END X-----\n\n").expect("good");
-        let a = Section(&items).last("a").expect("a");
-        assert_eq!(a.leading_args::<1>(), Ok(["1"]));
-        assert_eq!(a.args::<1>().expect_err("an object").fault, SyntaxFault::UnexpectedObject);
-        assert_eq!(a.object("X"), Ok([0].as_slice()));
-    }
-
-    #[test]
-    fn an_object_reads_back() {
-        for length in [0, 1, 47, 48, 49, 200] {
-            let bytes: Vec<u8> = (0..length).collect();
-            let mut text = "a\n".to_owned();
-            push_object(&mut text, "X", &bytes);
-            assert!(text.lines().all(|line| line.len() <= OBJECT_LINE_LENGTH));
-            let items = parse(&text).expect("own object");
-            assert_eq!(Section(&items).one("a").expect("a").object("X"), Ok(bytes.as_slice()));
-        }
-    }
-}
+mod tests;

@@ -96,6 +96,25 @@ fn a_line_that_stands_there_twice_is_refused_where_it_stands_again() {
 }
 
 #[test]
+fn create2_formats_are_numbers_with_single_spaces_between_them() {
+    let sealer = Sealer::default();
+    for (formats, is_taken) in [
+        ("2", true),
+        ("2 3", true),
+        ("3 \t2", true),
+        ("junk +02", true),
+        ("3", false),
+        ("2\t3", false),
+        ("2\x0c3", false),
+        ("2\r", false),
+    ] {
+        let text = sealer.with_inner(format!("create2-formats {formats}\n").as_bytes());
+        let error = DescriptorError { layer: Layer::Inner, line: 1, fault: DescriptorFault::NoNtor };
+        assert_eq!(sealer.open(text.as_bytes()).err(), (!is_taken).then_some(error), "{formats:?}");
+    }
+}
+
+#[test]
 fn an_ephemeral_key_of_low_order_is_refused_by_who_reads_as_a_client_alone() {
     let mut sealer = Sealer::default();
     let inner = inner_text(&mut sealer);
