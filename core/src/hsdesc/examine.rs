@@ -315,7 +315,7 @@ fn lines(text: &str) -> Vec<LineShown> {
     let _ = netdoc::parse_into(&mut items, text);
     let shown = items.iter().map(|item| LineShown {
         line: item.line,
-        text: item.text.lines().next().unwrap_or_default().trim().to_owned(),
+        text: item.first_line.trim().to_owned(),
         object: item.object_shape().map(|(label, bytes)| ObjectShown { label: label.to_owned(), bytes }),
     });
     shown.collect()

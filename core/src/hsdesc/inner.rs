@@ -61,11 +61,11 @@ impl<'a> Inner<'a> {
         now: Wall,
         reader: &mut impl Reader,
     ) -> Result<Self, DescriptorError> {
-        let header_length = items.iter().position(|item| item.keyword == INTRODUCTION_POINT).unwrap_or(items.len());
+        let header_length = items.iter().position(begins_a_point).unwrap_or(items.len());
         let (header, rest) = items.split_at(header_length);
         let nothing = <(InnerHeader, Option<PowParams>)>::default;
         let (header, pow) = parse_header(header).or_else(|error| reader.objects(error).map(|()| nothing()))?;
-        let mut points: Vec<_> = rest.chunk_by(|_, next| next.keyword != INTRODUCTION_POINT).map(list).collect();
+        let mut points: Vec<_> = rest.chunk_by(|_, next| !begins_a_point(next)).map(list).collect();
         verify_all(&mut points, signer, now);
         // Tor counts the points that it keeps.
         let mut kept = points.iter().filter(|listed| listed.refused.is_none_or(|error| error.fault.is_ours_alone()));
@@ -93,9 +93,9 @@ fn header_text(header: &InnerHeader) -> String {
     header.0.iter().flat_map(|line| [line, "\n"]).collect()
 }
 
-/// A number as `strtoul` reads it: white space and a sign may stand before it, nothing after it.
-fn is_ntor(format: &str) -> bool {
-    format.trim_start_matches(['\t', '\r', '\x0b', '\x0c']).parse() == Ok(2_u16)
+/// Tor cuts the text where a line begins with just this.
+fn begins_a_point(item: &Item<'_>) -> bool {
+    item.first_line.strip_prefix(INTRODUCTION_POINT).is_some_and(|rest| rest.starts_with(' '))
 }
 
 /// Checks the lines a client understands and keeps all but `pow-params`, which it reads.
@@ -103,7 +103,7 @@ fn parse_header(items: &[Item<'_>]) -> Result<(InnerHeader, Option<PowParams>), 
     let section = Section(items);
     let create2 = section.first("create2-formats").map_err(in_inner)?;
     create2.first_args::<1>().map_err(in_inner)?;
-    if !create2.rest().split(' ').any(is_ntor) {
+    if !create2.rest().split(' ').any(|format| netdoc::number(format) == Some(2_u16)) {
         return Err(fault(create2.line, DescriptorFault::NoNtor));
     }
     if let Some(auth) = section.at_most_one("intro-auth-required").map_err(in_inner)? {
@@ -117,7 +117,7 @@ fn parse_header(items: &[Item<'_>]) -> Result<(InnerHeader, Option<PowParams>), 
     }
     if let Some(flow) = section.at_most_one("flow-control").map_err(in_inner)? {
         let [_versions, increment] = flow.first_args().map_err(in_inner)?;
-        if !increment.parse::<u8>().is_ok_and(|cells| cells > 0) {
+        if netdoc::number::<u8>(increment).is_none_or(|cells| cells == 0) {
             return Err(fault(flow.line, DescriptorFault::FlowControl));
         }
     }

@@ -1,6 +1,7 @@
 //! Line syntax of tor's documents (dir-spec `[metaformat]`): keyword lines, some followed by a base64 object.
 
 use core::fmt;
+use core::str::FromStr;
 use std::sync::LazyLock;
 
 use base64::Engine as _;
@@ -99,8 +100,8 @@ pub struct Item<'a> {
     pub keyword: &'a str,
     /// 1-based.
     pub line: usize,
-    /// Where it begins in the document, bytes.
-    pub start: usize,
+    /// The line with it, as it stands there.
+    pub first_line: &'a str,
     /// All its lines as they stand there, without white space at the end.
     pub text: &'a str,
     arguments: &'a str,
@@ -190,7 +191,7 @@ pub fn parse_into<'a>(items: &mut Vec<Item<'a>>, text: &'a str) -> Result<(), Sy
         let arguments = arguments.trim_start_matches(SPACE);
         let object = read_object(&mut lines)?;
         let text = text.get(start..lines.at).unwrap_or_default().trim_ascii_end();
-        items.push(Item { keyword, line: number, start, text, arguments, object });
+        items.push(Item { keyword, line: number, first_line: whole_line, text, arguments, object });
     }
     Ok(())
 }
@@ -248,6 +249,11 @@ impl<'d, 'a> Section<'d, 'a> {
     fn missing(&self, keyword: &'static str) -> SyntaxError {
         SyntaxError { line: self.0.last().map_or(1, |item| item.line), fault: SyntaxFault::Missing(keyword) }
     }
+}
+
+/// A number as tor reads it with `strtoul`: white space and a plus may stand before it, nothing after it.
+pub(super) fn number<T: FromStr>(text: &str) -> Option<T> {
+    text.trim_start_matches(['\t', '\r', '\x0b', '\x0c']).parse().ok()
 }
 
 /// Decodes base64 with or without padding into exactly `N` bytes.

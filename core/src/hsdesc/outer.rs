@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use ed25519_dalek::VerifyingKey;
+use memchr::memmem;
 
 use super::netdoc::{self, BASE64_UNPADDED, Section, decode_base64};
 use super::{DescriptorError, DescriptorFault, Layer, Reader, SigningKeys, crypt};
@@ -87,18 +88,21 @@ impl<'a> UnverifiedOuter<'a> {
         }
         let lifetime = section.one("descriptor-lifetime").map_err(in_outer)?;
         let [minutes] = lifetime.args().map_err(in_outer)?;
-        let minutes = minutes.parse().ok().filter(|minutes| lifetime_is_accepted(*minutes));
+        let minutes = netdoc::number(minutes).filter(|minutes| lifetime_is_accepted(*minutes));
         let minutes = minutes.ok_or(fault(lifetime.line, DescriptorFault::Lifetime))?;
         let cert = section.one("descriptor-signing-key-cert").map_err(in_outer)?;
         let counter = section.one("revision-counter").map_err(in_outer)?;
         let [digits] = counter.args().map_err(in_outer)?;
-        let revision = digits.parse().map_err(|_| fault(counter.line, DescriptorFault::Revision))?;
+        let revision = netdoc::number(digits).ok_or(fault(counter.line, DescriptorFault::Revision))?;
         let superencrypted = section.one("superencrypted").map_err(in_outer)?;
         let signature = section.last("signature").map_err(in_outer)?;
         let [base64] = signature.args().map_err(in_outer)?;
         if base64.len() != SIGNATURE_LENGTH {
             return Err(fault(signature.line, DescriptorFault::SignatureLength(base64.len())));
         }
+        // Tor takes for signed what stands before this, not before the line that it has read.
+        let before = memmem::find(text.as_bytes(), b"\nsignature ").map(|at| at + 1);
+        let signed = before.and_then(|length| text.get(..length));
 
         Ok(Self {
             lifetime: minutes,
@@ -107,7 +111,7 @@ impl<'a> UnverifiedOuter<'a> {
             cert_line: cert.line,
             superencrypted: superencrypted.lone_object(MESSAGE_LABEL).map_err(in_outer)?.to_vec(),
             superencrypted_line: superencrypted.line,
-            signed: text.get(..signature.start).unwrap_or_default(),
+            signed: signed.ok_or(fault(signature.line, DescriptorFault::Signature))?,
             signature: decode_base64(base64).ok_or(fault(signature.line, DescriptorFault::Signature))?,
             signature_line: signature.line,
         })

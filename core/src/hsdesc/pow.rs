@@ -4,7 +4,7 @@
 use base64::Engine as _;
 
 use super::intro::IntroPoint;
-use super::netdoc::{BASE64_PADDED, Item, decode_base64};
+use super::netdoc::{self, BASE64_PADDED, Item, decode_base64};
 use crate::time::Wall;
 
 /// Proof of work v1 as one tor offers it: only that tor can verify what clients solve with it (DESIGN 2.18).
@@ -54,7 +54,7 @@ impl PowParams {
     pub(super) fn read(item: &Item<'_>) -> Option<Self> {
         let [_, seed, effort, expires] = item.first_args().ok()?;
         let expires = Wall::from_iso(expires)?.as_secs().min(EXPIRES_MAX);
-        Some(Self { seed: decode_base64(seed)?, effort: effort.parse().ok()?, expires })
+        Some(Self { seed: decode_base64(seed)?, effort: netdoc::number(effort)?, expires })
     }
 
     /// Whether it can be written as a line and read back.

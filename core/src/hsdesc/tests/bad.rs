@@ -44,8 +44,7 @@ fn text_of(bytes: &[u8]) -> String {
 fn twice(text: &str, keyword: &str) -> (String, usize) {
     let items = netdoc::parse(text).expect("lines");
     let item = items.iter().find(|item| item.keyword == keyword).unwrap_or_else(|| panic!("no {keyword}"));
-    let (before, after) = text.split_at(item.start + item.text.len());
-    (format!("{before}\n{}{after}", item.text), item.line + item.text.lines().count())
+    (text.replacen(item.text, &format!("{0}\n{0}", item.text), 1), item.line + item.text.lines().count())
 }
 
 /// `text` with the `keyword` line's first argument replaced.
@@ -111,6 +110,28 @@ fn create2_formats_are_numbers_with_single_spaces_between_them() {
         let text = sealer.with_inner(format!("create2-formats {formats}\n").as_bytes());
         let error = DescriptorError { layer: Layer::Inner, line: 1, fault: DescriptorFault::NoNtor };
         assert_eq!(sealer.open(text.as_bytes()).err(), (!is_taken).then_some(error), "{formats:?}");
+    }
+}
+
+#[test]
+fn a_signature_and_points_begin_where_tor_looks_for_them() {
+    let mut sealer = Sealer::default();
+    let inner = inner_text(&mut sealer);
+    let outer = sealer.with_inner(inner.as_bytes());
+    for instead in ["signature\t", " signature "] {
+        let text = outer.replace("\nsignature ", &format!("\n{instead}"));
+        let (layer, line) = (Layer::Outer, text.lines().count());
+        let error = DescriptorError { layer, line, fault: DescriptorFault::Signature };
+        assert_eq!(sealer.open(text.as_bytes()), Err(error), "{instead:?}");
+    }
+    let second = inner.rfind("introduction-point ").expect("a point");
+    for instead in ["introduction-point\n", "introduction-point\t", " introduction-point "] {
+        let (before, after) = inner.split_at(second);
+        let text = format!("{before}{}", after.replacen("introduction-point ", instead, 1));
+        let line = before.lines().count() + 1;
+        let descriptor = sealer.open(sealer.with_inner(text.as_bytes()).as_bytes()).expect("all is the first point's");
+        let fault = PointFault::Syntax(SyntaxFault::Repeated("introduction-point"));
+        assert_eq!((descriptor.points, descriptor.refused), (vec![], vec![PointError { line, fault }]), "{instead:?}");
     }
 }
 
