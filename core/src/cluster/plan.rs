@@ -89,12 +89,13 @@ impl Plans {
         }
     }
 
-    /// A plan from gossip, kept if newer.
+    /// A plan from gossip, kept if newer: then true. Of one that is too far ahead for now `reach` grows at most, as for a
+    /// beacon, or who refuses for good what the others hold would never be told that it holds all, and be neither given the
+    /// lease nor give it.
     ///
     /// # Errors
-    /// State unchanged: not by a member, malformed, out of bounds, badly signed or not newer. `EpochJump`: too far ahead for
-    /// now; `reach` grows as for a beacon, or who refuses for good what the others hold would never be told that it holds
-    /// all, and be neither given the lease nor give it.
+    /// State unchanged: not by a member, malformed, out of bounds, badly signed, not newer, or too far ahead within the same
+    /// beat.
     pub(super) fn accept(
         &mut self,
         now: Mono,
@@ -103,7 +104,7 @@ impl Plans {
         reach: &mut Reach,
         items: &mut Items,
         blob: &[u8],
-    ) -> Result<(), PeerError> {
+    ) -> Result<bool, PeerError> {
         let signed = Unverified::<Signed>::decode(blob).ok_or(PeerError::Malformed)?;
         let Signed { by, plan } = signed.claim();
         let by = *by;
@@ -124,11 +125,11 @@ impl Plans {
         let signed = signed.verify(by, Purpose::Plan, me.cluster).ok_or(PeerError::BadSignature)?;
         if !is_believed {
             reach.grow(now);
-            return Err(PeerError::EpochJump);
+            return Ok(false);
         }
         items.put(Key::Plan, stamp, blob.to_vec());
         self.proven = Some(Arc::new(signed.plan));
-        Ok(())
+        Ok(true)
     }
 
     /// Takes what our own publication has achieved. True if a newer plan was proven and is to be pushed.
@@ -184,7 +185,7 @@ mod tests {
 
         let (mut other, mut theirs) = (Plans::default(), Items::default());
         let mut reach = Reach::new(NOW, 3);
-        assert_eq!(other.accept(NOW, &me, &roster, &mut reach, &mut theirs, &blob), Ok(()));
+        assert_eq!(other.accept(NOW, &me, &roster, &mut reach, &mut theirs, &blob), Ok(true));
         assert_eq!(other.accept(NOW, &me, &roster, &mut reach, &mut theirs, &blob), Err(PeerError::Stale));
         let mut loaded = Plans::default();
         loaded.load(&me, &mut Items::default(), &blob);
@@ -208,7 +209,7 @@ mod tests {
         let blob = items.blob(Key::Plan).unwrap().1.to_vec();
         let mut theirs = Plans::default();
         let mut reach = Reach::new(NOW, 3);
-        assert_eq!(theirs.accept(NOW, &me, &roster, &mut reach, &mut Items::default(), &blob), Ok(()));
+        assert_eq!(theirs.accept(NOW, &me, &roster, &mut reach, &mut Items::default(), &blob), Ok(true));
         assert_eq!(theirs.proven(), plan.proven.as_ref());
     }
 
@@ -222,8 +223,9 @@ mod tests {
             let now = NOW.plus(Duration::from_millis(ms));
             Plans::default().accept(now, &me, &roster, &mut reach, &mut Items::default(), &blob)
         };
-        let refused = [0, 499, 500, 999, 1_000].map(&mut accept);
-        assert_eq!(refused, [(); 5].map(|()| Err(PeerError::EpochJump)));
-        assert_eq!(accept(1_001), Ok(()));
+        let grown_or_refused = [0, 499, 500, 999, 1_000].map(&mut accept);
+        let refused = Err(PeerError::EpochJump);
+        assert_eq!(grown_or_refused, [refused, refused, Ok(false), refused, Ok(false)]);
+        assert_eq!(accept(1_001), Ok(true));
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn header_is_sound(header: &InnerHeader) -> bool {
     let text = header_text(header);
     let Ok(items) = netdoc::parse(&text) else { return false };
     items.iter().all(|item| item.keyword != INTRODUCTION_POINT)
-        && parse_header(&items).is_ok_and(|read_back| read_back == (header.clone(), None))
+        && parse_header(&items, items.len()).is_ok_and(|read_back| read_back == (header.clone(), None))
 }
 
 impl<'a> Inner<'a> {
@@ -62,10 +62,11 @@ impl<'a> Inner<'a> {
         reader: &mut impl Reader,
     ) -> Result<Self, DescriptorError> {
         let header_length = items.iter().position(begins_a_point).unwrap_or(items.len());
-        let (header, rest) = items.split_at(header_length);
         let nothing = <(InnerHeader, Option<PowParams>)>::default;
-        let (header, pow) = parse_header(header).or_else(|error| reader.objects(error).map(|()| nothing()))?;
-        let mut points: Vec<_> = rest.chunk_by(|_, next| !begins_a_point(next)).map(list).collect();
+        let header = parse_header(items, header_length);
+        let (header, pow) = header.or_else(|error| reader.objects(error).map(|()| nothing()))?;
+        let (_, points) = items.split_at(header_length);
+        let mut points: Vec<_> = points.chunk_by(|_, next| !begins_a_point(next)).map(list).collect();
         verify_all(&mut points, signer, now);
         // Tor counts the points that it keeps.
         let mut kept = points.iter().filter(|listed| listed.refused.is_none_or(|error| error.fault.is_ours_alone()));
@@ -98,9 +99,12 @@ fn begins_a_point(item: &Item<'_>) -> bool {
     item.first_line.strip_prefix(INTRODUCTION_POINT).is_some_and(|rest| rest.starts_with(' '))
 }
 
-/// Checks the lines a client understands and keeps all but `pow-params`, which it reads.
-fn parse_header(items: &[Item<'_>]) -> Result<(InnerHeader, Option<PowParams>), DescriptorError> {
+/// Checks the lines a client understands, which like tor it finds among the points, too, and keeps all that stand there
+/// before `items[length]` but `pow-params`, which it reads.
+fn parse_header(items: &[Item<'_>], length: usize) -> Result<(InnerHeader, Option<PowParams>), DescriptorError> {
     let section = Section(items);
+    // If it is missing, then on the header's last line.
+    _ = Section(items.get(..length).unwrap_or(items)).some("create2-formats").map_err(in_inner)?;
     let create2 = section.first("create2-formats").map_err(in_inner)?;
     create2.first_args::<1>().map_err(in_inner)?;
     if !create2.rest().split(' ').any(|format| netdoc::number(format) == Some(2_u16)) {
@@ -122,7 +126,7 @@ fn parse_header(items: &[Item<'_>]) -> Result<(InnerHeader, Option<PowParams>), 
         }
     }
     let pow = parse_pow(section.all(POW_PARAMS))?;
-    let kept = items.iter().filter(|item| item.keyword != POW_PARAMS);
+    let kept = items.iter().take(length).filter(|item| item.keyword != POW_PARAMS);
     Ok((InnerHeader(kept.flat_map(|item| item.text.split('\n')).map(str::to_owned).collect()), pow))
 }
 

@@ -114,6 +114,24 @@ fn create2_formats_are_numbers_with_single_spaces_between_them() {
 }
 
 #[test]
+fn header_lines_among_the_points_count_like_others() {
+    let mut sealer = Sealer::default();
+    let inner = inner_text(&mut sealer);
+    let header = inner.lines().position(|line| line.starts_with("introduction-point")).expect("a point");
+    let without: String = inner.split_inclusive('\n').filter(|line| !line.starts_with("flow-control")).collect();
+    let line = inner.lines().count() + 1;
+    for (text, added, expected) in [
+        (&inner, "flow-control 1-2 31", Err((line, DescriptorFault::Syntax(SyntaxFault::Repeated("flow-control"))))),
+        (&without, "flow-control 1-2 0", Err((line - 1, DescriptorFault::FlowControl))),
+        (&without, "flow-control 1-2 31", Ok((2, header - 2))),
+    ] {
+        let opened = sealer.open(sealer.with_inner(format!("{text}{added}\n").as_bytes()).as_bytes());
+        let found = opened.map(|descriptor| (descriptor.points.len(), descriptor.header.0.len()));
+        assert_eq!(found.map_err(|error| (error.line, error.fault)), expected, "{added}");
+    }
+}
+
+#[test]
 fn a_signature_and_points_begin_where_tor_looks_for_them() {
     let mut sealer = Sealer::default();
     let inner = inner_text(&mut sealer);
