@@ -3,6 +3,7 @@
 mod mesh;
 
 use mesh::{TOKEN, World, seeds};
+use rustbalance_core::DurableKind;
 use rustbalance_core::cluster::{Access, AccessChange, CommandError};
 use rustbalance_core::onion::client::{HsClientDescEncKey, HsClientDescEncKeypair};
 
@@ -144,6 +145,32 @@ fn the_ledger_outlives_the_node_that_wrote_it() {
         let joined = world.join_with(0, 9, token);
         world.run(5_000);
         assert_eq!(names(&world, joined), Some(vec!["alice".to_owned()]));
+    }
+}
+
+#[test]
+fn a_damaged_ledger_stays_closed_through_restarts_and_for_who_joins_until_the_operator_speaks() {
+    for seed in seeds(5) {
+        let mut world = World::found(seed);
+        change(&mut world, 0, add("alice", 1)).expect("allowed");
+        world.until(5_000, "in force", |world| all_know(world, &["alice"]));
+        world.kill(0);
+        let file = world.hosts[0].disk.get_mut(&DurableKind::Roster).expect("a roster");
+        let at = file.windows(5).position(|bytes| bytes == b"alice").expect("alice");
+        file[at] ^= 1;
+        for _ in 0..3 {
+            world.start(0);
+            assert_eq!(names(&world, 0), Some(vec![]));
+            world.run(3_000);
+            world.kill(0);
+        }
+        world.start(0);
+        world.run(3_000);
+        let joined = world.join(9, 100);
+        assert_eq!(names(&world, joined), Some(vec![]));
+        world.run(5_000);
+        change_when_possible(&mut world, 0, add("bob", 2));
+        world.until(5_000, "all know", |world| all_know(world, &["bob"]));
     }
 }
 

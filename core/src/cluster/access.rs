@@ -235,6 +235,9 @@ impl Content for Ledger {
 pub(super) struct Admittance {
     kept: Kept<Ledger>,
     access: Arc<Access>,
+    /// What the disk has and does not verify, until there is another ledger: written and handed on as it is, so that nobody
+    /// takes the lack of a ledger for an open address.
+    damaged: Option<Vec<u8>>,
 }
 
 impl Admittance {
@@ -252,6 +255,11 @@ impl Admittance {
         self.kept.staged()
     }
 
+    /// What is to be on disk, and what a joiner is given, where there is no ledger.
+    pub(super) fn damaged(&self) -> Option<&Vec<u8>> {
+        self.damaged.as_ref()
+    }
+
     /// What the disk says. False if it does not verify: then nobody may connect until the others, or the operator, say who
     /// may. What is closed must not open because a file is damaged.
     pub(super) fn load(&mut self, me: &Identity, items: &mut Items, file: &RosterFile) -> bool {
@@ -261,11 +269,13 @@ impl Admittance {
             self.take_effect();
         } else {
             self.access = Arc::new(Access::Restricted(BTreeMap::new()));
+            self.damaged = Some(blob.clone());
         }
         verifies
     }
 
     fn take_effect(&mut self) {
+        self.damaged = None;
         let access = self.kept.ledger().access();
         if *self.access != access {
             self.access = Arc::new(access);

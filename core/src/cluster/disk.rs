@@ -163,7 +163,7 @@ impl Cluster {
             contacts: self.contacts.of_members(&self.roster),
             rotation: self.items.blob(Key::Rotation).map(|(_, blob)| blob.to_vec()),
             token: None,
-            access: self.items.blob(Key::Access).map(|(_, blob)| blob.to_vec()),
+            access: self.items.blob(Key::Access).map(|(_, blob)| blob.to_vec()).or(self.admittance.damaged().cloned()),
         }
     }
 
