@@ -4,9 +4,9 @@ mod mesh;
 
 use std::collections::BTreeMap;
 
-use mesh::{World, seeds};
+use mesh::{World, keypair, seeds};
 use rustbalance_core::DurableKind;
-use rustbalance_core::cluster::{Role, unknown_kind};
+use rustbalance_core::cluster::{Forger, Role, unknown_kind};
 
 #[test]
 fn who_was_away_while_another_joined_meets_it_though_the_only_one_that_knew_both_is_dead() {
@@ -65,6 +65,38 @@ fn whoever_joined_through_a_parted_member_that_then_died_is_not_lost() {
         world.heal();
         world.set_eligible(fourth, true);
         world.until(30_000, "all three know each other", |world| world.is_settled() && world.holders() != [0]);
+    }
+}
+
+#[test]
+fn who_is_gone_removes_nobody() {
+    for seed in seeds(5) {
+        for leaves in [false, true] {
+            let mut world = World::of(seed, 3);
+            let (gone, cluster) = (world.hosts[2].id, world.hosts[2].admitted.cluster);
+            let forger = Forger { keypair: keypair(3), cluster };
+            let wall = world.now(0).wall;
+            let bury = |bytes: &Vec<u8>| forger.tombstone(gone, bytes, wall);
+            let is_entry = |bytes: &Vec<u8>| bury(bytes).is_some();
+            let entries: Vec<_> = world.delivered.iter().map(|(_, _, bytes)| bytes.clone()).filter(is_entry).collect();
+            assert!(!entries.is_empty());
+            if leaves {
+                let now = world.now(2);
+                world.hosts[2].shut_down(now, true);
+                world.settle(2);
+            } else {
+                world.command(0, |cluster, now, out| cluster.remove(now, gone, out)).expect("allowed");
+            }
+            world.until(10_000, "it is gone", |world| (0..2).all(|node| world.view(node).members.len() == 2));
+            world.kill(2);
+            for entry in entries {
+                let news = bury(&entry).expect("an entry");
+                let heard = world.command(0, |cluster, now, out| cluster.handle_stranger(now, &news, out));
+                assert!(heard.is_err());
+            }
+            world.run(5_000);
+            assert!((0..2).all(|node| world.view(node).members.len() == 2));
+        }
     }
 }
 

@@ -217,7 +217,7 @@ impl Cluster {
         });
         for (node, wg, guest) in entering.collect::<Vec<_>>() {
             let entry = roster::admit(&self.me.keypair, self.me.cluster, self.generation(), node, wg);
-            if self.roster.accept(&entry, now.wall, &mut self.items).is_err() {
+            if self.roster.accept(&entry, &mut self.items).is_err() {
                 continue;
             }
             out.event(Event::Admitted(node));
@@ -320,7 +320,7 @@ mod tests {
         fn admit(&mut self, node: u8) -> Vec<u8> {
             let id = identity(node);
             let entry = roster::admit(&self.me.keypair, CLUSTER, 0, id.id, id.wg);
-            self.roster.accept(&entry, Wall::default(), &mut self.items).unwrap();
+            self.roster.accept(&entry, &mut self.items).unwrap();
             entry
         }
     }
@@ -350,7 +350,7 @@ mod tests {
         assert_eq!(f.ask(0, 4, 4), Ok(()));
         assert_eq!(f.ask(0, 5, 4), Err(AdmitError::Taken), "also of one that waits");
         let gone = roster::leave(&identity(2).keypair, CLUSTER, &entry, Wall::default()).unwrap();
-        f.roster.accept(&gone, Wall::default(), &mut f.items).unwrap();
+        f.roster.accept(&gone, &mut f.items).unwrap();
         assert_eq!(f.ask(0, 2, 2), Err(AdmitError::Tombstoned));
     }
 
@@ -359,7 +359,7 @@ mod tests {
         let mut f = Fixture::new();
         let own = roster::admit(&f.me.keypair, CLUSTER, 0, f.me.id, f.me.wg);
         let gone = roster::leave(&f.me.keypair, CLUSTER, &own, Wall::default()).unwrap();
-        f.roster.accept(&gone, Wall::default(), &mut f.items).unwrap();
+        f.roster.accept(&gone, &mut f.items).unwrap();
         assert_eq!(f.ask(0, 2, 2), Err(AdmitError::Busy));
         assert!(!f.are_waiting());
     }

@@ -83,6 +83,12 @@ impl Entry {
         fits.then_some(entry).ok_or(PeerError::Full)
     }
 
+    /// Who signed the tombstones that `other` does not have, by what they claim.
+    pub(super) fn signers_beside(&self, other: Option<&Self>) -> impl Iterator<Item = NodeId> {
+        let news = self.tombstones.iter().filter(move |one| other.is_none_or(|other| !other.tombstones.contains(*one)));
+        news.filter_map(|one| Some(Unverified::<Tombstone>::decode(one)?.claim().by))
+    }
+
     /// Without those that one of `nodes` has signed.
     pub(super) fn without_tombstones_by(mut self, nodes: &BTreeSet<NodeId>) -> Self {
         self.tombstones.retain(|tombstone| {

@@ -148,7 +148,7 @@ impl Cluster {
 
     pub(super) fn bury_ourselves(&mut self, now: Now, out: &mut Outbox) {
         let entry = self.roster.bury(&self.items, &self.me.keypair, self.me.id, now.wall);
-        if entry.is_some_and(|entry| self.roster.accept(&entry, now.wall, &mut self.items).is_ok()) {
+        if entry.is_some_and(|entry| self.roster.accept(&entry, &mut self.items).is_ok()) {
             self.push_tombstone(now);
             out.event(Event::Left(self.me.id));
         }

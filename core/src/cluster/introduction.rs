@@ -29,12 +29,17 @@ impl Cluster {
     /// admitted.
     ///
     /// # Errors
-    /// Refused; state unchanged. `NotAMember` for whatever else a stranger says.
+    /// Refused; state unchanged. `NotAMember` for whatever else a stranger says, and for a tombstone that is news and signed
+    /// by a node that is gone: while it was a member it could tell any other.
     pub fn handle_stranger(&mut self, now: Now, bytes: &[u8], out: &mut Outbox) -> Result<(), PeerError> {
         self.notice_stall(now.mono);
         let Message::Item { key: Key::Entry(_), blob } = Message::decode(bytes)? else {
             return Err(PeerError::NotAMember);
         };
+        // That is how whoever is gone can reach us: it knows members and has its key.
+        if self.roster.is_news_of_the_gone(&blob, &self.items)? {
+            return Err(PeerError::NotAMember);
+        }
         self.accept_entry(now, None, &blob, out)
     }
 }

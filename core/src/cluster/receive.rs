@@ -243,7 +243,7 @@ impl Cluster {
         blob: &[u8],
         out: &mut Outbox,
     ) -> Result<(), PeerError> {
-        let Accepted { node, joined, gone } = self.roster.accept(blob, now.wall, &mut self.items)?;
+        let Accepted { node, joined, gone } = self.roster.accept(blob, &mut self.items)?;
         if joined {
             out.event(Event::Admitted(node));
         }

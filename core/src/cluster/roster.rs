@@ -9,7 +9,7 @@ use super::PeerError;
 use super::entry::{self, Entry, Gone, ShortId};
 use super::item::{Items, Key};
 use super::sign::{NodeKeypair, Purpose};
-use super::timing::{ROSTER_MAX, TOMBSTONE_KEEP_SECS};
+use super::timing::{ROSTER_KEEP, ROSTER_MAX, TOMBSTONE_KEEP_SECS};
 use super::token::SealedToken;
 use crate::id::{ClusterId, NodeId, WgPublicKey};
 use crate::time::Wall;
@@ -121,8 +121,7 @@ impl Roster {
         self.hash
     }
 
-    /// Verifies entries in whatever order makes sense. Returns how many were refused. Tombstones of any age count: the
-    /// admissions of those who are gone hold others in the roster, and [`Self::prune`] knows which may go.
+    /// Verifies entries in whatever order makes sense. Returns how many were refused.
     pub(super) fn load(&mut self, entries: &[Vec<u8>], items: &mut Items) -> usize {
         // Who removed the node by whose word it was admitted itself: its tombstone has to be believed before its
         // admission can be. So first the admissions alone say who may have signed tombstones.
@@ -138,7 +137,7 @@ impl Roster {
         let mut rest: Vec<&Vec<u8>> = entries.iter().take(ROSTER_MAX).collect();
         loop {
             let before = rest.len();
-            rest.retain(|blob| self.unite(blob, None, items, signers).is_err());
+            rest.retain(|blob| self.unite(blob, items, signers).is_err());
             if rest.len() == before {
                 self.recount();
                 return before;
@@ -150,8 +149,8 @@ impl Roster {
     ///
     /// # Errors
     /// State unchanged: malformed, badly signed, admitted by nobody we know, nothing new, or no room.
-    pub(super) fn accept(&mut self, blob: &[u8], wall: Wall, items: &mut Items) -> Result<Accepted, PeerError> {
-        let node = self.unite(blob, Some(wall), items, None)?;
+    pub(super) fn accept(&mut self, blob: &[u8], items: &mut Items) -> Result<Accepted, PeerError> {
+        let node = self.unite(blob, items, None)?;
         let before = self.members.clone();
         self.recount();
         let joined = !before.contains_key(&node) && self.contains(node);
@@ -159,15 +158,21 @@ impl Roster {
         Ok(Accepted { node, joined, gone })
     }
 
+    /// Whether an entry has a tombstone that we do not hold, of a node that is a member no more: it can be signed at any
+    /// time, and dated back.
+    ///
+    /// # Errors
+    /// `Malformed`.
+    pub(super) fn is_news_of_the_gone(&self, blob: &[u8], items: &Items) -> Result<bool, PeerError> {
+        let (entry, admission) = Entry::decode(blob)?;
+        let held = items.blob(Key::Entry(admission.claim().node)).and_then(|(_, held)| Entry::decode(held).ok());
+        let held = held.map(|(held, _)| held);
+        Ok(entry.signers_beside(held.as_ref()).any(|by| self.knows(by) && !self.contains(by)))
+    }
+
     /// Whose entry it was; to be followed by [`Self::recount`]. Tombstones are believed of `signers`; of whomever we know,
     /// if none are given.
-    fn unite(
-        &mut self,
-        blob: &[u8],
-        wall: Option<Wall>,
-        items: &mut Items,
-        signers: Option<&Self>,
-    ) -> Result<NodeId, PeerError> {
+    fn unite(&mut self, blob: &[u8], items: &mut Items, signers: Option<&Self>) -> Result<NodeId, PeerError> {
         let (entry, admission) = Entry::decode(blob)?;
         let node = admission.claim().node;
         let key = Key::Entry(node);
@@ -180,10 +185,6 @@ impl Roster {
             return Err(PeerError::Stale);
         }
         let place = self.verify(&blob, signers.unwrap_or(self))?;
-        let over_age = |place: &Place| wall.is_some_and(|wall| is_over_age(place, wall));
-        if !self.knows(node) && over_age(&place) {
-            return Err(PeerError::Stale);
-        }
         if !self.knows(node) && self.is_full() {
             return Err(PeerError::Full);
         }
@@ -272,18 +273,25 @@ impl Roster {
         entry::bury(by, self.cluster, held, kept, wall)
     }
 
-    /// Forgets those who went more than 30 days ago and on whose word nothing rests. True if any.
+    /// Makes room where there are more than [`ROSTER_KEEP`]: forgets the oldest of those who went more than 30 days ago and
+    /// on whose word nothing rests. True if any. Nobody is forgotten without need, for whoever is forgotten can come back
+    /// with its old admission. The same ones are wherever the same are known.
     pub(super) fn prune(&mut self, wall: Wall, items: &mut Items) -> bool {
-        if !self.has_tombstones() {
+        let too_many = self.places.len().saturating_sub(ROSTER_KEEP);
+        if too_many == 0 {
             return false;
         }
-        let over_age = |place: &Place| is_over_age(place, wall);
+        let over_age = |place: &Place| {
+            let gone = place.gone.as_ref().map(|gone| gone.at_secs);
+            gone.filter(|at_secs| wall.as_secs().saturating_sub(*at_secs) > TOMBSTONE_KEEP_SECS)
+        };
         let rests_on = |place: &Place, node: &NodeId| {
             place.by == *node || place.gone.as_ref().is_some_and(|gone| gone.by.contains(node))
         };
         let leaf = |node: &NodeId| !self.places.iter().any(|(other, place)| rests_on(place, node) && other != node);
-        let gone = self.places.iter().filter(|(node, place)| over_age(place) && leaf(node));
-        let gone: Vec<NodeId> = gone.map(|(node, _)| *node).collect();
+        let gone = self.places.iter().filter_map(|(node, place)| Some((over_age(place)?, *node)));
+        let gone: BTreeSet<(u64, NodeId)> = gone.filter(|(_, node)| leaf(node)).collect();
+        let gone: Vec<NodeId> = gone.into_iter().take(too_many).map(|(_, node)| node).collect();
         for node in &gone {
             self.places.remove(node);
             items.remove(Key::Entry(*node));
@@ -304,11 +312,7 @@ impl Roster {
     }
 }
 
-fn is_over_age(place: &Place, wall: Wall) -> bool {
-    place.gone.as_ref().is_some_and(|gone| wall.as_secs().saturating_sub(gone.at_secs) > TOMBSTONE_KEEP_SECS)
-}
-
-/// The roster a file proves, for a joiner; tombstones of any age count, as it has no clock to judge them by.
+/// The roster a file proves, for a joiner.
 pub(crate) fn proven(cluster: ClusterId, genesis: NodeId, file: &RosterFile) -> Roster {
     let mut roster = Roster::new(cluster, genesis);
     roster.load(&file.entries, &mut Items::default());

@@ -126,8 +126,10 @@ pub const CHUNK_SIZE: usize = 1100;
 
 /// Roster entries, tombstones included.
 pub const ROSTER_MAX: usize = 1024;
-/// Tombstones are kept this long, seconds.
+/// Tombstones are kept this long at least, seconds.
 pub const TOMBSTONE_KEEP_SECS: u64 = 30 * 86_400;
+/// Roster entries up to which no tombstone is forgotten: who is gone for good stays so.
+pub const ROSTER_KEEP: usize = ROSTER_MAX / 2;
 /// Admission requests being worked on.
 pub const ADMISSIONS_MAX: usize = 16;
 /// An admission not completed by then is dropped; the joiner asks again.

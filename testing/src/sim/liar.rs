@@ -144,7 +144,8 @@ impl World {
     }
 
     /// A machine that has left says what it said as a member, and with its old keys what is new. Nobody has a tunnel to
-    /// it; should a datagram come through all the same, nobody may heed it, nor what is new if a member passes it on.
+    /// it as to a member; should a datagram come through all the same, nobody may heed it, nor what is new if a member
+    /// passes it on. As a stranger it is heard, and removes nobody.
     pub(super) fn speak_as_former(&mut self, index: usize) {
         if self.nodes[index].is_member {
             return;
@@ -153,6 +154,9 @@ impl World {
         self.note(|| format!("--- {index}, who has left, speaks"));
         let forger = Forger { keypair: self.nodes[index].keypair(), cluster };
         let news = self.news_of_a_former(&forger);
+        let wall = self.wall();
+        let bury = |said| forger.tombstone(forger.keypair.id(), said, wall);
+        let removals: Vec<_> = self.said.entries.iter().filter_map(|said| bury(said)).collect();
         let (from, said) = (self.nodes[index].id, self.said.all.clone());
         for listener in (0..self.nodes.len()).filter(|listener| *listener != index) {
             let clock = self.nodes[listener].clock.read(self.now, self.wall());
@@ -161,7 +165,9 @@ impl World {
             let Some(core) = core.filter(|core| !is_listed(&core.status(clock), from)) else { continue };
             let said = said.iter().map(|bytes| &**bytes).chain(news.iter().map(Vec::as_slice));
             let heeded = said.filter(|bytes| core.handle(clock, Input::Peer { from, bytes }).is_ok()).count();
-            if heeded > 0 {
+            let is_heard = |bytes: &&Vec<u8>| core.handle(clock, Input::Stranger { bytes: bytes.as_slice() }).is_ok();
+            let removed = removals.iter().filter(is_heard).count();
+            if heeded + removed > 0 {
                 self.fail(format!("{listener} heeds {index}, who has left"));
             }
             self.drain(listener);
