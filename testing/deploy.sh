@@ -213,7 +213,9 @@ check() {
         done
         ;;
     join)
-        if [ -n "$invite_file" ]; then
+        if is_set_up; then
+            : # What it joined with may be gone.
+        elif [ -n "$invite_file" ]; then
             [ -z "$direct$master_key_file" ] || wrong "--invite-file: an invite says all; leave the other flags of --join out"
         else
             for flag in master_onion master_key_file peer_endpoint peer_pubkey cluster_token_file; do
@@ -226,11 +228,21 @@ check() {
     esac
     [ "$action" = uninstall ] || [ -n "$target" ] || is_set_up || wrong "--target is missing: where does your application listen?"
     [ -z "$client_key_file" ] || [ -n "$invite_file" ] || wrong "--client-key-file goes with --invite-file"
-    for file in "$package" "$binary" "$invite_file" "$client_key_file" "$master_key_file" "$cluster_token_file"; do
-        [ -z "$file" ] || [ -r "$file" ] || fail "$file: cannot be read; name a file that exists"
+    for file in "$package" "$binary"; do
+        check_file "$file"
     done
+    if [ "$action" != uninstall ] && ! is_set_up; then
+        for file in "$invite_file" "$client_key_file" "$master_key_file" "$cluster_token_file"; do
+            check_file "$file"
+        done
+    fi
     [ "$action" = uninstall ] || check_program
     [ -n "$dry_run" ] || [ "$(id -u)" -eq 0 ] || fail "installing needs root: run it with sudo, or --dry-run to see what it does"
+}
+
+check_file() {
+    [ -z "$1" ] || [ -r "$1" ] || fail "$1: cannot be read; name a file that exists"
+    [ ! -d "$1" ] || wrong "$1: a directory; name the file in it"
 }
 
 check_program() {

@@ -124,7 +124,7 @@ pub enum Command {
     /// Have a node serve no new clients, also when restarted: its introduction points close, open sessions go on.
     #[command(after_help = "--wait tells on standard error how far it is. At the node itself it also waits until the \
         introduction circuits that clients may know are closed, and counts open sessions, which go on. Of another node \
-        only its points in the plan are known here: look at `status` there for the rest.")]
+        only its points in the plan are known here: look at `status --json` there for the rest.")]
     Drain(Effect),
     /// End `drain`: serve again.
     Undrain(Effect),

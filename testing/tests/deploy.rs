@@ -80,6 +80,8 @@ fn a_machine_becomes_a_node_once_however_often_it_is_deployed() {
         deploy --init --target 127.0.0.1:8080 --endpoint 10.0.0.1:7900 --priority 7 --binary "$world/rustbalance"
         before=$(sha256sum "$key")
         deploy --init --target 127.0.0.1:8080 --binary "$world/rustbalance"
+        # As with a machine that has joined, whose invite is gone by then.
+        deploy --join --invite-file "$world/gone" --target 127.0.0.1:8080 --binary "$world/rustbalance"
         [ "$before" = "$(sha256sum "$key")" ]
         [ "$(stat -c '%U %a' /var/lib/rustbalance "$key" | tr '\n' ' ')" = "rustbalance 700 rustbalance 600 " ]
         grep -q '^priority = 7$' /var/lib/rustbalance/rustbalance.toml
@@ -282,6 +284,7 @@ fn wrong_usage_is_named_before_anything_is_done() {
         ("--join --target a:1 --invite-file i --peer-pubkey k", "leave the other flags of --join out"),
         ("--init --target a:1 --pakage x", "--pakage: not an option"),
         ("--init --target", "--target: unknown, or its value is missing"),
+        ("--init --target a:1 --master-key-file /", "/: a directory; name the file in it"),
         ("--init --target a:1 --purge", "--purge goes with --uninstall"),
     ] {
         let ended = on_a_machine(&format!("deploy {args} || exit $?"));

@@ -61,9 +61,15 @@ fn follow(
     let within = if args.waiting.wait { Duration::from_secs(args.waiting.timeout) } else { effect::AT_ONCE };
     let look = |status: &Status| {
         let of = order::line(status, &node).filter(|of| of.state == state)?;
-        (!args.waiting.wait || is_done(status, of)).then(|| (of.clone(), sessions(status, of)))
+        (!args.waiting.wait || is_done(status, of) && is_published(status)).then(|| (of.clone(), sessions(status, of)))
     };
     effect::wait_telling(&common.dir, within, what, look, |status| left(status, &node))
+}
+
+/// Whether the plan is what clients find: the publisher counts the points of the one that it is about to publish, others
+/// those of the last one that was proven.
+fn is_published(status: &Status) -> bool {
+    status.role != "holder" || status.publication.proven
 }
 
 /// How many are open there: each node knows its own alone.
@@ -108,6 +114,11 @@ mod tests {
         let mut status = Status { members: vec![member.clone()], sessions: 5, presence, ..Status::default() };
         assert_eq!(left(&status, &node).as_deref(), Some("web1: draining, 2 of its points in the plan"));
         assert_eq!(sessions(&status, &member), None);
+        assert!(is_published(&status));
+        status.role = "holder".to_owned();
+        assert!(!is_published(&status));
+        status.publication.proven = true;
+        assert!(is_published(&status));
         status.node.clone_from(&node);
         let here = "web1: draining, 2 of its points in the plan, going out, 5 sessions open";
         assert_eq!(left(&status, &node).as_deref(), Some(here));
