@@ -74,6 +74,8 @@ pub enum Rule {
     DuplicateStops,
     /// Who is no member is not heard.
     MembersOnly,
+    /// Nor is such a one's word believed that another is none any more.
+    GoneRemoveNobody,
 }
 
 #[cfg(feature = "sabotage")]

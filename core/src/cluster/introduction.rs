@@ -8,6 +8,7 @@ use super::wire::Message;
 use super::{Cluster, Liveness, PeerError};
 use crate::id::NodeId;
 use crate::output::Outbox;
+use crate::sabotage::{Rule, is_broken};
 use crate::time::{Mono, Now};
 
 impl Cluster {
@@ -37,7 +38,7 @@ impl Cluster {
             return Err(PeerError::NotAMember);
         };
         // That is how whoever is gone can reach us: it knows members and has its key.
-        if self.roster.is_news_of_the_gone(&blob, &self.items)? {
+        if self.roster.is_news_of_the_gone(&blob, &self.items)? && !is_broken(Rule::GoneRemoveNobody) {
             return Err(PeerError::NotAMember);
         }
         self.accept_entry(now, None, &blob, out)

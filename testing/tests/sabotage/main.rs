@@ -18,7 +18,7 @@ type Story = fn(u64) -> World;
 
 /// All of [`Rule`], each with where it is missed, and what is said of that: by the checker that is there for it, or by the
 /// story.
-const TABLE: [(Rule, Story, Range<u64>, &str); 34] = [
+const TABLE: [(Rule, Story, Range<u64>, &str); 35] = [
     (Rule::AskBeforeClaim, lease::publisher_out_of_reach, 0..4, "has neither asked nor waited"),
     (
         Rule::RenewByNewerOnly,
@@ -63,6 +63,7 @@ const TABLE: [(Rule, Story, Range<u64>, &str); 34] = [
     (Rule::PassPoison, publication::poisoned_everywhere, 0..1, "is not passed within"),
     (Rule::DuplicateStops, members::machine_is_cloned, 0..2, "two machines with the same keys"),
     (Rule::MembersOnly, members::former_member_speaks, 0..2, "who has left"),
+    (Rule::GoneRemoveNobody, members::former_member_speaks, 0..2, "who has left"),
 ];
 
 #[test]
