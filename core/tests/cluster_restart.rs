@@ -50,6 +50,28 @@ fn all_nodes_restart_and_go_on_above_the_epochs_they_have_seen() {
 }
 
 #[test]
+fn one_of_two_that_starts_alone_knows_that_it_has_not_met_the_other() {
+    for seed in seeds(10) {
+        let mut world = World::of(seed, 2);
+        assert!(world.holders().iter().all(|holder| world.view(*holder).has_met_most));
+        world.kill(0);
+        world.kill(1);
+        world.run(10_000);
+        world.start(1);
+        world.set_eligible(1, true);
+        world.until(10_000, "it publishes", |world| world.holders() == [1]);
+        world.run(10_000);
+        let view = world.view(1);
+        assert!(view.sees_majority && !view.has_met_most);
+        world.start(0);
+        world.until(10_000, "it has met the other", |world| world.view(1).has_met_most);
+        world.kill(0);
+        world.run(10_000);
+        assert!(world.view(1).has_met_most);
+    }
+}
+
+#[test]
 fn a_lost_lease_file_and_a_clock_set_back_do_not_silence_a_node() {
     for seed in seeds(20) {
         let mut world = World::of(seed, 3);

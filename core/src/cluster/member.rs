@@ -180,6 +180,11 @@ impl Members {
         self.peers.values().filter(|peer| peer.is_heard(now, self.grace_until)).count()
     }
 
+    /// How many members were ever heard since the start.
+    pub(super) fn met_count(&self) -> usize {
+        self.peers.values().filter(|peer| peer.heard_at.is_some()).count()
+    }
+
     /// `node` gave its lease away with this beacon, which named this order of its record.
     pub(super) fn last_word(&mut self, node: NodeId, beacon: (u64, u64), record: (u64, u64)) {
         let Some(peer) = self.peers.get_mut(&node) else { return };

@@ -103,6 +103,9 @@ pub struct View {
     /// We hear at least half of the roster ourselves, ourselves included: what a holder said of others before we lost it
     /// is no evidence. False while we follow.
     pub sees_majority: bool,
+    /// Since we started we have heard more than half of the roster, ourselves included: so we know whatever was ordered
+    /// while we were away. False while we follow.
+    pub has_met_most: bool,
     /// A rival claim or beacon was seen in the last 30 s: at most one upload per slot per 30 s, winner again after 30 s.
     pub rival_until: Option<Mono>,
     /// The members' clocks, from heartbeats.
@@ -126,6 +129,7 @@ impl Cluster {
             role_since: self.role_since,
             holder: self.lease.holder(now.mono),
             sees_majority: !follows && (1 + self.members.heard_count(now.mono)) * 2 >= self.roster.len(),
+            has_met_most: !follows && (1 + self.members.met_count()) * 2 > self.roster.len(),
             members: if follows { Arc::default() } else { self.members() },
             alone_since: self.alone_since,
             proven: self.plans.proven().cloned(),

@@ -28,7 +28,8 @@ pub(super) struct Fetching {
 }
 
 impl Publisher {
-    /// A minority asks first, keeps quiet if what is published serves it, and else adds itself to that.
+    /// A minority asks first, keeps quiet if what is published serves it, and else adds itself to that. So does one half
+    /// that was never in touch with the other, but only whether the address was restricted meanwhile.
     pub(super) fn heed_majority(
         &mut self,
         now: Now,
@@ -37,8 +38,7 @@ impl Publisher {
         tor_is_free: &dyn Fn(RelayFingerprint) -> bool,
         wishes: &mut Vec<Wish>,
     ) -> Result<(), Waiting> {
-        if view.sees_majority || is_broken(Rule::MinorityAsks) {
-            self.majority.in_sight();
+        if self.may_go_ahead(view)? {
             return Ok(());
         }
         let Some(current) = self.slots.values().find(|uploads| uploads.current) else {
@@ -59,11 +59,17 @@ impl Publisher {
                 self.wake.at(now.mono.plus(TOR_BUSY));
             }
         }
-        let published = self.majority.published().ok_or(Waiting::AskingMajority)?;
+        let published = self.majority.published().ok_or(Waiting::AskingMajority)?.cloned();
+        let why = published.as_ref().and_then(stands);
+        self.majority.found_restricted = why == Some(Waiting::Restricted);
+        if let Some(why) = why.filter(|why| !view.sees_majority || *why == Waiting::Restricted) {
+            return Err(why);
+        }
+        self.majority.knows_access = true;
+        if view.sees_majority {
+            return Ok(());
+        }
         if let Some(published) = published {
-            if let Some(why) = stands(published) {
-                return Err(why);
-            }
             Arc::make_mut(offers).add_published(view, &published.points);
         }
         // A network that answers nothing looks as if nothing were published: what was proven last stands in.
@@ -74,6 +80,19 @@ impl Publisher {
         }
         self.majority.justifies(now.mono, round);
         Ok(())
+    }
+
+    /// Whether nobody needs to be asked.
+    fn may_go_ahead(&mut self, view: &View) -> Result<bool, Waiting> {
+        if view.access.is_restricted() {
+            self.majority.found_restricted = false;
+            self.majority.knows_access = true;
+        }
+        if view.sees_majority && (view.has_met_most || self.majority.knows_access) || is_broken(Rule::MinorityAsks) {
+            self.majority.in_sight();
+            return Ok(true);
+        }
+        if self.majority.found_restricted { Err(Waiting::Restricted) } else { Ok(false) }
     }
 
     /// Starts the next fetch from an HSDir whose counter or copy should be looked at.

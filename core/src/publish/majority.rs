@@ -23,6 +23,10 @@ pub(super) struct Majority {
     /// What those before it hold, as far as they hold anything.
     heard: Vec<Published>,
     answer: Option<Answer>,
+    /// A restriction was found that we have not heard of. HSDirs forget in three hours what they hold.
+    pub(super) found_restricted: bool,
+    /// None was found, or we were told of one since we started, so that we know if there is none any more.
+    pub(super) knows_access: bool,
 }
 
 #[derive(Debug)]
@@ -53,7 +57,7 @@ pub(super) struct Published {
 impl Majority {
     /// Half of the roster is in sight: nothing needs to be asked.
     pub(super) fn in_sight(&mut self) {
-        *self = Self::default();
+        *self = Self { knows_access: self.knows_access, ..Self::default() };
     }
 
     /// The answer is being acted on in `round`. It counts until that is through, or HSDirs reached early would soon look
@@ -81,7 +85,8 @@ impl Majority {
                 wake.at(stale_at);
                 return None;
             }
-            *self = Self::default();
+            let Self { found_restricted, knows_access, .. } = *self;
+            *self = Self { found_restricted, knows_access, ..Self::default() };
         }
         walk.get(self.next).copied()
     }

@@ -83,6 +83,7 @@ pub(super) fn view() -> View {
         hold_uploads: false,
         build_era: 0,
         sees_majority: true,
+        has_met_most: true,
         rival_until: None,
         clock_offset: ClockOffset::default(),
         access: Arc::default(),

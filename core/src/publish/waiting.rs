@@ -24,7 +24,7 @@ pub(super) enum Waiting {
     AskingMajority,
     /// A minority is served by what is published.
     MajorityServes,
-    /// A minority that knows of no authorised clients finds the address restricted.
+    /// A minority, or a half that has not met the other, knows of no authorised clients and finds the address restricted.
     Restricted,
     /// No counter exists for the clock.
     Clock,
@@ -42,12 +42,13 @@ impl fmt::Display for Waiting {
             Self::Records => f.write_str("waiting up to a second for the newest records of all live nodes"),
             Self::NoPoints => f.write_str("no node offers an introduction point now; what is published stays"),
             Self::Stall => f.write_str("this node was stalled: waiting until the others know its epoch"),
-            Self::AskingMajority => f.write_str("most nodes are out of sight: asking HSDirs what is published"),
+            Self::AskingMajority => f.write_str("too many nodes are out of sight: asking HSDirs what is published"),
             Self::MajorityServes => {
                 f.write_str("most nodes are out of sight, and what they published lists our points")
             }
             Self::Restricted => f.write_str(
-                "most nodes are out of sight, and the address is restricted to clients that this node has not heard of",
+                "too many nodes are out of sight, and the address is restricted to clients that this node has not heard of: \
+                 start the others, or say here who may connect",
             ),
             Self::Clock => f.write_str("the clock lies outside the time period: check the machine's clock"),
             Self::Build(error) => write!(f, "no descriptor can be built: {error}"),

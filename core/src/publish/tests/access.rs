@@ -125,6 +125,26 @@ fn a_minority_that_has_not_heard_of_the_restriction_does_not_undo_it() {
 }
 
 #[test]
+fn one_of_two_that_was_away_does_not_undo_a_restriction_that_it_has_not_heard_of() {
+    for (published, met, opens) in
+        [(restricted(&[1]), false, false), (Arc::default(), false, true), (restricted(&[1]), true, true)]
+    {
+        let mut world = alone_after(&published, &Arc::default());
+        world.view().sees_majority = true;
+        world.view().has_met_most = met;
+        world.run(secs(300));
+        assert_eq!(readers(&world).1, opens || !published.is_restricted(), "{published:?}, {met}");
+        assert_eq!(world.hsdirs.seen.is_empty(), !opens);
+        let waiting = world.publisher().status(world.now).waiting;
+        assert_eq!(waiting.is_some_and(|waiting| waiting.contains("has not heard of")), !opens);
+        // The operator, or another node, says who may connect.
+        world.view().access = restricted(&[2]);
+        world.run(secs(30));
+        assert_eq!(readers(&world), (vec![2], false));
+    }
+}
+
+#[test]
 fn a_minority_that_knows_of_the_restriction_does_not_let_an_open_descriptor_stand() {
     let mut world = alone_after(&Arc::default(), &restricted(&[1]));
     world.run(secs(10));
