@@ -1,4 +1,4 @@
-//! Who is a member, who lives, what each offers, who publishes (DESIGN section 4).
+//! Who is a member, who lives, what each offers, who publishes (`docs/PROTOCOL.md`).
 //! [`Cluster`] is the coordination part: it knows nothing of tor or descriptors beyond the records it carries.
 //!
 //! - `roster`: members, by a chain of signed admissions from the first node, each an `entry`; `admission` adds to it.
@@ -102,7 +102,7 @@ pub use self::token::ClusterToken;
 pub use self::view::{ClockOffset, Liveness, Member, Role, View};
 pub use self::wire::VERSION as PROTOCOL_VERSION;
 
-/// Everything the coordination part is told once. All durations default to DESIGN section 9.
+/// Everything the coordination part is told once. All durations are in `timing.rs`.
 pub struct ClusterConfig {
     /// Our signing key.
     pub keypair: NodeKeypair,

@@ -46,7 +46,7 @@ use outer::UnverifiedOuter;
 pub use pow::{Harvest, PowOffer, PowParams};
 pub use signing::SigningKeys;
 
-/// Introduction points a client accepts (DESIGN 2.13).
+/// Introduction points a client accepts.
 pub const NUM_INTRO_POINT_MAX: usize = 20;
 /// Largest descriptor an HSDir takes, bytes.
 pub const DESCRIPTOR_SIZE_MAX: usize = 49_999;
@@ -125,7 +125,7 @@ pub struct Descriptor {
     pub restricted: bool,
 }
 
-/// Reads only the plaintext revision counter: the cheap change detector (DESIGN 2.5).
+/// Reads only the plaintext revision counter: the cheap change detector.
 pub fn peek_revision(text: &[u8]) -> Option<RevisionCounter> {
     let digits = text
         .split(|&byte| byte == b'\n')

@@ -1,4 +1,5 @@
-//! Direct join: the admission request a joiner sends through a provisional tunnel, and its answer (DESIGN section 7).
+//! Direct join: the admission request a joiner sends through a provisional tunnel, and its answer
+//! (`docs/PROTOCOL.md`, Admission).
 //!
 //! The tunnel is WireGuard between the joiner's and the member's static keys, so whatever arrives in it comes from the
 //! holder of the joiner's key and from nobody else. The request therefore needs no more binding to the handshake than

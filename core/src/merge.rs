@@ -1,5 +1,5 @@
 //! Which introduction points go into one descriptor: fair by node and weighted, at most 20 (or fewer, if the operator
-//! says so), never two on one relay (DESIGN section 6). Where not all have room, [`spread`](crate::spread) divides them
+//! says so), never two on one relay (`docs/PROTOCOL.md`). Where not all have room, [`spread`](crate::spread) divides them
 //! over several.
 //!
 //! First the counts, then the points. Counts: every node gets one point before any gets two, then points go where

@@ -1,9 +1,9 @@
-//! Publication: the plan, descriptors built from it, and what each HSDir has confirmed (DESIGN sections 4 and 6).
+//! Publication: the plan, descriptors built from it, and what each HSDir has confirmed (`docs/PROTOCOL.md`).
 //!
 //! Time-driven: every [`Publisher::tick`] works out what every responsible HSDir of both slots should hold and takes
 //! the next steps towards it. A *round* is one upload to each of them; it starts for a new plan, a new epoch, a rival
 //! come or gone, a new period, or old age. Each HSDir then is *wanted*, *sent*, *confirmed* or *refused* on its own,
-//! and one upload is in flight per HSDir, since tor's answers name neither slot nor descriptor (DESIGN 2.8). Those of the
+//! and one upload is in flight per HSDir, since tor's answers name neither slot nor descriptor. Those of the
 //! current slot are read back, after every upload and then every few minutes: *verified*, or *gone*, *stale* or
 //! *foreign* and served again.
 
@@ -170,7 +170,7 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// `master` signs; only a blinded key per period is derived from it, so custody can change later (DESIGN section 11).
+    /// `master` signs; only a blinded key per period is derived from it, so custody can change later.
     /// No descriptor lists more than `places` points, 1 to 20. `tors` is how many there are on this node.
     pub fn new(master: HsIdKeypair, places: usize, tors: u8, rng: Rng) -> Self {
         Self {
@@ -203,7 +203,7 @@ impl Publisher {
         self.builder.master()
     }
 
-    /// Whether our clock is near enough to the others' to publish (DESIGN section 4, Counters): part of being eligible.
+    /// Whether our clock is near enough to the others' to publish: part of being eligible.
     /// Of an even number, two nodes among them, either middle will do: nobody can tell which half is right, and one that
     /// is cannot be ruled out by one that is not.
     pub fn clock_sane(offset: ClockOffset) -> bool {
@@ -225,7 +225,7 @@ impl Publisher {
         self.mode.publish_instead(now);
     }
 
-    /// Whether tor's native publishing should be on (DESIGN 4, Modes).
+    /// Whether tor's native publishing should be on (`docs/PROTOCOL.md`, Modes).
     pub fn wants_native(&self, view: &View) -> bool {
         self.mode.wants_native(view)
     }

@@ -1,7 +1,7 @@
 //! More introduction points than one descriptor lists: several descriptors, each with its own part of them.
 //!
 //! A fresh client asks one of the HSDirs that clients read, any of them alike, and tries one of the points it lists, any
-//! of them alike (DESIGN 2.14). So a node's *share* of the clients is the mean over those HSDirs of its part of the points
+//! of them alike. So a node's *share* of the clients is the mean over those HSDirs of its part of the points
 //! there, and each of them gets a *content* of its own.
 //!
 //! First how many places all contents have together: the most that divides near enough by weight, for a node has whole

@@ -1,5 +1,5 @@
 //! One tor, seen through its control connection: a sans-IO state machine that turns control bytes into [`TorFacts`]
-//! and wishes into commands (DESIGN section 2).
+//! and wishes into commands.
 //!
 //! The parts stand in `tor/`: `session` matches replies to commands, `replies` takes them in, `directory` reads the
 //! network, `service` the own descriptor and its circuits, `withdrawal` closes those that clients know, `publishing`

@@ -1,5 +1,5 @@
-//! Joining directly: one admission exchange with a member through a provisional tunnel (DESIGN section 7). With an invite,
-//! through tor: [`guest`].
+//! Joining directly: one admission exchange with a member through a provisional tunnel (`docs/PROTOCOL.md`,
+//! Admission). With an invite, through tor: [`guest`].
 
 use core::time::Duration;
 use std::io;

@@ -200,7 +200,7 @@ impl Cluster {
         handled.inspect_err(|error| refuse(request, *error, out))
     }
 
-    /// Whether an admission waits for native publishing to be off (DESIGN 4, Modes).
+    /// Whether an admission waits for native publishing to be off (`docs/PROTOCOL.md`, Modes).
     pub fn admission_waiting(&self) -> bool {
         self.admissions.may_enter(&self.roster, &self.invites).next().is_some()
     }

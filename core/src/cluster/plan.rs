@@ -53,7 +53,7 @@ pub struct PlanNode {
 pub struct Publication {
     /// Digest of the current plan.
     pub plan_digest: [u8; 16],
-    /// Highest `n` (seconds, DESIGN 2.9) known to be accepted per slot, with the time period number it belongs to.
+    /// Highest `n` (seconds, `onion/revision.rs`) known to be accepted per slot, with the time period number it belongs to.
     pub floors: BTreeMap<Slot, (u64, u32)>,
     /// The newest proven plan, if we proved one.
     pub proven: Option<Arc<ProvenPlan>>,

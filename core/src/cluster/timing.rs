@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-/// Beacon and heartbeat period (DESIGN section 9).
+/// Beacon and heartbeat period (`docs/RELIABILITY.md`).
 pub const BEAT: Duration = Duration::from_millis(BEAT_MS);
 /// The same as a number.
 pub const BEAT_MS: u64 = 500;
@@ -63,7 +63,7 @@ pub const HEALTH_FORGIVE: Duration = Duration::from_secs(10);
 /// tenths of a second in that time.
 pub const CLOCK_KEPT: Duration = Duration::from_secs(3600);
 
-/// How long a rival's claim or beacon slows uploads (DESIGN section 4).
+/// How long a rival's claim or beacon slows uploads (`docs/PROTOCOL.md`).
 pub const RIVAL: Duration = Duration::from_secs(30);
 /// Beacons of the previous lease that were under way when we took over are no rivals.
 pub const RIVAL_GRACE: Duration = Duration::from_millis(1000);
@@ -181,9 +181,9 @@ const _: () = {
     assert!(TTL.as_millis() >= 6 * BEAT.as_millis(), "six beats must be lost before a takeover");
     assert!(QUESTION_REPEAT.as_millis() * 2 == QUESTION.as_millis());
     assert!(RANK_STEP.as_millis() >= QUESTION.as_millis() + JITTER_MS as u128, "ranks must not claim together");
-    assert!(STALL_GRACE.as_millis() == 2 * BEAT.as_millis(), "two beacon periods (DESIGN section 4)");
+    assert!(STALL_GRACE.as_millis() == 2 * BEAT.as_millis(), "two beacon periods (`docs/PROTOCOL.md`)");
     assert!(PROBE_RETRY.as_millis() * 2 <= PROBE_VERDICT.as_millis(), "the second try needs time for its answer");
-    // Takeover budget, DESIGN section 9: TTL, jitter, question, probes and gate leave time to build and upload.
+    // Takeover budget: TTL, jitter, question, probes and gate leave time to build and upload.
     assert!(TTL.as_millis() + JITTER_MS as u128 + QUESTION.as_millis() + 1000 <= 5000);
     assert!(TTL.as_millis() + PROBE_VERDICT.as_millis() <= 4000, "a dead node is known before the takeover's upload");
     assert!(ITEM_MAX / CHUNK_SIZE < 64, "missing chunks are named in 64 bits");

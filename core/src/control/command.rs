@@ -28,7 +28,7 @@ pub fn set_conf(pairs: &[(&str, &str)]) -> Vec<u8> {
 
 /// `+HSPOST SERVER=.. HSADDRESS=..` with the descriptor dot-stuffed.
 ///
-/// Both arguments always: without SERVER tor picks the wrong HSDirs, without HSADDRESS it never answers (DESIGN 2.8).
+/// Both arguments always: without SERVER tor picks the wrong HSDirs, without HSADDRESS it never answers.
 pub fn hs_post(server: RelayFingerprint, address: &OnionAddress, descriptor: &str) -> Vec<u8> {
     let mut bytes = command("+HSPOST", [format!("SERVER={server}"), format!("HSADDRESS={}", address.host())]);
     bytes.reserve(descriptor.len() + descriptor.len() / 32); // a CR for each line of 64

@@ -7,7 +7,7 @@ use super::intro::IntroPoint;
 use super::netdoc::{self, BASE64_PADDED, Item, decode_base64};
 use crate::time::Wall;
 
-/// Proof of work v1 as one tor offers it: only that tor can verify what clients solve with it (DESIGN 2.18).
+/// Proof of work v1 as one tor offers it: only that tor can verify what clients solve with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct PowParams {
     /// What puzzles are made of. Public.

@@ -75,7 +75,7 @@ impl PeriodParams {
         }
     }
 
-    /// Start of the SRV run that revision counters of `slot` count from, unix seconds (DESIGN 2.9).
+    /// Start of the SRV run that revision counters of `slot` count from, unix seconds.
     pub fn counter_origin(&self, at: ValidAfter, slot: Slot) -> u64 {
         let run_start = self.run_start(at);
         match slot {

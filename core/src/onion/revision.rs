@@ -1,4 +1,4 @@
-//! Tor's own revision counters: order-preserving encryption of seconds (rend-spec appendix F.2; DESIGN 2.9).
+//! Tor's own revision counters: order-preserving encryption of seconds (rend-spec appendix F.2).
 
 use core::cell::Cell;
 

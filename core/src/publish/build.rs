@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The master key's keeper. All it derives is a blinded key per period, so custody can change later (DESIGN section 11).
+/// The master key's keeper. All it derives is a blinded key per period, so custody can change later.
 pub(super) struct Builder {
     master: HsIdKeypair,
     /// Reads what is closed to others, here and wherever else the master key is.

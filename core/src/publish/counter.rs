@@ -1,4 +1,4 @@
-//! Which `n` (seconds, DESIGN 2.9) the next descriptor of a period carries.
+//! Which `n` (seconds, see `onion/revision.rs`) the next descriptor of a period carries.
 
 use crate::cluster::ClockOffset;
 use crate::onion::revision::REVISION_N_MAX;

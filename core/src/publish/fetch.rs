@@ -1,5 +1,5 @@
 //! What HSDirs are asked for: the published descriptor before a minority overwrites it, the counter of one that
-//! refused, the copy of one that confirmed. Only the current slot's can be fetched (DESIGN 2.10), one at a time.
+//! refused, the copy of one that confirmed. Only the current slot's can be fetched, one at a time.
 
 use super::counter::CounterClock;
 use super::majority::Published;

@@ -1,4 +1,4 @@
-//! A minority does not overwrite a majority (DESIGN section 4): what the current descriptors say is asked first.
+//! A minority does not overwrite a majority (`docs/PROTOCOL.md`): what the current descriptors say is asked first.
 //!
 //! Each HSDir may hold another descriptor. So one by one all that clients read are asked, unless what was found so far
 //! serves us already. Where some do not answer, what they may list is no evidence that they do not.

@@ -1,4 +1,4 @@
-//! Who publishes: tor itself, or we (DESIGN section 4, Modes).
+//! Who publishes: tor itself, or we (`docs/PROTOCOL.md`, Modes).
 
 use super::wake::Wake;
 use crate::cluster::{Role, View};
@@ -26,7 +26,7 @@ pub(super) enum Duty {
 }
 
 /// Whether tor publishes by itself, which only a single tor can: of several each would list its own points alone, over the
-/// others'. And the way back from merged to native publishing, which tor begins up to 2 h after it is told (DESIGN 2.11).
+/// others'. And the way back from merged to native publishing, which tor begins up to 2 h after it is told.
 #[derive(Debug)]
 pub(super) struct Mode {
     /// This node has one tor.
@@ -71,7 +71,7 @@ impl Mode {
     }
 
     /// Whether a node alone, too, publishes itself. A tor that has run for hours without publishing believes that it has, and
-    /// would upload nothing for up to two hours more (DESIGN 2.11).
+    /// would upload nothing for up to two hours more.
     pub(super) fn keep_merged(&mut self, keep: bool) {
         self.keeps_merged = keep;
     }

@@ -1,4 +1,4 @@
-//! Which nodes' points the descriptor lists: never poorer by ignorance (DESIGN section 4).
+//! Which nodes' points the descriptor lists: never poorer by ignorance (`docs/PROTOCOL.md`).
 
 pub(super) mod pow;
 

@@ -1,7 +1,7 @@
 //! Several nodes whose points cannot stand together: each content has one node's points alone.
 //!
 //! So it is with proof of work: a descriptor names one seed, and only the tor that made it can verify what clients solve
-//! with it (DESIGN 2.18). A node's share is the part of the contents that are its own: every node gets one before any
+//! with it. A node's share is the part of the contents that are its own: every node gets one before any
 //! gets two, then by weight (as in [`spread`](super::spread)). Where there are more nodes than contents they take turns:
 //! each turn draws others, by weight. Which content is whose is drawn likewise, the same for whoever publishes, so that
 //! what stays a node's own stays where it is when another comes or goes.

@@ -1,6 +1,6 @@
 //! The introduction points that tor does not show. From the start of a time period to the next shared random value tor's
 //! first descriptor, which `GETINFO` shows, is of the period before, and what clients of the current one solve (proof of
-//! work, DESIGN 2.18) is verified by the points of the second one alone. Nothing makes tor write that but publishing it:
+//! work) is verified by the points of the second one alone. Nothing makes tor write that but publishing it:
 //! for a moment tor publishes by itself, and HSDirs that have taken the current period's descriptor are asked for it. What
 //! they give may be another publisher's, or another node's. It is tor's if it has the seed that tor's first descriptor has
 //! meanwhile: both share it, and it is a new one each time.

@@ -1,5 +1,5 @@
 //! The service as its own tor runs it: the descriptor tor would publish, and which of its introduction points have a
-//! circuit behind them (DESIGN 2.5).
+//! circuit behind them.
 
 use core::time::Duration;
 use std::collections::BTreeMap;

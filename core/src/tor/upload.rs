@@ -1,4 +1,4 @@
-//! Uploads and whose they are. `HS_DESC UPLOADED` names the HSDir and nothing else (DESIGN 2.8), and tor's own uploads
+//! Uploads and whose they are. `HS_DESC UPLOADED` names the HSDir and nothing else, and tor's own uploads
 //! give the same event, so at most one upload of ours is under way per HSDir, and an HSDir that still owes an answer
 //! gets no new one. Of an upload that tor breaks off (DECISIONS.md, Uploads that tor drops) no `HS_DESC` tells, only the end
 //! of its stream.

@@ -15,7 +15,7 @@ use crate::time::Mono;
 /// How long a tor may bootstrap no further. Guards that do not answer are given up within minutes.
 const BOOTSTRAP_WITHIN: Duration = Duration::from_secs(600);
 /// How long a tor in the network may have no introduction point. By itself it opens no more circuits for up to five
-/// minutes after too many have failed (DESIGN 2.16).
+/// minutes after too many have failed.
 const POINTS_WITHIN: Duration = Duration::from_secs(600);
 /// Ready for so long, it is well again; for less, it only looks so.
 const WELL_AFTER: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! Closing the introduction points that clients know of, while the node is out of service (DESIGN 2.15, 2.16).
+//! Closing the introduction points that clients know of, while the node is out of service.
 //!
 //! Clients keep a descriptor for hours. One that has the points of a node that is out goes on to another point at once if
 //! the relay says that this one is gone, and meets a node that cannot serve if it is not. Tor opens a closed circuit again,

@@ -1,4 +1,4 @@
-//! The invariants of DESIGN section 4, one file each. After every step each looks at what has changed, and when calm
+//! The promises of `docs/RELIABILITY.md`, one file each. After every step each looks at what has changed, and when calm
 //! begins, which is when most of them begin to bind, at everything.
 
 mod better_priority;

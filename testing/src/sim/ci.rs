@@ -50,7 +50,7 @@ const STORY_MINUTES: u64 = 3;
 /// Times of a campaign.
 type Times = fn(&Tally) -> &Vec<u64>;
 
-/// The times that are promised (DESIGN section 9): story, times of it, and seconds at the 99th percentile.
+/// The times that are promised (`docs/RELIABILITY.md`): story, times of it, and seconds at the 99th percentile.
 const IN_TIME: [(&str, Times, f64); 6] = [
     ("failover-of-five", |tally| &tally.measured.takeovers_ms, 6.0),
     ("any-node-killed", |tally| &tally.measured.excluded_ms, 6.0),

@@ -1,4 +1,4 @@
-//! Clients of the service, as C tor's behave (DESIGN 2.12, 2.14, 2.15): what people see of a fault.
+//! Clients of the service, as C tor's behave: what people see of a fault.
 //!
 //! A visit looks at the world at a few instants only: when it asks an HSDir, when its introduction arrives, and while
 //! it waits in vain. Clients change nothing in the world and draw from a generator of their own, so a run with clients

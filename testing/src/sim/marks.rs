@@ -27,7 +27,7 @@ const RECENT_MS: u64 = 1_500;
 const ROTATION_SECS: u64 = 60;
 /// Records remembered.
 const RECORDS_MAX: usize = 4_096;
-/// Of a revision counter per second, on average (DESIGN 2.9): a u16 and one.
+/// Of a revision counter per second, on average: a u16 and one.
 const COUNTER_PER_SEC: u64 = 32_768;
 
 /// The first byte after the version (PROTOCOL.md, Mesh).

@@ -255,7 +255,7 @@ pub(super) fn without_numbers(text: &str) -> String {
     text.split(' ').filter(plain).collect::<Vec<_>>().join(" ")
 }
 
-/// The conditions that the numbers to reach are for (DESIGN section 9): 1 % loss, 100 ms there and back.
+/// The conditions that the numbers to reach are for (`docs/RELIABILITY.md`): 1 % loss, 100 ms there and back.
 fn moderate(rng: &mut ChaCha20Rng) -> Options {
     let mut draw = |bound: u64| rng.next_u64() % bound;
     Options {

@@ -1,5 +1,5 @@
 //! A model of one node's tor: it speaks the control protocol to the node and holds introduction points.
-//! What it models of C tor (DESIGN section 2): bootstrap, points that come one by one, a descriptor that follows their
+//! What it models of C tor, as found by experiment: bootstrap, points that come one by one, a descriptor that follows their
 //! circuits a second later, `CLOSECIRCUIT` and how it opens closed circuits again, `PublishHidServDescriptors`, `+HSPOST`,
 //! `HSFETCH`, loss of run-time settings at a restart.
 

@@ -8,7 +8,7 @@ use crate::sim::machine::SimNode;
 
 /// How long a better priority waits, milliseconds; doubled for each lease that it lost, up to the second.
 const DELAY_MS: (u64, u64) = (60_000, 3_600_000);
-/// Question, offer and claim, milliseconds (DESIGN section 4).
+/// Question, offer and claim, milliseconds (`docs/PROTOCOL.md`).
 const HANDED_OVER_MS: u64 = 3_000;
 /// A clock that is further off, from true time or from the others', may not do, milliseconds.
 const CLOCK_MS: u64 = 3_000;

@@ -4,7 +4,7 @@ use super::story::{has_one_publisher, publishers};
 use super::{Mark, Scenario, Story};
 use crate::sim::fault::Fault;
 
-/// From healing to one publisher (DESIGN section 9), milliseconds, in a single run.
+/// From healing to one publisher (`docs/RELIABILITY.md`), milliseconds, in a single run.
 const HEALED_MS_MAX: u64 = 10_000;
 
 pub(super) const TWO_THREE: Scenario = Scenario {

@@ -9,7 +9,7 @@ use crate::sim::measure::{is_listed, points_of};
 /// A node has stopped within, milliseconds: its introduction circuits are closed after ten seconds, though the newest plan
 /// has not reached every HSDir.
 const STOPPED_MS_MAX: u64 = 14_000;
-/// A graceful stop is taken over within, milliseconds, in a single run (DESIGN section 9: within a second, 99 of 100 times).
+/// A graceful stop is taken over within, milliseconds, in a single run; `docs/RELIABILITY.md` promises a second, 99 of 100 times.
 const RELEASED_MS_MAX: u64 = 3_000;
 /// The points of who stopped are gone within, in a single run: as those of who dies, milliseconds.
 const GRACEFUL_MS_MAX: u64 = 6_000;

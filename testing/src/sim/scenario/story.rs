@@ -13,7 +13,7 @@ use crate::sim::measure::{Measured, is_listed, points_of};
 use crate::sim::schedule::Schedule;
 use crate::sim::world::World;
 
-/// The worst takeover allowed in a single run (DESIGN section 9), milliseconds; the numbers of a campaign are lower.
+/// The worst takeover allowed in a single run (`docs/RELIABILITY.md`), milliseconds; the numbers of a campaign are lower.
 pub(super) const TAKEOVER_MS_MAX: u64 = 10_000;
 /// The same for the points of any node.
 pub(super) const EXCLUDED_MS_MAX: u64 = 10_000;
