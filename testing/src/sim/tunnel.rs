@@ -21,7 +21,7 @@ const PAST_MS: u64 = 5_000;
 const RESOLVE_MS: u64 = 5_000;
 /// WireGuard's `REKEY_AFTER_TIME`, `REJECT_AFTER_TIME` and `REKEY_TIMEOUT`, milliseconds.
 const REKEY_AFTER_MS: u64 = 120_000;
-const REJECT_AFTER_MS: u64 = 180_000;
+pub(super) const REJECT_AFTER_MS: u64 = 180_000;
 const REKEY_TIMEOUT_MS: u64 = 5_000;
 /// WireGuard's `COOKIE_REFRESH_TIME`, milliseconds.
 const COOKIE_MS: u64 = 120_000;

@@ -7,6 +7,7 @@ use super::{Mark, Run, Scenario, Story, World};
 use crate::sim::fault::Fault;
 use crate::sim::options::Options;
 use crate::sim::schedule::{Schedule, Step, Swarm};
+use crate::sim::tunnel::REJECT_AFTER_MS;
 
 /// Simulated minutes, unless the command line says otherwise.
 const MINUTES: u64 = 10;
@@ -22,9 +23,6 @@ const STOPPING_MS: u64 = 15_000;
 const POISON_MS: u64 = 600_000;
 /// A counter is poisoned from so far ahead of true time on, seconds.
 const POISON_SECS: u64 = 10;
-/// Machines whose clocks were ahead and are set back take no handshake from each other. Their sessions end within so many
-/// milliseconds, and only then they are silent, and let each other in again.
-const SESSIONS_MS: u64 = 180_000;
 /// A clock is ahead from so many milliseconds on: handshakes follow each other more slowly.
 const AHEAD_MS: i64 = 5_000;
 /// One seed in so many has short descriptors, so that few nodes are many already.
@@ -139,7 +137,8 @@ fn draw_hour(story: &mut Story) {
 /// Mends everything and gives the slowest rule its time.
 fn heal(story: &mut Story) {
     let set_back = story.world.nodes.iter().any(|node| node.clock.skew_ms(story.world.now) > AHEAD_MS);
-    let sessions = if set_back { SESSIONS_MS } else { 0 };
+    // They take no handshake from each other until their sessions have ended and they are silent.
+    let sessions = if set_back { REJECT_AFTER_MS } else { 0 };
     story.world.strike(&Fault::Heal);
     let options = &mut story.world.options;
     options.loss_permille = options.loss_permille.min(HEALED_LOSS_PERMILLE);
