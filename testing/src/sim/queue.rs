@@ -104,6 +104,8 @@ pub(super) enum TorHappening {
     Answered { stream: u64, reason: Option<&'static str> },
     /// A fetch arrives at this HSDir.
     Fetch { relay: RelayFingerprint },
+    /// Its answer arrives, which tor tells in these events.
+    Fetched { events: Vec<u8> },
 }
 
 struct Entry {

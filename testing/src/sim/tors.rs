@@ -14,6 +14,8 @@ use super::tor::{Effect, TorModel};
 use super::witness::Sight;
 use super::world::{POINTS, Posted, World};
 
+/// What tor says is heard so much later, milliseconds. Always the same: on one connection answers and events keep their order.
+const HEARD_AFTER_MS: u64 = 2;
 /// A descriptor follows its circuits so much later, milliseconds.
 const LISTED_AFTER_MS: u64 = 1_000;
 /// The next circuit is established up to so much later, milliseconds.
@@ -113,9 +115,8 @@ impl World {
         let effects = self.nodes[index].tors[tor].handle(bytes, &mut self.network, wall);
         self.changed.native |= self.nodes[index].tors[tor].publishes != published;
         for effect in effects {
-            // Replies keep their order: the delay is the same for all of them.
             match effect {
-                Effect::Reply(bytes) => self.say(index, tor, 2, bytes),
+                Effect::Reply(bytes) => self.say(index, tor, bytes),
                 Effect::Close(key) => self.close_by_order(index, tor, key),
                 Effect::Upload(relay, text) => {
                     self.posted = Some(Posted { by: index, text: text.clone(), said });
@@ -146,6 +147,7 @@ impl World {
             TorHappening::Upload { stream, text } => self.upload(index, tor, stream, &text),
             TorHappening::Answered { stream, reason } => self.upload_answered(index, tor, stream, reason),
             TorHappening::Fetch { relay } => self.fetch(index, tor, relay),
+            TorHappening::Fetched { events } => self.hear_tor(index, tor, &events),
         }
     }
 
@@ -226,14 +228,14 @@ impl World {
     /// What tor says of itself, if anyone listens.
     pub(super) fn hear_tor(&mut self, index: usize, tor: usize, bytes: &[u8]) {
         if self.nodes[index].tors[tor].control.is_up {
-            self.say(index, tor, 1, bytes.into());
+            self.say(index, tor, bytes.into());
         }
     }
 
-    /// Tor will say `bytes` on the connection it has now.
-    pub(super) fn say(&mut self, index: usize, tor: usize, delay: u64, bytes: Arc<[u8]>) {
+    /// Tor says `bytes` on the connection it has now.
+    pub(super) fn say(&mut self, index: usize, tor: usize, bytes: Arc<[u8]>) {
         let connection = self.nodes[index].tors[tor].control.connection;
-        self.push(index, delay, Happening::Control { tor, connection, bytes });
+        self.push(index, HEARD_AFTER_MS, Happening::Control { tor, connection, bytes });
     }
 
     fn fetch(&mut self, index: usize, tor: usize, relay: RelayFingerprint) {
@@ -242,9 +244,9 @@ impl World {
         let blind = layout.current().blind;
         let text = self.hsdirs.get(relay, blind).map(|stored| stored.text.clone());
         let text = text.filter(|_| !self.hsdirs.is_ill(relay, self.now));
-        let event = self.nodes[index].tors[tor].fetch_events(relay, text.as_deref());
+        let events = self.nodes[index].tors[tor].fetch_events(relay, text.as_deref());
         let delay = 50 + self.draw(150);
-        self.say(index, tor, delay, event.into());
+        self.tor_after(index, tor, delay, TorHappening::Fetched { events });
     }
 }
 

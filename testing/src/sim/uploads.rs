@@ -21,7 +21,7 @@ impl World {
     pub(super) fn begin_upload(&mut self, index: usize, tor: usize, relay: RelayFingerprint, text: Arc<str>) {
         self.see(index, &Sight::Posts { text: &text });
         let (stream, event) = self.nodes[index].tors[tor].open_stream(relay);
-        self.say(index, tor, 2, event.into());
+        self.say(index, tor, event.into());
         let delay = 100 + self.draw(200);
         self.tor_after(index, tor, delay, TorHappening::Upload { stream, text });
     }

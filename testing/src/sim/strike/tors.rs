@@ -72,7 +72,7 @@ impl World {
         let is_attached = self.nodes[index].is_attached;
         for tor in 0..self.nodes[index].tors.len() {
             if let Some(event) = self.nodes[index].tors[tor].set_publishing(is_attached) {
-                self.say(index, tor, 2, event.into());
+                self.say(index, tor, event.into());
             }
         }
         self.changed.native = true;
