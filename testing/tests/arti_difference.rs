@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rand_core::{Rng as _, SeedableRng as _};
 use rustbalance_core::hsdesc::exercise::Sealer;
 use rustbalance_core::rng::Rng;
-use rustbalance_testing::arti::difference::{difference, documented, exercise};
+use rustbalance_testing::arti::difference::{all_documented, difference, documented, exercise};
 
 /// Damaged descriptors a campaign.
 const CASES: u32 = 2_000;
@@ -147,11 +147,12 @@ fn each_documented_difference_is_one() {
     // The last letter holds two bits more than 32 bytes have.
     let (kept, last) = enc_key.strip_suffix('=').unwrap().split_at(enc_key.len() - 2);
     let left_over = format!("{kept}{}=", char::from(last.as_bytes()[0] + 1));
+    let (before_last, last_point) = good.split_at(good.rfind("introduction-point").unwrap());
     let no_relay = good.replacen(point, "introduction-point AA==", 1);
     let (before, after) = no_relay.rsplit_once("\nauth-key\n").unwrap();
     let several = format!("{before}\nauth-key more\n{after}");
     let other_key = "an encryption key that its certificate does not name";
-    for (damaged, expected) in [
+    let of_inner = [
         (good.replacen(point, &format!("{point} more"), 1), "an argument too many in a point"),
         (no_relay, "a point that names no relay, or two"),
         (
@@ -174,16 +175,28 @@ fn each_documented_difference_is_one() {
         (good.replacen(pow, &format!("\n{pow}"), 1), "a blank line"),
         (format!("{good}\0unknown-line\n"), "something after a NUL byte"),
         (format!("unknown-line\n{good}"), "a line before the first one"),
-    ] {
-        let found = difference(&sealer, &sealer.sealed(3, damaged.as_bytes()));
-        assert_eq!(found.as_ref().and_then(documented), Some(expected), "{found:?}");
-    }
+        (format!("{before_last}{}", last_point.repeat(21)), "more than twenty points"),
+    ];
     assert_eq!(difference(&sealer, &sealer.sealed(3, good.as_bytes())), None);
-    for (layer, line) in [(1, "revision-counter"), (2, "encrypted")] {
-        let (_, good) = layers().into_iter().find(|(of, _)| *of == layer).unwrap();
-        let line = good.lines().find(|given| given.starts_with(line)).unwrap();
-        let damaged = good.replacen(&format!("\n{line}\n"), &format!("\n{line} more\n"), 1);
+    let of_layer = |layer: u8| layers().into_iter().find(|(of, _)| *of == layer).unwrap().1;
+    let more = |layer: u8, keyword: &str| {
+        let good = of_layer(layer);
+        let line = good.lines().find(|line| line.starts_with(keyword)).unwrap();
+        good.replacen(&format!("\n{line}\n"), &format!("\n{line} more\n"), 1)
+    };
+    let of_others = [
+        (1, more(1, "revision-counter"), "an argument too many in another line"),
+        (2, more(2, "encrypted"), "an argument too many in another line"),
+        (1, of_layer(1).replacen("lifetime 180", "lifetime 29", 1), "a lifetime shorter than half an hour"),
+        (2, format!("unknown-line\n{}", of_layer(2)), "a line before the first one"),
+    ];
+    let mut shown = BTreeSet::new();
+    for (layer, damaged, expected) in
+        of_inner.map(|(damaged, expected)| (3, damaged, expected)).into_iter().chain(of_others)
+    {
         let found = difference(&sealer, &sealer.sealed(layer, damaged.as_bytes()));
-        assert_eq!(found.as_ref().and_then(documented), Some("an argument too many in another line"), "{found:?}");
+        assert_eq!(found.as_ref().and_then(documented), Some(expected), "{found:?}");
+        shown.insert(expected);
     }
+    assert_eq!(shown, all_documented().collect());
 }

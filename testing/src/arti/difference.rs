@@ -229,6 +229,11 @@ pub fn documented((ours, theirs): &(String, String)) -> Option<&'static str> {
     found.map(|(_, _, reason)| *reason)
 }
 
+/// What documented differences are about.
+pub fn all_documented() -> impl Iterator<Item = &'static str> {
+    DOCUMENTED.iter().map(|(_, _, reason)| *reason)
+}
+
 /// For the fuzzer: a byte for the layer, and what stands in it.
 ///
 /// # Panics
