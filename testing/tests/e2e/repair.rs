@@ -29,7 +29,8 @@ const OUT: Duration = Duration::from_secs(15);
 const REOPENED_SECS: u32 = 4;
 
 impl Scenario<'_> {
-    /// The tor of a follower dies.
+    /// The tor of a follower dies: of the first node, which has been out of service. That tor has opened nearly as many
+    /// introduction circuits as it may in five minutes, and might lack a point after a rotation.
     pub fn tor_is_killed(&mut self) -> Result<()> {
         let holder = self.cluster.holder(LONG)?;
         let follower = self.cluster.running().into_iter().find(|number| *number != holder).context("no follower")?;
@@ -47,16 +48,8 @@ impl Scenario<'_> {
     fn kill_tor_of(&mut self, number: usize, whose: &str) -> Result<()> {
         let name = self.cluster.node(number)?.name.clone();
         self.report.step(&format!("the tor of {name}, {whose}, is killed"));
-        let (tor, points) = (self.cluster.node(number)?.tor_pid()?, self.points_of(number)?);
-        process::signal(tor, Signal::KILL);
-        let killed = Instant::now();
-        let mended = wait::until("new points of the restarted tor in the plan", LONG, || {
-            let now = self.points_of(number).unwrap_or_default();
-            let new = !now.is_empty() && now.is_disjoint(&points);
-            Ok(Answer::from_option(new.then(|| killed.elapsed()), || {
-                format!("{} points, before {}", now.len(), points.len())
-            }))
-        })?;
+        let tor = self.cluster.node(number)?.tor_pid()?;
+        let mended = self.replace_tor(number)?;
         self.report.in_time(&format!("{name}'s tor is restarted and its points return"), mended, RESTARTED);
         let restarted = self.cluster.node(number)?.tor_pid()?;
         self.report.expect("it is another process", restarted != tor, &format!("pid {tor}, then {restarted}"));
@@ -64,6 +57,20 @@ impl Scenario<'_> {
         self.fresh_visitors_by(&format!("after the tor of {whose} was killed"), 6, &self.names())?;
         self.regular_visitors(&format!("while the tor of {whose} was down"), AFTER_A_KILL)?;
         Ok(())
+    }
+
+    /// Kills a node's tor. Returns how long it took until points of its successor were planned.
+    fn replace_tor(&self, number: usize) -> Result<Duration> {
+        let (tor, points) = (self.cluster.node(number)?.tor_pid()?, self.points_of(number)?);
+        process::signal(tor, Signal::KILL);
+        let killed = Instant::now();
+        wait::until("new points of the restarted tor in the plan", LONG, || {
+            let now = self.points_of(number).unwrap_or_default();
+            let new = !now.is_empty() && now.is_disjoint(&points);
+            Ok(Answer::from_option(new.then(|| killed.elapsed()), || {
+                format!("{} points, before {}", now.len(), points.len())
+            }))
+        })
     }
 
     /// A node's control connection breaks, as if the kernel had lost it.
@@ -171,6 +178,8 @@ impl Scenario<'_> {
             Ok(Answer::from_option(back.then(|| mended.elapsed()), || "no points".to_owned()))
         })?;
         self.report.in_time("its application is back, and so are its points", back, BACK);
+        // It may have opened nearly as many circuits as it may in five minutes, and so lack a point after a rotation.
+        self.replace_tor(number)?;
         self.settle("after the application came back", LONG)?;
         Ok(())
     }
