@@ -11,7 +11,7 @@
 //! - `lease`, with `beacon`, `rank` and `handover`: who publishes.
 //! - `command`: what operators ask for while the node runs; `order`: what they ask of one node, at any other.
 //! - `pause`: for maintenance, nothing is changed by itself. `presence`: whether clients are to find this node.
-//! - `disk`: what must be durable before it is acted on. `stall`: what happens when the process was stopped.
+//! - `start`: begins from what was saved. `disk`: what must be durable before it is acted on. `stall`: what happens when the process was stopped.
 //!
 //! Datagrams come from members only, proven by WireGuard, and reach a part through one `match` in [`Cluster`]. Every
 //! part recomputes in its `tick` what should be true now; nothing depends on which input came before.
@@ -49,6 +49,7 @@ pub(crate) mod roster;
 mod rotation;
 pub(crate) mod sign;
 mod stall;
+mod start;
 pub mod timing;
 mod token;
 mod token_age;
@@ -57,14 +58,13 @@ mod walk;
 mod wire;
 
 use core::time::Duration;
-use std::collections::BTreeMap;
 
 use rand_core::Rng as _;
 
 use self::access::Admittance;
 use self::admission::Admissions;
 use self::contacts::Contacts;
-use self::disk::{Disk, LeaseFile, load};
+use self::disk::{Disk, LeaseFile};
 use self::goodbye::{Farewells, Goodbye};
 use self::gossip::Gossip;
 use self::invites::Invites;
@@ -77,14 +77,14 @@ use self::pause::Pause;
 use self::plan::Plans;
 use self::rank::{Ranking, Ranks};
 use self::record::Records;
-use self::roster::{Roster, RosterFile};
+use self::roster::Roster;
 use self::rotation::Rotations;
 use self::stall::{Stall, Stalled};
 use self::token_age::TokenAge;
 use crate::id::{ClusterId, EffectId, NodeId, WgPublicKey};
 use crate::input::EffectError;
 use crate::memo::Memo;
-use crate::output::{DurableKind, Event, Outbox, Output, Peer, TimerName};
+use crate::output::{DurableKind, Event, Outbox, Peer, TimerName};
 use crate::rng::Rng;
 use crate::sabotage::{Rule, is_broken};
 use crate::time::{Mono, Now};
@@ -212,108 +212,6 @@ macro_rules! context {
 use {context, ranks};
 
 impl Cluster {
-    /// Starts from what was saved; nothing for a first start. Files that do not decode are as good as lost: we start
-    /// without them and say so.
-    pub fn new(
-        config: ClusterConfig,
-        saved: &BTreeMap<DurableKind, Vec<u8>>,
-        mut rng: Rng,
-        now: Now,
-        out: &mut Outbox,
-    ) -> Self {
-        let ClusterConfig { keypair, wg, cluster, genesis, token, priority, weight, name, contact, token_age_max } =
-            config;
-        let id = keypair.id();
-        let me = Identity { keypair, id, wg, cluster, priority, weight, name, contact };
-        let (mut items, mut plans, mut disk) = (Items::default(), Plans::default(), Disk::default());
-        for (kind, bytes) in saved {
-            disk.found(*kind, bytes);
-        }
-        let lease: LeaseFile = load(saved, DurableKind::Lease, out);
-        let file: RosterFile = load(saved, DurableKind::Roster, out);
-        let mut roster = Roster::new(cluster, genesis);
-        let refused = roster.load(&file.entries, &mut items);
-        if refused > 0 {
-            out.event(Event::Warning(format!("{refused} entries of state/roster do not verify and are ignored")));
-        }
-        if !roster.contains(id) && id == genesis && !roster.knows(id) {
-            let own = roster::admit(&me.keypair, cluster, 0, id, wg);
-            roster.load(&[own], &mut items);
-        }
-        if !roster.contains(id) {
-            out.event(Event::Warning(format!(
-                "node {id} is not in the roster: it left, or never joined; join it anew"
-            )));
-        }
-        let mut rotations = Rotations::new(token.clone(), now.mono);
-        if !rotations.load(&me, &roster, &mut items, &file) {
-            out.event(Event::Warning("the token rotation in state/roster does not verify and is ignored".to_owned()));
-        }
-        let mut admittance = Admittance::default();
-        if !admittance.load(&me, &mut items, &file) {
-            let text = "who may connect, in state/roster, does not verify: until another node says it, nobody may";
-            out.event(Event::Warning(text.to_owned()));
-        }
-        let mut invites = Invites::default();
-        if saved.get(&DurableKind::Invites).is_some_and(|blob| !invites.load(&me, &mut items, blob)) {
-            let text = "state/invites does not verify: until another node says which there are, no invite is good";
-            out.event(Event::Warning(text.to_owned()));
-        }
-        if let Some(newer) = rotations.token().filter(|newer| **newer != token) {
-            out.push(Output::Token(newer.clone()));
-        }
-        if let Some(blob) = saved.get(&DurableKind::Plan) {
-            plans.load(&me, &mut items, blob);
-        }
-        let incarnation = lease.incarnation.saturating_add(1).max(now.wall.as_secs());
-        let mut records = Records::new(&me, incarnation);
-        let ordered: Ordered = load(saved, DurableKind::Orders, out);
-        records.amend(&me, &mut items, |record| {
-            ordered.apply(&me, false, record);
-            record.generation = rotations.generation();
-        });
-        let mut contacts = Contacts::new(file.contacts);
-        contacts.learn(id, records.own().contact.as_ref());
-        let role = if roster.len() == 1 && roster.contains(id) { Role::Alone } else { Role::Follower };
-        Self {
-            lease: Lease::new(now.mono, lease.epoch, &mut rng),
-            rng,
-            roster,
-            rotations,
-            token_age: TokenAge::new(token_age_max, saved, now.mono, out),
-            records,
-            plans,
-            items,
-            gossip: Gossip::default(),
-            partners: Partners::default(),
-            members: Members::default(),
-            admittance,
-            admissions: Admissions::default(),
-            invites,
-            disk,
-            stall: Stall::default(),
-            publication: Publication::default(),
-            wanted_lease: None,
-            saved_changes: None,
-            contacts,
-            beat: 0,
-            beat_at: now.mono,
-            role,
-            role_since: now.mono,
-            build_era: 0,
-            alone_since: None,
-            goodbye: None,
-            out_since: None,
-            farewells: Farewells::default(),
-            ranking: Ranking::default(),
-            orders: Orders::new(ordered),
-            pause: Pause::default(),
-            seen: Memo::default(),
-            mates: Memo::default(),
-            me,
-        }
-    }
-
     /// A persist ended; false if it was none of ours.
     pub fn handle_done(&mut self, now: Now, id: EffectId, result: &Result<(), EffectError>, out: &mut Outbox) -> bool {
         self.disk.done(now.mono, id, result, out)
@@ -470,6 +368,7 @@ fn pick(mut nodes: Vec<NodeId>, count: usize, rng: &mut Rng) -> Vec<NodeId> {
 pub(crate) mod tests {
     use super::wire::Message;
     use super::*;
+    use crate::output::Output;
 
     pub(crate) const CLUSTER: ClusterId = ClusterId([1; 32]);
 

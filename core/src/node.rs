@@ -1,6 +1,7 @@
 //! [`Node`] routes each [`Input`] to its parts and drains them into the outbox; no protocol rules here.
 
 mod attached;
+mod config;
 mod harvest;
 mod local;
 mod native;
@@ -10,15 +11,13 @@ mod testing;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::cluster::{Access, Cluster, ClusterConfig, CommandError, InviteStatus, Record, Role};
+use crate::cluster::{Access, Cluster, CommandError, InviteStatus, Record, Role};
 use crate::health::Health;
-use crate::hsdesc::NUM_INTRO_POINT_MAX;
 use crate::hsdir::ring::Ring;
 use crate::id::hex;
 use crate::input::{Command, ControlInput, Input, Rejected, TargetHealth};
 use crate::onion::address::OnionAddress;
-use crate::onion::key::HsIdKeypair;
-use crate::output::{DurableKind, Outbox, Output, Peer, Stop, TimerName};
+use crate::output::{Outbox, Output, Peer, Stop, TimerName};
 use crate::publish::{Publisher, Wish};
 use crate::rng::Seed;
 use crate::sabotage::{Rule, is_broken};
@@ -26,51 +25,7 @@ use crate::status::{AccessStatus, ClockStatus, MemberStatus, OrderStatus, PauseS
 use crate::time::{Mono, Now};
 use crate::tor::{AuthorizedClients, Look, Native, Presence, Renewal, Tor, TorState, Validity, Watchdog, turn};
 use crate::{NodeId, TorId};
-
-/// Most tors of a node.
-pub const TORS_MAX: u8 = 8;
-/// What a plain tor service has: with fewer a descriptor would be like no other.
-const POINTS_MIN: usize = 3;
-
-/// Everything a node is told once.
-pub struct Config {
-    /// The master key.
-    pub master: HsIdKeypair,
-    /// Coordination.
-    pub cluster: ClusterConfig,
-    /// How many tors, 1..=8.
-    pub tors: u8,
-    /// They belong to somebody else ([`ControlInput::Attached`]). Known from the start: such a tor reads no file of ours, so
-    /// not even for a moment may it be told to publish by itself.
-    pub is_attached: bool,
-    /// The most introduction points in one descriptor while this node publishes, 3..=20.
-    pub points: u8,
-}
-
-/// Why a configuration was refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ConfigError {
-    /// Names the field and its bounds.
-    OutOfRange {
-        /// Field.
-        field: &'static str,
-        /// Allowed.
-        allowed: &'static str,
-    },
-}
-
-impl core::fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::OutOfRange { field, allowed } => write!(f, "{field} is out of range; allowed is {allowed}"),
-        }
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
-/// What the last run left on disk.
-pub type Saved = BTreeMap<DurableKind, Vec<u8>>;
+pub use config::{Config, ConfigError, Saved, TORS_MAX};
 
 /// The whole node, without its world.
 ///
@@ -122,16 +77,7 @@ impl Node {
     /// A field out of range. Saved files that do not decode are reported by a warning event and
     /// treated as lost, which the protocol survives.
     pub fn new(config: Config, saved: &Saved, seed: &Seed, now: Now) -> Result<Self, ConfigError> {
-        if !(1..=TORS_MAX).contains(&config.tors) {
-            return Err(ConfigError::OutOfRange { field: "tor.instances", allowed: "1 to 8" });
-        }
-        if !(1..=1000).contains(&config.cluster.weight) {
-            return Err(ConfigError::OutOfRange { field: "weight", allowed: "1 to 1000" });
-        }
-        let places = usize::from(config.points);
-        if !(POINTS_MIN..=NUM_INTRO_POINT_MAX).contains(&places) {
-            return Err(ConfigError::OutOfRange { field: "publish.points", allowed: "3 to 20" });
-        }
+        config.check()?;
         let service = config.master.public();
         let mut out = Outbox::default();
         let id = config.cluster.keypair.id();
@@ -149,7 +95,7 @@ impl Node {
             authorized_clients: AuthorizedClients::new(own_client.public()),
             renewals: (0..config.tors).map(|_| Renewal::new(removals)).collect(),
             watchdogs: (0..config.tors).map(|_| Watchdog::default()).collect(),
-            publisher: Publisher::new(config.master, places, config.tors, seed.fork("publish")),
+            publisher: Publisher::new(config.master, usize::from(config.points), config.tors, seed.fork("publish")),
             target: TargetHealth::Down,
             health: Health::default(),
             out,

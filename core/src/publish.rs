@@ -10,6 +10,7 @@
 mod answer;
 mod build;
 mod counter;
+mod event;
 mod fetch;
 mod foreign;
 mod gathering;
@@ -37,11 +38,10 @@ use crate::onion::period::{Slot, TimePeriod};
 use crate::output::{Outbox, TimerName};
 use crate::rng::Rng;
 use crate::time::{Mono, Now};
-use crate::tor::UploadFailure;
 use build::{Builder, Encoded};
-use core::fmt;
 use core::time::Duration;
 use counter::{CLOCK_OFFSET_MAX_MS, ClockWatch, CounterClock};
+pub use event::PublicationEvent;
 use fetch::Fetching;
 use foreign::{Sighting, Suspect};
 use gathering::Gathering;
@@ -60,56 +60,6 @@ use wake::Wake;
 const UPLOADS_IN_FLIGHT_MAX: usize = 16;
 /// Where tor takes no upload now (connection lost), ask again after this at the latest.
 const TOR_BUSY: Duration = Duration::from_secs(1);
-
-/// For logs and metrics.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PublicationEvent {
-    /// A new plan: points, nodes.
-    Planned {
-        /// Introduction points.
-        points: usize,
-        /// Nodes with at least one.
-        nodes: usize,
-        /// Different descriptors that list them.
-        descriptors: usize,
-    },
-    /// Every HSDir of both slots confirmed the plan.
-    Confirmed {
-        /// Uploads.
-        hsdirs: usize,
-        /// Milliseconds from plan to last confirmation.
-        took_ms: u64,
-    },
-    /// Proof of work is in what clients read, or no longer, and why.
-    Pow(String),
-    /// An upload failed; it will be retried.
-    Failed {
-        /// Slot.
-        slot: Slot,
-        /// HSDir.
-        hsdir: RelayFingerprint,
-        /// Why.
-        failure: UploadFailure,
-    },
-}
-
-impl fmt::Display for PublicationEvent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Planned { points, nodes, descriptors } => {
-                write!(f, "plan: {points} introduction points of {nodes} nodes")?;
-                if *descriptors > 1 { write!(f, " in {descriptors} different descriptors") } else { Ok(()) }
-            }
-            Self::Confirmed { hsdirs, took_ms } => {
-                write!(f, "plan confirmed by all {hsdirs} HSDirs, {took_ms} ms after it was made")
-            }
-            Self::Pow(words) => write!(f, "proof of work: {words}"),
-            Self::Failed { slot, hsdir, failure } => {
-                write!(f, "upload to {hsdir} for the {slot:?} slot failed, trying again: {failure}")
-            }
-        }
-    }
-}
 
 /// What tor should do now; hand each to [`Tor::upload`](crate::tor::Tor::upload) or
 /// [`Tor::fetch`](crate::tor::Tor::fetch), whose outcome comes back to [`Publisher::handle`].

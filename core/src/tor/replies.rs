@@ -1,9 +1,10 @@
 //! What tor says: replies, each to the command that it answers, and events.
 
+use super::connection::CIRCUITS_KEY;
 use super::error::TorError;
 use super::news::UploadFailure;
 use super::session::Asked;
-use super::{CIRCUITS_KEY, Tor, publishing};
+use super::{Tor, publishing};
 use crate::control::event::{self, HsDesc, HsDescAction};
 use crate::control::reply::{Reply, ReplyError};
 use crate::output::Outbox;

@@ -4,9 +4,11 @@ use rand_core::SeedableRng as _;
 
 use super::*;
 use crate::cluster::ClockOffset;
+use crate::cluster::beacon::Beacon;
 use crate::cluster::item::Items;
+use crate::cluster::roster::Roster;
 use crate::cluster::tests::{CLUSTER, identity, sent};
-use crate::cluster::timing::CLOCK_KEPT;
+use crate::cluster::timing::{CALLS_MAX, CLOCK_KEPT};
 use crate::id::WgPublicKey;
 use crate::time::Wall;
 
