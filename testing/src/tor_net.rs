@@ -4,6 +4,7 @@
 //! divisible by 24 V, a new time period (TP) 12 V later; both every 8 minutes at the default V of 20.
 
 mod authority;
+mod murmur;
 mod subnet;
 
 use std::fs;
@@ -20,6 +21,7 @@ use crate::control::Control;
 use crate::tor::Tor;
 use crate::wait::{self, Answer};
 use authority::Authority;
+use murmur::Murmur;
 use subnet::Subnet;
 
 /// Every relay has an address of its own, so all use the same ports.
@@ -100,6 +102,7 @@ pub struct TorNet {
     shape: Shape,
     subnet: Subnet,
     common: Vec<String>,
+    murmur: Option<Murmur>,
     tors: Vec<Tor>,
 }
 
@@ -113,7 +116,7 @@ impl TorNet {
         let subnet = shape.subnet.map_or_else(Subnet::take, |network| Ok(Subnet::given(network)))?;
         let authorities = make_authorities(dir, &shape, &subnet)?;
         let common = common_lines(&authorities);
-        let mut net = Self { dir: dir.to_path_buf(), shape, subnet, common, tors: Vec::new() };
+        let mut net = Self { dir: dir.to_path_buf(), shape, subnet, common, murmur: None, tors: Vec::new() };
         wait_past_a_vote(net.shape.first_interval_secs);
         for authority in &authorities {
             let lines = [relay_lines(&authority.name, authority.address), net.authority_lines()].concat();
@@ -126,6 +129,7 @@ impl TorNet {
         }
         net.write_bandwidths()?;
         net.wait_up()?;
+        net.murmur = Some(net.begin_to_murmur()?);
         Ok(net)
     }
 
@@ -215,6 +219,15 @@ impl TorNet {
         // In one step: an authority reads it whenever it votes.
         fs::write(self.dir.join("bandwidths.new"), file)?;
         Ok(fs::rename(self.dir.join("bandwidths.new"), self.dir.join("bandwidths"))?)
+    }
+
+    fn begin_to_murmur(&self) -> Result<Murmur> {
+        let name = "murmur";
+        let torrc = [&self.common, &["SocksPort 0".to_owned()][..]].concat();
+        let tor = Tor::start(&self.shape.tor, name, &self.dir_of(name), &torrc)?;
+        let relays: Vec<_> = self.tors.iter().filter_map(fingerprint).collect();
+        self.wait_consensus(&mut tor.control()?, "a client")?;
+        Murmur::begin(tor, &relays)
     }
 
     fn wait_up(&self) -> Result<()> {

@@ -18,9 +18,8 @@ use crate::wait::{self, Answer};
 pub const PATIENCE: Duration = Duration::from_secs(110);
 /// A regular visitor, who reloads, gives up only after this: longer than a client needs that knows nine dead points. One that
 /// took a dead node's introduction point from a descriptor fetched before the takeover, and was not told so by the relays,
-/// waits 31 s (three circuit build timeouts and a second) before its tor tries another point. Relays do not always tell: a
-/// circuit's end may wait in one of them until something else is sent the same way, and on a quiet network that can take
-/// minutes.
+/// waits 31 s (three circuit build timeouts and a second) before its tor tries another point. Relays do not always tell in
+/// time: a circuit's end may wait in one of them until something else is sent the same way.
 pub const REGULAR_PATIENCE: Duration = Duration::from_secs(420);
 /// What a client's tor waits for an introduction point that is dead and of which no relay told: three circuit build timeouts
 /// and a second. It keeps in mind only who refused, for two minutes: a silent one it may pick again.
