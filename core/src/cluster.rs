@@ -11,7 +11,8 @@
 //! - `lease`, with `beacon`, `rank` and `handover`: who publishes.
 //! - `command`: what operators ask for while the node runs; `order`: what they ask of one node, at any other.
 //! - `pause`: for maintenance, nothing is changed by itself. `presence`: whether clients are to find this node.
-//! - `start`: begins from what was saved. `disk`: what must be durable before it is acted on. `stall`: what happens when the process was stopped.
+//! - `start`: begins from what was saved. `disk`: what must be durable before it is acted on. `stall`: what happens when
+//!   the process was stopped.
 //!
 //! Datagrams come from members only, proven by WireGuard, and reach a part through one `match` in [`Cluster`]. Every
 //! part recomputes in its `tick` what should be true now; nothing depends on which input came before.

@@ -16,10 +16,9 @@ use rustbalance_testing::wait::{self, Answer};
 
 use crate::SETTLE_LIMIT;
 
-/// A tor looks at its queue every 300 s.
-const EFFORT_LIMIT: Duration = Duration::from_secs(360);
-/// Of several tors, one may look just as the crowd comes, and then once more.
-const EFFORTS_LIMIT: Duration = Duration::from_secs(660);
+/// A tor looks at its queue every 300 s. It may do so just as the crowd comes, or while the crowd waits for this machine
+/// instead of the tor, and then once more.
+const EFFORT_LIMIT: Duration = Duration::from_secs(660);
 /// From the tor that suggests another effort to every HSDir with that node's points.
 const SHOWN_LIMIT: Duration = Duration::from_secs(30);
 /// Between two looks at all of them.
@@ -41,7 +40,7 @@ pub fn wait_for_efforts(
     say: &dyn Fn(&str),
 ) -> Result<()> {
     let (mut seeds, mut shown) = (BTreeMap::new(), BTreeSet::new());
-    wait::until("an effort of each node in the descriptors", EFFORTS_LIMIT, || {
+    wait::until("an effort of each node in the descriptors", EFFORT_LIMIT, || {
         for node in &cluster.nodes {
             if seeds.contains_key(&node.name) {
                 continue;
@@ -116,11 +115,11 @@ pub fn in_words(owners: &Owners) -> String {
     owners.values().map(String::as_str).collect::<Vec<_>>().join(" ")
 }
 
-/// What tor's own descriptor says of proof of work; nothing while it is between two periods.
+/// What tor's own descriptor says of proof of work; nothing while it has none yet, or is between two periods.
 fn own_pow(control: &mut Control, address: &str) -> Result<Option<PowParams>> {
     let address: OnionAddress = address.parse().map_err(|error| anyhow!("{address}: {error}"))?;
     let ring = hsdir::ring(control)?;
     let periods = [Slot::First, Slot::Second].map(|slot| ring.slot_period(slot));
-    let text = control.get_info(&format!("hs/service/desc/id/{}", address.host()))?;
+    let Ok(text) = control.get_info(&format!("hs/service/desc/id/{}", address.host())) else { return Ok(None) };
     Ok(hsdesc::open(&text, address.id(), &periods, None, hsdir::wall_now()).ok().and_then(|descriptor| descriptor.pow))
 }

@@ -19,6 +19,8 @@ use rustbalance_testing::wait::{self, Answer};
 
 /// Circuits to introduction points that break for a client with bad luck: with three points, some for each.
 const BROKEN: usize = 9;
+/// Clients that are to have bad luck, until one has: most circuits are built before they can be broken.
+const CLIENTS: usize = 10;
 
 /// A fresh client that has read the descriptor of this time period, or a later one, that this HSDir holds.
 pub fn holding(net: &TorNet, name: &str, address: &str, hsdir: RelayFingerprint, period: u64) -> Result<Client> {
@@ -41,7 +43,7 @@ pub fn holding(net: &TorNet, name: &str, address: &str, hsdir: RelayFingerprint,
 /// A fresh client that reads this HSDir, and whose first circuits to introduction points break: then tor makes an effort
 /// without being asked to.
 pub fn unlucky(net: &TorNet, name: &str, address: &str, hsdir: RelayFingerprint, period: u64) -> Result<Visit> {
-    for attempt in 0..3 {
+    for attempt in 0..CLIENTS {
         let client = holding(net, &format!("{name}{hsdir}{attempt}"), address, hsdir, period)?;
         let mut control = client.tor().control()?;
         let page = thread::scope(|scope| {
@@ -53,7 +55,7 @@ pub fn unlucky(net: &TorNet, name: &str, address: &str, hsdir: RelayFingerprint,
             return Ok(Visit { node: page.node, took: page.took, effort, _client: client });
         }
     }
-    bail!("three clients had to make no effort")
+    bail!("{CLIENTS} clients had to make no effort")
 }
 
 /// Breaks the first [`BROKEN`] circuits to introduction points while they are being built, unless one got through. Those
@@ -70,7 +72,7 @@ fn break_circuits(control: &mut Control, is_through: impl Fn() -> bool) -> Resul
                 broken.insert(id.to_owned());
             }
         }
-        thread::sleep(Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(1));
     }
     Ok(())
 }
