@@ -61,6 +61,10 @@ fn host(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(a, b, c, number)
 }
 
+/// The bridge's own address. Without one it has the lowest of its ports', another one when that machine dies, and the others
+/// would not reach it for half a minute.
+const BRIDGE: &str = "02:00:00:00:00:01";
+
 /// Makes the bridge, with the addresses of a tor network of this shape. For a program in a network namespace of its own.
 ///
 /// # Errors
@@ -71,7 +75,7 @@ pub fn make_bridge(shape: &Shape) -> Result<()> {
         .map(|number| format!("ip addr add {}/24 dev machines\n", host(number)))
         .collect();
     shell(&format!(
-        "set -e\nip link set lo up\nip link add machines type bridge\n{addresses}ip link set machines up\n"
+        "set -e\nip link set lo up\nip link add machines address {BRIDGE} type bridge\n{addresses}ip link set machines up\n"
     ))?;
     Ok(())
 }
