@@ -61,6 +61,7 @@ impl Publisher {
     fn fetched(&mut self, now: Now, hsdir: RelayFingerprint, text: Option<&[u8]>) {
         let fetching = self.fetching.take_if(|fetching| fetching.hsdir == hsdir);
         let Some(Fetching { period, since, .. }) = fetching else { return };
+        let is_through = !self.slots.values().any(|uploads| uploads.is_unfinished(self.schedule.round()));
         let current = |uploads: &&mut SlotUploads| uploads.current && uploads.period == period;
         let Some(uploads) = self.slots.values_mut().find(current) else { return };
         let stored = text.and_then(|text| {
@@ -84,6 +85,10 @@ impl Publisher {
             let published =
                 published.map(|(Descriptor { points, restricted, .. }, it)| Published::new(it.n, points, restricted));
             self.majority.answered(now.mono, published, uploads.fetch.len());
+        }
+        // While the round lasts, HSDirs that it has not reached are expected to hold something else.
+        if lapse == Some(Lapse::Foreign) && is_through {
+            self.majority.doubt();
         }
         if lapse == Some(Lapse::Gone) {
             // It was restarted, most likely, and HSDirs keep descriptors in memory alone.

@@ -4,7 +4,6 @@
 use super::counter::CounterClock;
 use super::majority::Published;
 use super::plan::{Offers, has_left};
-use super::upload::SlotUploads;
 use super::waiting::Waiting;
 use super::wake::Wake;
 use super::{Publisher, TOR_BUSY, Wish};
@@ -50,8 +49,7 @@ impl Publisher {
             self.majority.conclude(now.mono, false);
         }
         let round = self.schedule.round();
-        let is_wanted = |uploads: &SlotUploads| uploads.targets.values().any(|target| target.is_wanted(round));
-        let unfinished = self.slots.values().any(is_wanted).then_some(round);
+        let unfinished = self.slots.values().any(|uploads| uploads.is_unfinished(round)).then_some(round);
         if let Some(hsdir) = self.majority.next_to_ask(now.mono, &current.fetch, unfinished, &mut self.wake) {
             if tor_is_free(hsdir) {
                 fetch(&mut self.fetching, now.mono, current.period, hsdir, wishes, &mut self.wake);

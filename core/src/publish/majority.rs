@@ -85,10 +85,21 @@ impl Majority {
                 wake.at(stale_at);
                 return None;
             }
-            let Self { found_restricted, knows_access, .. } = *self;
-            *self = Self { found_restricted, knows_access, ..Self::default() };
+            self.ask_anew();
         }
         walk.get(self.next).copied()
+    }
+
+    /// Something else was published since the answer.
+    pub(super) fn doubt(&mut self) {
+        if self.answer.is_some() {
+            self.ask_anew();
+        }
+    }
+
+    fn ask_anew(&mut self) {
+        let Self { found_restricted, knows_access, .. } = *self;
+        *self = Self { found_restricted, knows_access, ..Self::default() };
     }
 
     /// Whether `hsdir` is the one asked now.

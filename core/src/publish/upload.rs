@@ -106,6 +106,11 @@ impl SlotUploads {
         }
     }
 
+    /// Whether some HSDir has not confirmed this round.
+    pub(super) fn is_unfinished(&self, round: u64) -> bool {
+        self.targets.values().any(|target| target.is_wanted(round))
+    }
+
     /// Takes over the HSDirs of a newer consensus; what is known of those that stay is kept.
     pub(super) fn follow(&mut self, ring: &Ring, slot: Slot, builder: &mut Builder) {
         let (params, valid_after) = (ring.params(), ring.valid_after());

@@ -159,6 +159,27 @@ fn plan_from_before_the_partition_is_not_uploaded_on_a_later_answer() {
 }
 
 #[test]
+fn what_a_majority_publishes_after_the_answer_is_not_taken_off_either() {
+    let mut world = published_by_majority(&[3, 4, 5]);
+    world.add_site(1, minority(&[1, 2]));
+    // The union is uploaded, and not every HSDir has given back its copy yet.
+    let is_uploaded = |world: &World| world.uploads(Slot::First).0 == 1 && world.uploads(Slot::Second).0 == 1;
+    while !is_uploaded(&world) {
+        world.run(core::time::Duration::from_millis(50));
+    }
+    world.run(core::time::Duration::from_millis(200));
+    let mut theirs = View { sees_majority: true, ..minority(&[3, 4, 5]) };
+    for (place, new) in record_of(&mut members(&mut theirs)[3]).points.iter_mut().zip(40..) {
+        *place = point(4, new, 0);
+    }
+    world.elsewhere(3, theirs.clone());
+    world.run(secs(15));
+    let theirs = keys_of(&theirs, &[3, 4, 5]);
+    assert!(!world.hsdirs.seen.is_empty(), "its own points are not listed");
+    assert!(world.hsdirs.seen.iter().all(|seen| keys(&seen.descriptor.points).is_superset(&theirs)));
+}
+
+#[test]
 fn next_hsdir_is_asked_where_the_first_has_nothing() {
     let mut world = published_by_majority(&[1, 2, 3, 4, 5]);
     for hsdir in &world.responsible(Slot::First)[..2] {
