@@ -18,7 +18,7 @@ use rustbalance_testing::wait::{self, Answer};
 use rustbalance_testing::web::NOT_FOUND;
 
 use crate::mistakes::{NETWORK, STATE};
-use crate::{LONG, Scenario};
+use crate::{AFTER_A_KILL, LONG, Scenario};
 
 /// From `join` to its report: a tor that starts, one visit to the service.
 const INVITED: Duration = Duration::from_secs(45);
@@ -75,6 +75,9 @@ impl Scenario<'_> {
         let by = [says(0)?, says(1)?];
         self.report.expect("by the node that did not make the invite", by == [false, true], &format!("{by:?}"));
         self.cluster.node(0)?.ask(&["undrain", "--wait"])?;
+        // It had just started, and has opened nearly as many introduction circuits as it may in five minutes.
+        self.replace_tor(0)?;
+        self.regular_visitors("while node1 was drained and its tor replaced", AFTER_A_KILL)?;
         self.has_joined(number)
     }
 

@@ -91,7 +91,6 @@ impl Scenario<'_> {
         self.node_is_let_in_by_another()?;
         self.all_serve()?;
         self.what_is_published_is_checked()?;
-        self.tor_is_killed()?;
         self.lost_service_is_restored()?;
         self.live_through_rotations()?;
         self.secrets_stay_secret()?;

@@ -29,8 +29,7 @@ const OUT: Duration = Duration::from_secs(15);
 const REOPENED_SECS: u32 = 4;
 
 impl Scenario<'_> {
-    /// The tor of a follower dies: of the first node, which has been out of service. That tor has opened nearly as many
-    /// introduction circuits as it may in five minutes, and might lack a point after a rotation.
+    /// The tor of a follower dies.
     pub fn tor_is_killed(&mut self) -> Result<()> {
         let holder = self.cluster.holder(LONG)?;
         let follower = self.cluster.running().into_iter().find(|number| *number != holder).context("no follower")?;
@@ -60,7 +59,7 @@ impl Scenario<'_> {
     }
 
     /// Kills a node's tor. Returns how long it took until points of its successor were planned.
-    fn replace_tor(&self, number: usize) -> Result<Duration> {
+    pub fn replace_tor(&self, number: usize) -> Result<Duration> {
         let (tor, points) = (self.cluster.node(number)?.tor_pid()?, self.points_of(number)?);
         process::signal(tor, Signal::KILL);
         let killed = Instant::now();

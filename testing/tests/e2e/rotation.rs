@@ -35,6 +35,7 @@ impl Scenario<'_> {
             Self::mistakes,
             Self::lost_control_connection,
             Self::publishers_tor_is_killed,
+            Self::tor_is_killed,
         ];
         while !wanted.is_empty() || !meanwhile.is_empty() {
             let (next, left) = self.net.next_rotation();
