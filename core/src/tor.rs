@@ -2,9 +2,9 @@
 //! and wishes into commands.
 //!
 //! The parts stand in `tor/`: `connection` asks, `session` matches replies to commands, `replies` takes them in,
-//! `directory` reads the network, `service` the own descriptor and its circuits, `withdrawal` closes those that clients know, `publishing`
-//! switches tor's own uploads, `harvest` turns them on for a moment, `upload` and `fetch` follow ours. `renewal` and
-//! `watchdog` say when a tor is to start anew.
+//! `directory` reads the network, `service` the own descriptor and its circuits, `withdrawal` closes those that clients
+//! know, `publishing` switches tor's own uploads, `harvest` turns them on for a moment, `upload` and `fetch` follow ours.
+//! `renewal` and `watchdog` say when a tor is to start anew.
 //! `attachment` judges a tor that somebody else runs, `circuit_line` reads what tor says of a connection that it hands over.
 
 mod attachment;
